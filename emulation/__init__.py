@@ -1,0 +1,1 @@
+"""From a topology to running network namespaces: sandbox, underlay, NVEs, VMs and their attachment."""
