@@ -1,0 +1,379 @@
+"""The emulated network: Mininet nodes joined as a topology says, every NVE with an Open vSwitch of its own.
+
+Order: management network, then (by the caller) the NVA, then routers, VMs and NVEs. The NVA must listen before the
+first switch daemon starts: Open vSwitch 3.1.0 tries a controller that refused it again only after 8 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mininet.net import Mininet
+from mininet.node import Host, Node
+
+from topologies.model import LinkProperties, Topology
+
+from . import commands, frames, wiring
+from .errors import EmulationError
+from .nve import NVE, UNDERLAY_BRIDGE, Datapath, settle
+from .plan import (
+    MANAGEMENT_BRIDGE,
+    MANAGEMENT_PREFIX_LENGTH,
+    NVA_ADDRESS,
+    TUNNEL_PORT,
+    UPLINK,
+    Plan,
+    router_interface,
+)
+from .sandbox import network_namespace
+from .wiring import DIRECT, REDIRECTED, Wiring
+
+RUN_FOLDER = Path("/run/overland")  # the sandbox's own /run
+ATTACHMENTS = ("rebind", "replug")
+_TEMPLATE = RUN_FOLDER / "empty.db"
+_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+_AT_ONCE = 4  # NVEs started side by side; more only wait for the processors
+_ACTIONS_PER_VM = 1000  # mirred action numbers are unique within a namespace
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a topology is built, as opposed to what is built."""
+
+    datapath: Datapath
+    attachment: str = "rebind"
+    buffer_bytes: int = 64 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if self.attachment not in ATTACHMENTS:
+            raise EmulationError(f"attachment: {self.attachment!r} is not one of {', '.join(ATTACHMENTS)}")
+
+
+class Router(Node):  # type: ignore[misc]  # Mininet ships no types
+    """A kernel router of the underlay."""
+
+
+class VM(Host):  # type: ignore[misc]  # Mininet ships no types
+    """A Mininet host that stands in for a VM (a tenant system of RFC 7365)."""
+
+
+class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
+    """A topology, running. Exists only inside a sandbox; the sandbox's end is its end."""
+
+    def __init__(self, topology: Topology, options: Options) -> None:
+        # Mininet would raise limits of the whole machine here; the sandbox needs none of that.
+        Mininet.inited = True
+        super().__init__(topo=None, controller=None, build=False, waitConnected=False)
+        self.topology, self.options = topology, options
+        self.plan = Plan(topology)
+        self.wirings: dict[str, Wiring] = {}
+        self.location: dict[str, str] = {vm.name: vm.nve for vm in topology.vms}
+        self.ofports: dict[str, dict[str, int]] = {}
+
+    # Building, in this order.
+
+    def start_management(self) -> None:
+        """The bridge over which NVEs reach the NVA."""
+        RUN_FOLDER.mkdir(parents=True, exist_ok=True)
+        commands.batch(
+            "ip",
+            [
+                "link set lo up",
+                f"link add {MANAGEMENT_BRIDGE} type bridge forward_delay 0",
+                f"addr add {NVA_ADDRESS}/{MANAGEMENT_PREFIX_LENGTH} dev {MANAGEMENT_BRIDGE}",
+                f"link set {MANAGEMENT_BRIDGE} up",
+                *wiring.sink_lines(),
+            ],
+        )
+        commands.run(["ovsdb-tool", "create", str(_TEMPLATE), _SCHEMA])
+
+    def start_nodes(self) -> None:
+        """Namespaces, links, addresses and routes of everything; no switch runs yet."""
+        _without_ipv6()
+        self._add_nodes()
+        commands.batch("ip", self._link_lines())
+        for router in self.plan.routers:
+            self._configure(router, self._router_lines(router), forwarding=True)
+        for vm in self.topology.vms:
+            self._configure(vm.name, self._vm_lines(vm.name))
+            with network_namespace(self[vm.name].pid):
+                if self.options.datapath.kind == "userspace":
+                    frames.transmit_checksum_off("eth0")
+        for nve in self.topology.nves:
+            self._configure(nve.name, self._nve_lines(nve.name))
+        self._shape_links()
+
+    def start_switches(self, progress: Callable[[int], None] = lambda done: None) -> None:
+        """Every NVE's database and switch daemon; returns when Open vSwitch has numbered all ports."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for done, _ in enumerate(pool.map(self._start_nve, self.nves.values()), start=1):
+                progress(done)
+        first_action = 0
+        for vm in self.topology.vms:
+            if self.is_prewired(vm.name):
+                self._wire(vm.name, first_action)
+                first_action += _ACTIONS_PER_VM
+
+    # What others ask for.
+
+    @property
+    def nves(self) -> dict[str, NVE]:
+        """The NVEs by name."""
+        return {switch.name: switch for switch in self.switches}
+
+    def is_prewired(self, vm: str) -> bool:
+        """Whether a VM has legs to several NVEs (`rebind`)."""
+        return self.options.attachment == "rebind" and bool(self.topology.prewired_nves(vm))
+
+    def nva_configuration(self) -> dict[str, Any]:
+        """The parameters of the northbound call ``configure``."""
+        return {
+            "nves": [
+                {
+                    "name": nve.name,
+                    "dpid": self[nve.name].number,
+                    "underlay_ip": str(nve.underlay_ip),
+                    "tunnel_port": self.ofports[nve.name][TUNNEL_PORT],
+                }
+                for nve in self.topology.nves
+            ],
+            "networks": [
+                {"name": network.name, "vni": network.vni} for network in self.topology.virtual_networks
+            ],
+            "vms": [
+                {
+                    "name": vm.name,
+                    "vni": self.topology.network_of(vm.name).vni,
+                    "mac": vm.mac,
+                    "ipv4": str(vm.ipv4),
+                    "nve": self.location[vm.name],
+                    "ports": {nve: self.vm_ports(vm.name, nve) for nve in self._attached_nves(vm.name)},
+                }
+                for vm in self.topology.vms
+            ],
+        }
+
+    def vm_ports(self, vm: str, nve: str) -> dict[str, int | None]:
+        """The port numbers of a VM at an NVE."""
+        ports = self.ofports[nve]
+        return {
+            "direct": ports[wiring.nve_device(vm, DIRECT)],
+            "redirected": ports.get(wiring.nve_device(vm, REDIRECTED)),
+        }
+
+    def add_legs(self, vm: str, nve: str) -> dict[str, int | None]:
+        """Wire a pre-wired VM to one more NVE while everything runs; its port numbers there."""
+        switch, mtu = self.nves[nve], self._mtu(vm)
+        commands.batch("ip", Wiring.leg_lines(vm, switch.number, switch.pid, mtu))
+        names = [wiring.nve_device(vm, which) for which in (DIRECT, REDIRECTED)]
+        commands.batch("ip", [f"link set {name} up" for name in names], pid=switch.pid, node=nve)
+        self.wirings[vm].add_leg(nve, switch.number)
+        for name in names:
+            self.ofports[nve][name] = switch.add_port(name)
+        return self.vm_ports(vm, nve)
+
+    def replug(self, vm: str, new_nve: str) -> int:
+        """Move the NVE's end of a VM's veth to another NVE (`replug`); the port number there."""
+        old, new = self.nves[self.location[vm]], self.nves[new_nve]
+        old.remove_port(vm)
+        del self.ofports[old.name][vm]
+        commands.run(["ip", "link", "set", vm, "netns", str(new.pid)], pid=old.pid, node=old.name)
+        commands.run(["ip", "link", "set", vm, "up"], pid=new.pid, node=new_nve)
+        self.ofports[new_nve][vm] = new.add_port(vm)
+        self.location[vm] = new_nve
+        return self.ofports[new_nve][vm]
+
+    def settle(self, nves: Iterable[str] | None = None) -> None:
+        """Wait until the datapaths of the named NVEs (default: all) follow their flow tables."""
+        switches = self.nves
+        settle({name: switches[name] for name in (switches if nves is None else nves)})
+
+    def spawn(self, node: str, argv: list[str], **streams: Any) -> subprocess.Popen[bytes]:
+        """Start a long-running command in a node's namespace."""
+        return commands.spawn(argv, pid=self[node].pid, **streams)
+
+    def memory_bytes(self) -> int:
+        """Resident memory of all switch daemons."""
+        return sum(nve.memory_bytes() for nve in self.nves.values())
+
+    # Details.
+
+    def _add_nodes(self) -> None:
+        for name in self.plan.routers:
+            self.addHost(name, cls=Router)
+        for vm in self.topology.vms:
+            self.addHost(vm.name, cls=VM, mac=vm.mac, ip=None)
+        for nve in self.topology.nves:
+            self.addSwitch(
+                nve.name,
+                cls=NVE,
+                access=self.plan.access_links[nve.name],
+                number=self.plan.nve_number(nve.name),
+                datapath_choice=self.options.datapath,
+                run_folder=RUN_FOLDER,
+                encapsulation=self.topology.tunnel.encapsulation,
+                tunnel_udp_port=self.topology.tunnel.udp_port,
+            )
+        for node in (*self.hosts, *self.switches):
+            # So that `ip netns exec NODE` works inside the sandbox.
+            named = Path("/run/netns") / node.name
+            named.touch()
+            commands.run(["mount", "--bind", f"/proc/{node.pid}/ns/net", str(named)], node=node.name)
+
+    def _link_lines(self) -> list[str]:
+        mtu = self.topology.underlay.mtu_bytes
+        lines = []
+        for link in self.plan.router_links:
+            left, right = self[link.left].pid, self[link.right].pid
+            lines.append(
+                f"link add {router_interface(link.right)} mtu {mtu} netns {left} type veth "
+                f"peer name {router_interface(link.left)} mtu {mtu} netns {right}"
+            )
+        for access in self.plan.access_links.values():
+            router, nve = self[access.router].pid, self[access.nve].pid
+            lines.append(
+                f"link add {router_interface(access.nve)} mtu {mtu} address {access.gateway_mac} netns {router} "
+                f"type veth peer name {UPLINK} mtu {mtu} netns {nve}"
+            )
+            management = f"{access.nve}-m"
+            lines += [
+                f"link add {management} type veth peer name {MANAGEMENT_BRIDGE} netns {nve}",
+                f"link set {management} master {MANAGEMENT_BRIDGE} up",
+            ]
+        for vm in self.topology.vms:
+            lines += self._vm_link_lines(vm.name)
+        return lines
+
+    def _vm_link_lines(self, vm: str) -> list[str]:
+        pid, mac, mtu = self[vm].pid, self.topology.vm(vm).mac, self._mtu(vm)
+        if not self.is_prewired(vm):
+            nve = self[self.location[vm]].pid
+            return [f"link add {vm} mtu {mtu} netns {nve} type veth peer name eth0 netns {pid} address {mac} mtu {mtu}"]
+        lines = Wiring.device_lines(vm, pid, mac, mtu)
+        for nve in self._attached_nves(vm):
+            lines += Wiring.leg_lines(vm, self[nve].number, self[nve].pid, mtu)
+        return lines
+
+    def _router_lines(self, router: str) -> list[str]:
+        lines = ["link set lo up"]
+        for link in self.plan.router_links:
+            if router in (link.left, link.right):
+                other, address = (
+                    (link.right, link.left_ip) if router == link.left else (link.left, link.right_ip)
+                )
+                device = router_interface(other)
+                lines += [f"addr add {address}/31 dev {device}", f"link set {device} up"]
+        for access in self.plan.access_links.values():
+            if access.router == router:
+                device = router_interface(access.nve)
+                lines += [
+                    f"addr add {access.gateway_ip}/32 dev {device}",
+                    f"link set {device} up",
+                    f"neigh add {access.underlay_ip} lladdr {access.underlay_mac} dev {device} nud permanent",
+                ]
+        for route in self.plan.routes(router):
+            via = f" via {route.via}" if route.via else ""
+            lines.append(f"route add {route.to}/32{via} dev {route.device}")
+        return lines
+
+    def _vm_lines(self, vm: str) -> list[str]:
+        network = self.topology.network_of(vm)
+        address = f"{self.topology.vm(vm).ipv4}/{network.subnet_v4.prefixlen}"
+        return ["link set lo up", f"addr add {address} dev eth0", "link set eth0 up"]
+
+    def _nve_lines(self, nve: str) -> list[str]:
+        lines = [
+            "link set lo up",
+            f"addr add {self.plan.management_ip(nve)}/{MANAGEMENT_PREFIX_LENGTH} dev {MANAGEMENT_BRIDGE}",
+            f"link set {MANAGEMENT_BRIDGE} up",
+            f"link set {UPLINK} up",
+        ]
+        return lines + [f"link set {name} up" for name in self._vm_devices(nve)]
+
+    def _vm_devices(self, nve: str) -> list[str]:
+        """The names of all VM ports of an NVE."""
+        names = []
+        for vm in self.topology.vms:
+            if nve in self._attached_nves(vm.name):
+                names.append(wiring.nve_device(vm.name, DIRECT))
+                if self.is_prewired(vm.name):
+                    names.append(wiring.nve_device(vm.name, REDIRECTED))
+        return names
+
+    def _attached_nves(self, vm: str) -> list[str]:
+        if self.is_prewired(vm):
+            return list(self.topology.prewired_nves(vm))
+        return [self.location[vm]]
+
+    def _mtu(self, vm: str) -> int:
+        mtu: int = self.topology.network_of(vm).mtu_bytes
+        return mtu
+
+    def _configure(self, name: str, lines: list[str], forwarding: bool = False) -> None:
+        node = self[name]
+        with network_namespace(node.pid):
+            _without_ipv6()
+            if forwarding:
+                Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        commands.batch("ip", lines, pid=node.pid, node=name)
+
+    def _shape_links(self) -> None:
+        for link in self.plan.router_links:
+            for here, there in ((link.left, link.right), (link.right, link.left)):
+                self._shape(here, router_interface(there), link.quality)
+        for access in self.plan.access_links.values():
+            self._shape(access.router, router_interface(access.nve), access.quality)
+            self._shape(access.nve, UPLINK, access.quality)
+
+    def _shape(self, node: str, device: str, quality: LinkProperties) -> None:
+        """Delay and loss by netem, rate and queue by a token bucket below it; each direction has its own."""
+        lines, parent = [], "root handle 1:"
+        if quality.delay_s or quality.loss_ratio:
+            delay, loss = f"delay {quality.delay_s * 1e6:.0f}us", f"loss {quality.loss_ratio * 100:g}%"
+            limit = 100_000  # packets under way; the queue proper is the bucket's
+            lines.append(f"qdisc add dev {device} {parent} netem limit {limit} {delay} {loss}")
+            parent = "parent 1: handle 2:"
+        if quality.rate_bps:
+            burst = max(self.topology.underlay.mtu_bytes + 100, quality.rate_bps // 8 // 250)  # one tick at HZ=250
+            limit = quality.queue_packets * (self.topology.underlay.mtu_bytes + 14)
+            lines.append(
+                f"qdisc add dev {device} {parent} tbf rate {quality.rate_bps}bit burst {burst} limit {limit}"
+            )
+        commands.batch("tc", lines, pid=self[node].pid, node=node)
+
+    def _start_nve(self, nve: NVE) -> None:
+        names = self._vm_devices(nve.name)
+        nve.start_database(_TEMPLATE)
+        nve.start_switch(names)
+        self.ofports[nve.name] = nve.wait_for_ports([*names, TUNNEL_PORT])
+        underlay = UNDERLAY_BRIDGE if self.options.datapath.kind == "userspace" else UPLINK
+        access = nve.access
+        lines = [
+            f"addr add {access.underlay_ip}/32 dev {underlay}",
+            f"link set {underlay} up",
+            f"route add default via {access.gateway_ip} dev {underlay} onlink",
+            f"neigh add {access.gateway_ip} lladdr {access.gateway_mac} dev {underlay} nud permanent",
+        ]
+        if underlay == UPLINK:
+            lines.insert(0, f"link set {UPLINK} address {access.underlay_mac}")
+        commands.batch("ip", lines, pid=nve.pid, node=nve.name)
+        nve.prefill_underlay_neighbour()
+
+    def _wire(self, vm: str, first_action: int) -> None:
+        model = self.topology.vm(vm)
+        wired = Wiring(vm, model.mac, model.nve, self._mtu(vm), self.options.buffer_bytes, first_action)
+        wired.connect({nve: self[nve].number for nve in self._attached_nves(vm)})
+        self.wirings[vm] = wired
+
+
+def _without_ipv6() -> None:
+    """No router solicitations, no MLD: until a topology speaks IPv6 such frames would only be noise."""
+    for scope in ("all", "default"):
+        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+            Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("1")

@@ -1,0 +1,305 @@
+"""An NVE: a network namespace with its own Open vSwitch (database and switch daemon) and its underlay address.
+
+    kernel datapath     br-int (system) + vx0; the underlay address is on the uplink
+    userspace datapath  br-int (netdev) + vx0; the underlay address is on br-phy, which holds the uplink,
+                        because OVS sends its own tunnels only through a bridge
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mininet.node import Switch
+
+from . import commands
+from .errors import EmulationError
+from .ovs import Control, Database, ovs_map, ovs_set
+from .plan import NVA_ADDRESS, NVA_PORT, TUNNEL_PORT, UPLINK, AccessLink
+
+INTEGRATION_BRIDGE = "br-int"
+UNDERLAY_BRIDGE = "br-phy"
+
+# One thread each: an NVE of a test network has little to do, and a hundred of them share two processors.
+_VSWITCHD_SETTINGS = {"n-handler-threads": "1", "n-revalidator-threads": "1"}
+
+# XDP in native mode, since frames redirected by mirred skip the generic one; without use-need-wakeup=false
+# a quiet link answers after 0.2 to 1 s (both measured with OVS 3.1.0 on Linux 6.18).
+_AF_XDP = {"type": "afxdp-nonpmd", "options": ovs_map({"xdp-mode": "native", "use-need-wakeup": "false"})}
+
+
+@dataclass(frozen=True)
+class Datapath:
+    """How NVEs switch: ``kernel`` with its module, or ``userspace`` with AF_XDP or AF_PACKET ports."""
+
+    kind: str
+    port_type: str
+    reason: str
+
+    @property
+    def ovs_type(self) -> str:
+        """Open vSwitch's own name of it."""
+        return "system" if self.kind == "kernel" else "netdev"
+
+    def interface_columns(self) -> dict[str, Any]:
+        """What the database says of a port that faces a veth."""
+        return dict(_AF_XDP) if self.port_type == "afxdp" else {}
+
+
+class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
+    """A network virtualization edge (RFC 7365 section 3.2)."""
+
+    def __init__(self, name: str, **params: Any) -> None:
+        self.access: AccessLink = params.pop("access")
+        self.number: int = params.pop("number")
+        self.datapath: Datapath = params.pop("datapath_choice")
+        self.folder: Path = params.pop("run_folder") / name
+        self.encapsulation: str = params.pop("encapsulation")
+        self.tunnel_udp_port: int = params.pop("tunnel_udp_port")
+        self.daemons: list[subprocess.Popen[bytes]] = []
+        self._database: Database | None = None
+        self._control: Control | None = None
+        super().__init__(name, dpid=f"{self.number:016x}", **{**params, "inNamespace": True})
+
+    @property
+    def database(self) -> Database:
+        """The NVE's own Open_vSwitch database."""
+        if self._database is None:
+            self._database = Database(self.name, self.folder / "db.sock")
+        return self._database
+
+    @property
+    def control(self) -> Control:
+        """The control socket of the NVE's own ovs-vswitchd."""
+        if self._control is None:
+            self._control = Control(self.name, self.folder / "vswitchd.ctl")
+        return self._control
+
+    def start_database(self, template: Path) -> None:
+        """Start the database server on a copy of an empty database."""
+        self.folder.mkdir(parents=True)
+        shutil.copyfile(template, self.folder / "conf.db")
+        self._spawn(
+            [
+                "ovsdb-server",
+                str(self.folder / "conf.db"),
+                f"--remote=punix:{self.folder}/db.sock",
+                f"--unixctl={self.folder}/ovsdb.ctl",
+                f"--log-file={self.folder}/ovsdb-server.log",
+                "-vconsole:off",
+            ]
+        )
+
+    def start_switch(self, ports: Sequence[str]) -> None:
+        """Write the configuration in one transaction, then start the switch daemon on it."""
+        self.database.transact(self._initial_configuration(ports))
+        self._spawn(
+            [
+                "ovs-vswitchd",
+                f"unix:{self.folder}/db.sock",
+                f"--unixctl={self.folder}/vswitchd.ctl",
+                f"--log-file={self.folder}/ovs-vswitchd.log",
+                "-vconsole:off",
+            ]
+        )
+
+    def restart_switch(self) -> None:
+        """Kill the switch daemon (all flows are lost with it) and start it again."""
+        daemon = self.daemons.pop()
+        daemon.kill()
+        daemon.wait()
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        self.start_switch_again()
+
+    def start_switch_again(self) -> None:
+        """Start the switch daemon on the configuration that the database holds."""
+        (self.folder / "vswitchd.ctl").unlink(missing_ok=True)
+        self._spawn(
+            [
+                "ovs-vswitchd",
+                f"unix:{self.folder}/db.sock",
+                f"--unixctl={self.folder}/vswitchd.ctl",
+                f"--log-file={self.folder}/ovs-vswitchd.log",
+                "-vconsole:off",
+            ]
+        )
+
+    def _spawn(self, argv: Sequence[str]) -> None:
+        # The run directory holds the sockets by which ovs-ofctl and ovs-appctl find this NVE's daemons.
+        environment = {**os.environ, "OVS_RUNDIR": str(self.folder)}
+        self.daemons.append(commands.spawn(argv, pid=self.pid, env=environment))
+
+    def _initial_configuration(self, ports: Sequence[str]) -> list[dict[str, Any]]:
+        bridge = _Bridge(INTEGRATION_BRIDGE, self.datapath)
+        for name in ports:
+            bridge.add(name, self.datapath.interface_columns())
+        options = {"remote_ip": "flow", "key": "flow", "local_ip": self.access.underlay_ip}
+        options["dst_port"] = str(self.tunnel_udp_port)
+        bridge.add(TUNNEL_PORT, {"type": self.encapsulation, "options": ovs_map(options)})
+        controller = {
+            "op": "insert",
+            "table": "Controller",
+            "uuid-name": "nva",
+            "row": {"target": f"tcp:{NVA_ADDRESS}:{NVA_PORT}", "connection_mode": "out-of-band"},
+        }
+        integration = bridge.operations(
+            {
+                "fail_mode": "secure",
+                "protocols": ovs_set(["OpenFlow13"]),
+                "controller": ["named-uuid", "nva"],
+                "other_config": ovs_map({"datapath-id": self.dpid, "disable-in-band": "true"}),
+            }
+        )
+        operations = [controller, *integration]
+        bridges = [bridge]
+        if self.datapath.kind == "userspace":
+            underlay = _Bridge(UNDERLAY_BRIDGE, self.datapath)
+            underlay.add(UPLINK, self.datapath.interface_columns())
+            operations += underlay.operations({"other_config": ovs_map({"hwaddr": self.access.underlay_mac})})
+            bridges.append(underlay)
+        root = {
+            "bridges": ovs_set([["named-uuid", bridge.uuid] for bridge in bridges]),
+            "other_config": ovs_map(_VSWITCHD_SETTINGS),
+        }
+        return [*operations, {"op": "insert", "table": "Open_vSwitch", "row": root}]
+
+    def add_port(self, name: str, timeout_s: float = 5.0) -> int:
+        """Add one device of the NVE's namespace to br-int; return the port number Open vSwitch gave it."""
+        bridge = _Bridge(INTEGRATION_BRIDGE, self.datapath)
+        operations = bridge.port_operations(name, self.datapath.interface_columns())
+        mutation = ["ports", "insert", ovs_set([["named-uuid", bridge.port_uuid(name)]])]
+        self._change_bridge(operations, mutation)
+        return self.wait_for_ports([name], timeout_s)[name]
+
+    def remove_port(self, name: str) -> None:
+        """Take a port out of br-int; the device itself stays."""
+        where = [["name", "==", name]]
+        rows = self.database.transact([{"op": "select", "table": "Port", "where": where, "columns": ["_uuid"]}])
+        if not rows[0]["rows"]:
+            raise EmulationError(f"{self.name}: no port {name} to take out of {INTEGRATION_BRIDGE}")
+        self._change_bridge([], ["ports", "delete", ovs_set([rows[0]["rows"][0]["_uuid"]])])
+
+    def _change_bridge(self, operations: Sequence[dict[str, Any]], mutation: Sequence[Any]) -> None:
+        change = {
+            "op": "mutate",
+            "table": "Bridge",
+            "where": [["name", "==", INTEGRATION_BRIDGE]],
+            "mutations": [mutation],
+        }
+        # ovs-vswitchd looks at the database when next_cfg moves, as ovs-vsctl does it.
+        bump = {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["next_cfg", "+=", 1]]}
+        self.database.transact([*operations, change, bump])
+
+    def wait_for_ports(self, names: Sequence[str], timeout_s: float = 20.0) -> dict[str, int]:
+        """Wait until Open vSwitch has numbered the ports; a port it refused is named with its own reason."""
+
+        def numbered() -> dict[str, int] | None:
+            columns = ["name", "ofport", "error"]
+            select = {"op": "select", "table": "Interface", "where": [], "columns": columns}
+            rows = {row["name"]: row for row in self.database.transact([select])[0]["rows"]}
+            found = {name: rows[name]["ofport"] for name in names if name in rows}
+            refused = {name: rows[name]["error"] for name, number in found.items() if number == -1}
+            if refused:
+                raise EmulationError(f"{self.name}: Open vSwitch refused port(s): {refused}")
+            return found if len(found) == len(names) and all(type(n) is int for n in found.values()) else None
+
+        result: dict[str, int] = commands.wait_until(
+            numbered, timeout_s, f"{self.name}: port numbers of {', '.join(names)}"
+        )
+        return result
+
+    def prefill_underlay_neighbour(self) -> None:
+        """Tell OVS the gateway's MAC: it loses the first packet to a VTEP while it resolves a neighbour."""
+        if self.datapath.kind == "userspace":
+            self.control.call("tnl/neigh/set", UNDERLAY_BRIDGE, self.access.gateway_ip, self.access.gateway_mac)
+
+    def trace(self, flow: str) -> str:
+        """What the tables do with a packet (``ofproto/trace``)."""
+        return self.control.call("ofproto/trace", INTEGRATION_BRIDGE, flow)
+
+    def memory_bytes(self) -> int:
+        """Resident memory of both daemons."""
+        return sum(_resident_bytes(daemon.pid) for daemon in self.daemons)
+
+    # Mininet's verbs. Nothing is stopped one by one: the end of the sandbox ends everything.
+    def start(self, _controllers: Sequence[Any]) -> None:
+        """Nothing to do: the network starts all NVEs side by side."""
+
+    def stop(self, deleteIntfs: bool = True) -> None:  # noqa: N803, ARG002 - Mininet's signature
+        """End both daemons."""
+        for daemon in self.daemons:
+            daemon.terminate()
+
+    def dpctl(self, *args: str) -> str:
+        """``sh``-style access to ovs-ofctl from the CLI."""
+        target = f"unix:{self.folder}/{INTEGRATION_BRIDGE}.mgmt"
+        return commands.run(["ovs-ofctl", "-O", "OpenFlow13", args[0], target, *args[1:]], node=self.name)
+
+
+def settle(nves: Mapping[str, NVE]) -> None:
+    """Wait until every NVE's datapath follows its flow tables.
+
+    A barrier reply says that the tables have changed; datapath flows that were cached follow in the next pass of
+    the revalidator. To pause it is to wait for the pass under way, so two pauses have one whole pass between them
+    (``revalidator/wait`` says the same, but only at the revalidator's own pace of 500 ms).
+    """
+    for command in ("revalidator/pause", "revalidator/resume") * 2:
+        for nve in nves.values():
+            nve.control.send(command, [])
+        for nve in nves.values():
+            nve.control.receive(command)
+
+
+class _Bridge:
+    """The rows of one bridge with its ports, as database operations."""
+
+    def __init__(self, name: str, datapath: Datapath) -> None:
+        self.name, self.datapath = name, datapath
+        self.ports: list[tuple[str, dict[str, Any]]] = []
+
+    @property
+    def uuid(self) -> str:
+        return self.name.replace("-", "_")
+
+    def port_uuid(self, name: str) -> str:
+        return "port_" + name.replace("-", "_")
+
+    def add(self, name: str, interface: dict[str, Any]) -> None:
+        self.ports.append((name, interface))
+
+    def port_operations(self, name: str, interface: dict[str, Any]) -> list[dict[str, Any]]:
+        interface_uuid = "if_" + name.replace("-", "_")
+        return [
+            {"op": "insert", "table": "Interface", "uuid-name": interface_uuid, "row": {"name": name, **interface}},
+            {
+                "op": "insert",
+                "table": "Port",
+                "uuid-name": self.port_uuid(name),
+                "row": {"name": name, "interfaces": ["named-uuid", interface_uuid]},
+            },
+        ]
+
+    def operations(self, columns: dict[str, Any]) -> list[dict[str, Any]]:
+        ports = [(self.name, {"type": "internal"}), *self.ports]
+        operations = [operation for name, interface in ports for operation in self.port_operations(name, interface)]
+        row = {
+            "name": self.name,
+            "datapath_type": self.datapath.ovs_type,
+            "ports": ovs_set([["named-uuid", self.port_uuid(name)] for name, _ in ports]),
+            **columns,
+        }
+        return [*operations, {"op": "insert", "table": "Bridge", "uuid-name": self.uuid, "row": row}]
+
+
+def _resident_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,155 @@
+"""From a topology to addresses, interface names and routes: pure, nothing is touched.
+
+    management   10.255.0.0/16   NVA at .0.1, NVE number n at 10.255.0.0 + n + 1; not part of the underlay
+    router links 100.64.0.0/10   one /31 a link between routers (RFC 3021)
+    access links                 unnumbered: the router's gateway address and a host route to the NVE's underlay address
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import deque
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from topologies.model import LinkProperties, Topology
+
+MANAGEMENT_BRIDGE = "mgmt0"
+MANAGEMENT_PREFIX_LENGTH = 16
+NVA_ADDRESS = "10.255.0.1"
+NVA_PORT = 6653  # IANA: openflow
+UPLINK = "up0"
+TUNNEL_PORT = "vx0"
+
+_MANAGEMENT = ipaddress.IPv4Address("10.255.0.0")
+_LINKS = ipaddress.IPv4Address("100.64.0.0")
+
+
+@dataclass(frozen=True)
+class RouterLink:
+    """A link between two routers of the underlay, one /31."""
+
+    left: str
+    right: str
+    left_ip: str
+    right_ip: str
+    quality: LinkProperties
+
+
+@dataclass(frozen=True)
+class AccessLink:
+    """The link between an NVE and its rack's router."""
+
+    nve: str
+    router: str
+    gateway_ip: str
+    gateway_mac: str
+    underlay_ip: str
+    underlay_mac: str
+    quality: LinkProperties
+
+
+@dataclass(frozen=True)
+class Route:
+    """A host route of a router towards one NVE's underlay address; ``via`` None: directly connected."""
+
+    to: str
+    device: str
+    via: str | None
+
+
+@dataclass
+class Plan:
+    """All that is derived from a topology before anything is built."""
+
+    topology: Topology
+    router_links: list[RouterLink] = field(init=False)
+    access_links: dict[str, AccessLink] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.router_links = [
+            RouterLink(
+                left=link.between[0],
+                right=link.between[1],
+                left_ip=str(_LINKS + 2 * number),
+                right_ip=str(_LINKS + 2 * number + 1),
+                quality=link,
+            )
+            for number, link in enumerate(self.topology.underlay.links)
+        ]
+        first_gateway = _LINKS + 2 * len(self.router_links)
+        self.access_links = {
+            nve.name: AccessLink(
+                nve=nve.name,
+                router=nve.rack,
+                gateway_ip=str(first_gateway + number),
+                gateway_mac=_mac(0x10, number),
+                underlay_ip=str(nve.underlay_ip),
+                underlay_mac=_mac(0x11, number),
+                quality=self.topology.access_of(nve),
+            )
+            for number, nve in enumerate(self.topology.nves)
+        }
+
+    @property
+    def routers(self) -> list[str]:
+        """The names of all underlay routers: racks, then spines."""
+        return list(self.topology.routers)
+
+    def nve_number(self, nve: str) -> int:
+        """The NVE's place in the topology, from 1; its datapath identifier and the suffix of leg names."""
+        return self._nve_numbers[nve]
+
+    def management_ip(self, nve: str) -> str:
+        """The NVE's address on the management network."""
+        return str(_MANAGEMENT + 1 + self.nve_number(nve))
+
+    @cached_property
+    def _nve_numbers(self) -> dict[str, int]:
+        return {nve.name: number for number, nve in enumerate(self.topology.nves, start=1)}
+
+    @cached_property
+    def _neighbours(self) -> dict[str, dict[str, str]]:
+        """Router -> neighbour -> the neighbour's address on their link."""
+        found: dict[str, dict[str, str]] = {name: {} for name in self.routers}
+        for link in self.router_links:
+            found[link.left][link.right] = link.right_ip
+            found[link.right][link.left] = link.left_ip
+        return found
+
+    def routes(self, router: str) -> list[Route]:
+        """Shortest paths (hops) from a router to every NVE; the topology's checks know that each exists."""
+        towards = self._first_hops(router)
+        routes = []
+        for access in self.access_links.values():
+            if access.router == router:
+                routes.append(Route(access.underlay_ip, router_interface(access.nve), None))
+            else:
+                hop = towards[access.router]
+                routes.append(Route(access.underlay_ip, router_interface(hop), self._neighbours[router][hop]))
+        return routes
+
+    def _first_hops(self, start: str) -> dict[str, str]:
+        first = {name: name for name in self._neighbours[start]}
+        waiting = deque(first)
+        while waiting:
+            here = waiting.popleft()
+            for name in self._neighbours[here]:
+                if name != start and name not in first:
+                    first[name] = first[here]
+                    waiting.append(name)
+        return first
+
+    def port_count(self) -> int:
+        """How many ports of all NVEs face a veth: uplinks, VMs that stay, and two legs per pre-wired NVE."""
+        return len(self.topology.nves) + sum(2 * len(self.topology.prewired_nves(vm)) or 1 for vm in self.topology.vms)
+
+
+def router_interface(neighbour: str) -> str:
+    """A router's interface is named after what is at its other end."""
+    return f"to-{neighbour}"
+
+
+def _mac(kind: int, number: int) -> str:
+    """A locally administered unicast address (IEEE 802: second bit of the first octet set)."""
+    return f"02:00:{kind:02x}:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
