@@ -1,0 +1,107 @@
+"""What of a topology can be read although other parts of it are wrong, so that all errors are told at once.
+
+`checks` works on a `Draft`: a VM with a bad address does not hide that another one is on an unknown NVE, and
+a broken NVE that has a name is still a known one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from topologies import fields
+from topologies.model import Link, Nve, Rack, Spine, Tenant, Topology, Tunnel, Underlay, VirtualNetwork, Vm
+from topologies.problems import Path
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Parts(Generic[_M]):
+    """One list of a topology.
+
+    `read` holds the items without errors and `named` the names of all items that have one, each with its
+    path. `names_known`: no item's name is missing, so that a name that is not here exists nowhere. `whole`:
+    every item could be read.
+    """
+
+    read: tuple[tuple[Path, _M], ...]
+    named: tuple[tuple[Path, str], ...]
+    names_known: bool
+    whole: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in file order."""
+        return tuple(name for _, name in self.named)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The readable parts of a topology; `underlay_mtu_bytes` and `tunnel` are None when unreadable."""
+
+    racks: Parts[Rack]
+    spines: Parts[Spine]
+    links: Parts[Link]
+    nves: Parts[Nve]
+    tenants: Parts[Tenant]
+    networks: Parts[VirtualNetwork]
+    vms: Parts[Vm]
+    underlay_mtu_bytes: int | None
+    tunnel: Tunnel | None
+
+
+def draft_of(data: object) -> Draft:
+    """The draft of a file's values (or of `Topology.as_file()`), whatever they are."""
+    top = data if isinstance(data, dict) else {}
+    underlay = top.get("underlay")
+    underlay = underlay if isinstance(underlay, dict) else {}
+    return Draft(
+        racks=_parts(underlay, "racks", Rack, Underlay, ("underlay",)),
+        spines=_parts(underlay, "spines", Spine, Underlay, ("underlay",)),
+        links=_parts(underlay, "links", Link, Underlay, ("underlay",)),
+        nves=_parts(top, "nves", Nve, Topology),
+        tenants=_parts(top, "tenants", Tenant, Topology),
+        networks=_parts(top, "virtual_networks", VirtualNetwork, Topology),
+        vms=_parts(top, "vms", Vm, Topology),
+        underlay_mtu_bytes=_underlay_mtu(underlay),
+        tunnel=_read(Tunnel, top.get("tunnel", {})),
+    )
+
+
+def _parts(
+    mapping: Mapping[str, Any], key: str, model: type[_M], owner: type[BaseModel], above: Path = ()
+) -> Parts[_M]:
+    if key not in mapping:
+        # Left out is an empty list, unless an unknown key may be this one mistyped.
+        allowed = {field.alias or name for name, field in owner.model_fields.items()}
+        certain = bool(mapping) and set(mapping) <= allowed
+        return Parts((), (), certain, certain)
+    items = mapping[key]
+    if not isinstance(items, list):
+        return Parts((), (), False, False)
+    read, named, path = [], [], (*above, key)
+    for index, item in enumerate(items):
+        value = _read(model, item)
+        if value is not None:
+            read.append(((*path, index), value))
+        if isinstance(item, dict) and isinstance(item.get("name"), str):
+            named.append(((*path, index, "name"), item["name"]))
+    return Parts(tuple(read), tuple(named), len(named) == len(items), len(read) == len(items))
+
+
+def _read(model: type[_M], item: object) -> _M | None:
+    try:
+        return model.model_validate(item)
+    except ValidationError:
+        return None
+
+
+def _underlay_mtu(underlay: Mapping[str, Any]) -> int | None:
+    if not underlay:
+        return None
+    try:
+        return fields.read_mtu(underlay.get("mtu", Underlay.model_fields["mtu_bytes"].default))
+    except ValueError:
+        return None
