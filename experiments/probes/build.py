@@ -1,0 +1,48 @@
+"""Compiles the prober, which is in C so that one sleep per packet costs little."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from emulation import commands
+from emulation.errors import CommandError
+
+SOURCE = Path(__file__).with_name("udp_probe.c")
+BUILD_FOLDER = Path(__file__).resolve().parents[2] / ".build"
+FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
+
+
+class BuildError(Exception):
+    """The prober could not be compiled; the text names the remedy."""
+
+
+def probe_binary(source: Path = SOURCE, folder: Path = BUILD_FOLDER, compiler: str = "cc") -> Path:
+    """Return the compiled prober; compile it when there is none or its source is newer.
+
+    The program appears under its name complete or not at all, so that two runs may do this at once.
+    BuildError when there is no compiler, the folder cannot be written, or the compiler refuses the source.
+    """
+    binary = folder / source.stem
+    if binary.exists() and binary.stat().st_mtime_ns >= source.stat().st_mtime_ns:
+        return binary
+    temporary = folder / f".{source.stem}.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        commands.run([compiler, *FLAGS, "-o", str(temporary), str(source)], timeout_s=120)
+        temporary.replace(binary)
+    except CommandError as error:
+        raise BuildError(_remedy(error, compiler, source)) from None
+    except OSError as error:
+        raise BuildError(f"cannot put the prober into {folder}: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return binary
+
+
+def _remedy(error: CommandError, compiler: str, source: Path) -> str:
+    if error.exit_code == 127:
+        return f"no C compiler '{compiler}' to build the prober: run `apt-get install gcc libc6-dev`"
+    if "No such file or directory" in error.stderr and "#include" in error.stderr:
+        return "the C library's headers are missing: run `apt-get install libc6-dev linux-libc-dev`"
+    return f"{source.name} does not compile: {error.stderr.strip()}"

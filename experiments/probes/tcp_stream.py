@@ -1,0 +1,132 @@
+"""One end of a TCP connection whose receiver logs every read. Standard library only: it starts in some 30 ms.
+
+Who opens the connection (``server``, ``client``) and who sends (``send``, ``receive``) are chosen apart,
+since the review asks about both initiators. The congestion control is always set, because a host's default
+may be anything. SIGTERM, or the sender's end, ends it: the log is written and the exit status is 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+import time
+from pathlib import Path
+
+from experiments.probes.log_format import IntegerLog
+from experiments.probes.script import EndRequestedError, finish, prepare
+
+READ_BYTES = 1 << 18
+
+
+def connect(options: argparse.Namespace, log: IntegerLog) -> socket.socket:
+    """Open the connection in the role asked for; the log appears when listening, or when connected."""
+    family = socket.AF_INET6 if ":" in options.address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as opener:
+        opener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, options.congestion_control.encode())
+        if options.role == "client":
+            opener.settimeout(options.connect_timeout)
+            opener.connect((options.address, options.port))
+            opener.settimeout(None)
+            log.announce()
+            return socket.socket(fileno=opener.detach())
+        opener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opener.bind((options.address, options.port))
+        opener.listen(1)
+        log.announce()
+        connection, _ = opener.accept()
+        return connection
+
+
+def receive(connection: socket.socket, log: IntegerLog) -> None:
+    """Log (time, bytes) of every read until the sender ends."""
+    buffer = bytearray(READ_BYTES)
+    extend, clock_ns, read = log.values.extend, time.monotonic_ns, connection.recv_into
+    while number := read(buffer):
+        extend((clock_ns(), number))
+
+
+def send_bulk(connection: socket.socket, log: IntegerLog) -> None:
+    """Send as fast as the connection takes it; log (time, bytes) of every write."""
+    block = bytes(1 << 16)
+    while True:
+        number = connection.send(block)
+        log.values.extend((time.monotonic_ns(), number))
+
+
+def send_paced(
+    connection: socket.socket, log: IntegerLog, rate_bps: float, block_bytes: int, tick_s: float
+) -> None:
+    """Send like an application with a constant rate: at each tick, the blocks due by then.
+
+    What the connection did not take while it stood still is offered afterwards, as by an application that
+    queues.
+    """
+    blocks_per_s = rate_bps / 8 / block_bytes
+    tick_s = max(tick_s, 1 / blocks_per_s)
+    start_s = time.monotonic()
+    sent = 0
+    ticks = 0
+    while True:
+        ticks += 1
+        pause_s = start_s + ticks * tick_s - time.monotonic()
+        if pause_s > 0:
+            time.sleep(pause_s)
+        else:
+            log.counters["late_ticks"] += 1
+        due = int((time.monotonic() - start_s) * blocks_per_s) - sent
+        if due > 0:
+            connection.sendall(bytes(due * block_bytes))
+            log.values.extend((time.monotonic_ns(), due * block_bytes))
+            sent += due
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    arguments = argparse.ArgumentParser(
+        prog="tcp_stream", description=__doc__.splitlines()[0] if __doc__ else None
+    )
+    arguments.add_argument("role", choices=("server", "client"))
+    arguments.add_argument("direction", choices=("send", "receive"))
+    arguments.add_argument("--address", required=True, help="to listen on (server) or to connect to (client)")
+    arguments.add_argument("--port", type=int, required=True)
+    arguments.add_argument("--out", type=Path, required=True, help="the log")
+    arguments.add_argument("--congestion-control", required=True, help="such as cubic, reno, bbr")
+    arguments.add_argument("--rate-bps", type=float, default=0.0, help="of the sender; 0: as fast as it goes")
+    arguments.add_argument("--block-bytes", type=int, default=1200)
+    arguments.add_argument("--tick-s", type=float, default=0.001)
+    arguments.add_argument("--connect-timeout", type=float, default=10.0, help="in seconds")
+    return arguments
+
+
+def main() -> int:
+    """Run one end; return 0, or 1 with a line on stderr when the connection cannot be made or breaks."""
+    options = parser().parse_args()
+    log = IntegerLog(options.out, ("t_ns", "bytes"), ("late_ticks", "cpu_ns", "broken_errno"))
+    prepare()
+    opened = False
+    try:
+        connection = connect(options, log)
+        opened = True
+        if options.direction == "receive":
+            receive(connection, log)
+        else:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if options.rate_bps > 0:
+                send_paced(connection, log, options.rate_bps, options.block_bytes, options.tick_s)
+            else:
+                send_bulk(connection, log)
+    except EndRequestedError:
+        pass
+    except OSError as error:
+        if not opened:
+            place = f"{options.address} port {options.port}"
+            print(f"tcp_stream {options.role}: {place}: {error.strerror or error}", file=sys.stderr)
+            return 1
+        log.counters["broken_errno"] = error.errno or 0  # a result, not a failure of the probe
+    finish(log)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""The UDP prober of one direction: command lines, processes, logs. It knows no namespaces: see ``Spawn``."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .build import probe_binary
+from .logs import ProbeLog, read_log
+from .packets import Packets, match
+from .process import ProbeError, ProbeProcess, Spawn
+
+SENT_LAYOUT = "tx_ns:<i8,error:<i4,late_ns:<i4"
+RECEIVED_LAYOUT = "stream:<u4,bytes:<u4,seq:<i8,tx_ns:<i8,rx_ns:<i8"
+
+
+@dataclass(frozen=True)
+class UdpStream:
+    """One flow of probe packets to a numeric address, IPv4 or IPv6; ``payload_bytes`` is what UDP carries."""
+
+    target: str
+    port: int
+    rate_pps: float = 2000.0
+    payload_bytes: int = 64
+    stream: int = 0
+
+    @property
+    def period_s(self) -> float:
+        """Time between two packets, in seconds: the resolution of what is measured."""
+        return 1.0 / self.rate_pps
+
+
+def sender_argv(binary: Path, flow: UdpStream, log_path: Path, seconds: float | None = None) -> list[str]:
+    """The command line of a sender; without ``seconds`` it sends until SIGTERM (an hour at most)."""
+    argv = [
+        str(binary),
+        "send",
+        "--to",
+        flow.target,
+        "--port",
+        str(flow.port),
+        "--rate",
+        f"{flow.rate_pps:.9g}",
+    ]
+    argv += ["--size", str(flow.payload_bytes), "--stream", str(flow.stream), "--out", str(log_path)]
+    return argv if seconds is None else [*argv, "--seconds", f"{seconds:.9g}"]
+
+
+def receiver_argv(binary: Path, bind: str, port: int, log_path: Path) -> list[str]:
+    """The command line of a receiver on ``bind`` (an address, or 0.0.0.0 or ::); it runs until SIGTERM."""
+    return [str(binary), "recv", "--bind", bind, "--port", str(port), "--out", str(log_path)]
+
+
+def parse_sent(data: bytes) -> ProbeLog:
+    """Read a sender's log: record i is packet i: ``tx_ns``, ``error`` (errno, 0: sent), ``late_ns``."""
+    return read_log(data, SENT_LAYOUT)
+
+
+def parse_received(data: bytes) -> ProbeLog:
+    """Read a receiver's log, in order of arrival; ``rx_ns`` is the kernel's stamp on the monotonic clock."""
+    return read_log(data, RECEIVED_LAYOUT)
+
+
+class UdpProbe:
+    """A sender and a receiver of one flow. ``start``, then ``stop``, then ``packets``."""
+
+    def __init__(self, name: str, flow: UdpStream, folder: Path, bind: str = "0.0.0.0") -> None:
+        self.name, self.flow, self.bind = name, flow, bind
+        self.sent_path, self.received_path = folder / f"{name}.sent", folder / f"{name}.received"
+        self._sender: ProbeProcess | None = None
+        self._receiver: ProbeProcess | None = None
+
+    def start(self, spawn_sender: Spawn, spawn_receiver: Spawn, seconds: float | None = None) -> None:
+        """Start the receiver and, once it listens, the sender; ProbeError or BuildError when one cannot."""
+        binary = probe_binary()
+        argv = receiver_argv(binary, self.bind, self.flow.port, self.received_path)
+        try:
+            self._receiver = ProbeProcess(f"{self.name} receiver", spawn_receiver, argv, self.received_path)
+            self._receiver.wait_ready()
+            argv = sender_argv(binary, self.flow, self.sent_path, seconds)
+            self._sender = ProbeProcess(f"{self.name} sender", spawn_sender, argv, self.sent_path)
+            self._sender.wait_ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self, drain_s: float = 0.2) -> None:
+        """End the sender, give what is still on its way ``drain_s`` to arrive, end the receiver.
+
+        ``drain_s`` is part of the definition of lost: not there that long after the last packet was sent.
+        """
+        if self._sender is None or self._receiver is None:
+            raise ProbeError(f"{self.name}: stop without start")
+        try:
+            self._sender.stop()
+            time.sleep(drain_s)
+            self._receiver.stop()
+        except BaseException:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """End both at once; for the path of an error."""
+        for process in (self._sender, self._receiver):
+            if process is not None:
+                process.kill()
+
+    def received_so_far(self) -> int:
+        """How many packets the receiver has logged; grows every half second while it runs."""
+        with contextlib.suppress(FileNotFoundError):
+            return len(parse_received(self.received_path.read_bytes()).records)
+        return 0
+
+    def logs(self) -> tuple[ProbeLog, ProbeLog]:
+        """The sender's and the receiver's log."""
+        sent, received = (
+            path.read_bytes() if path.exists() else b"" for path in (self.sent_path, self.received_path)
+        )
+        return parse_sent(sent), parse_received(received)
+
+    def packets(self) -> Packets:
+        """What was sent joined with what arrived.
+
+        ProbeError when the figures would be wrong: a log is incomplete, or the receiver itself dropped
+        packets.
+        """
+        sent, received = self.logs()
+        for side, log in (("sender", sent), ("receiver", received)):
+            if not log.complete:
+                raise ProbeError(f"{self.name} {side}: {log.problem}")
+        if received.counters["own_drops"]:
+            raise ProbeError(
+                f"{self.name} receiver: its own socket buffer was full and dropped "
+                f"{received.counters['own_drops']} packets; lower the rate or free a CPU"
+            )
+        if received.counters["clock_steps"]:
+            raise ProbeError(f"{self.name} receiver: the host's clock was set during the run; run again")
+        return match(sent, received, self.flow.stream)
