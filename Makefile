@@ -1,0 +1,71 @@
+# Overland: what a VM's move between NVEs costs. `make help` lists the targets.
+# Parameters of an experiment are given as NAME=value, such as: make hot-l2 policy=tunnel repeat=20
+
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+RESULTS ?= results
+export RESULTS VENV
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
+# Every NAME=value given on make's command line goes to the experiment, which knows which there are.
+PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
+
+.DEFAULT_GOAL := help
+.PHONY: help list hot-l2 cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+list: setup ## The experiments and the question each one answers
+	@$(PYTHON) -m experiments list
+
+hot-l2: setup ## Move a VM along all three paths under traffic and say what it cost
+	@$(SUDO) $(PYTHON) -m experiments run hot-l2 $(PARAMETERS)
+
+cli: setup ## Mininet's CLI on a topology (TOPO=two_racks), with migrate, where, why, flows, watch
+	@$(SUDO) $(PYTHON) -m experiments cli $(or $(TOPO),two_racks) $(PARAMETERS)
+
+shell: setup ## A shell in a node of a running network (NODE=nve1; RUN=.. when several run)
+	@$(SUDO) $(PYTHON) -m experiments shell $(or $(NODE),.) $(RUN)
+
+validate: setup ## Check a topology file (TOPO=file.yaml), all errors at once
+	@$(PYTHON) -m topologies $(or $(TOPO),topologies/*.yaml)
+
+report: setup ## Make the HTML report of a run again from its record (RUN=.., default the latest)
+	@$(PYTHON) -m results report $(or $(RUN),latest)
+
+bench: setup ## Speed, each figure beside a control of the same run
+	@$(SUDO) $(PYTHON) -m experiments bench $(PARAMETERS)
+
+test: setup-test ## Unit tests (no root, seconds) and root tests (real Open vSwitch)
+	@$(PYTHON) -m pytest tests/unit $(ARGS)
+	@$(SUDO) $(PYTHON) -m pytest tests/root $(ARGS)
+
+test-unit: setup-test ## Unit tests alone
+	@$(PYTHON) -m pytest tests/unit $(ARGS)
+
+test-root: setup-test ## Root tests alone
+	@$(SUDO) $(PYTHON) -m pytest tests/root $(ARGS)
+
+check: setup-test ## Format, lint and types
+	@$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
+
+format: setup-test ## Put the code into its format
+	@$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .
+
+ryu-check: setup-test ## The same NVA app on stock Ryu 4.34 (optional, not part of the tests)
+	@$(SUDO) $(PYTHON) tests/root/ryu_check.py
+
+clean: ## Remove what building and testing left (run folders stay; they are in results/runs)
+	rm -rf .build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+setup:
+	@./setup.sh run
+
+setup-test:
+	@./setup.sh test
+
+lock: setup-test ## Write requirements*.txt anew from requirements*.in (needs pip-tools)
+	pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.txt requirements.in
+	pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements-dev.txt requirements-dev.in

@@ -1,0 +1,182 @@
+"""What this machine must have before anything is built, and how NVEs will switch on it.
+
+All problems are found at once, each with its remedy. The choice of datapath is made here, with its reason:
+
+    kernel      when the kernel has (or can load) the openvswitch module
+    AF_XDP      else, where its memory fits: 84 MB a port (168 MB measured for a switch daemon with two, OVS 3.1.0)
+    AF_PACKET   else: some 10 MB a port, loss-free up to about 5,000 packets/s each way (measured)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from topologies.model import Topology
+
+from .errors import PreflightError
+from .nve import Datapath
+from .plan import Plan
+
+PORT_TYPES = ("auto", "kernel", "afxdp", "afpacket")
+AF_XDP_BYTES_PER_PORT = 84_000_000
+AF_XDP_SHARE_OF_MEMORY = 0.10
+NVE_BYTES = 50_000_000  # two daemons, two shells, AF_PACKET ports: measured with 100 NVEs, rounded up
+_AF_XDP_FAMILY = 44
+_TOOLS = {
+    "ovs-vswitchd": "openvswitch-switch",
+    "ovsdb-server": "openvswitch-switch",
+    "ovsdb-tool": "openvswitch-common",
+    "mnexec": "mininet",
+    "ip": "iproute2",
+    "tc": "iproute2",
+}
+
+
+def check(topology: Topology, ports: str, results_folder: Path) -> Datapath:
+    """Find out whether the topology can run here and how; PreflightError lists everything that is missing."""
+    problems = [*_root_problems(), *_tool_problems(), *_netem_problems(topology), *_space_problems(results_folder)]
+    datapath, why_not = choose_datapath(Plan(topology).port_count(), ports)
+    if why_not:
+        problems.append(why_not)
+    problems += _memory_problems(topology)
+    if problems or datapath is None:
+        raise PreflightError(problems)
+    return datapath
+
+
+def check_root() -> None:
+    """For commands that need root but no topology."""
+    if problems := _root_problems():
+        raise PreflightError(problems)
+
+
+def _root_problems() -> list[str]:
+    if os.geteuid() == 0:
+        return []
+    return ["not root: namespaces and Open vSwitch need it; run the same command with sudo"]
+
+
+def _tool_problems() -> list[str]:
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    missing: dict[str, list[str]] = {}
+    for tool, package in _TOOLS.items():
+        if shutil.which(tool, path=path) is None:
+            missing.setdefault(package, []).append(tool)
+    return [
+        f"{', '.join(tools)} not found: apt-get install {package} (or: make setup)"
+        for package, tools in missing.items()
+    ]
+
+
+def _netem_problems(topology: Topology) -> list[str]:
+    if not topology.needs_netem or _module("sch_netem"):
+        return []
+    keys = ", ".join(topology.needs_netem)
+    return [
+        f"topology {topology.name}: {keys} needs netem, and this kernel has none (CONFIG_NET_SCH_NETEM): "
+        "take the delay and loss out, or run on a kernel that has it"
+    ]
+
+
+def _space_problems(folder: Path) -> list[str]:
+    """A run of a minute writes some 10 MB; less than 100 MB free is asking for half a record."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not os.access(existing, os.W_OK):
+        return [f"{existing} is not writable: results go there; choose another place with RESULTS=FOLDER"]
+    free = shutil.disk_usage(existing).free
+    if free < 100_000_000:
+        return [
+            f"{existing} has {free // 1_000_000} MB free and a run needs 100 MB: make room, "
+            "or choose another place with RESULTS=FOLDER"
+        ]
+    return []
+
+
+def _memory_problems(topology: Topology) -> list[str]:
+    need, have = len(topology.nves) * NVE_BYTES, available_memory_bytes()
+    if need > have:
+        return [
+            f"{len(topology.nves)} NVEs need about {need // 1_000_000} MB of memory and {have // 1_000_000} MB "
+            "are free: use fewer NVEs or a larger machine"
+        ]
+    return []
+
+
+def available_memory_bytes() -> int:
+    """Memory that programs can still get (MemAvailable)."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def choose_datapath(port_count: int, ports: str = "auto") -> tuple[Datapath | None, str | None]:
+    """The datapath for so many ports, or why the one asked for is not to be had."""
+    if ports not in PORT_TYPES:
+        return None, f"ports={ports}: allowed are {', '.join(PORT_TYPES)}"
+    if ports == "afpacket":
+        return Datapath("userspace", "afpacket", "asked for"), None
+    if ports in ("kernel", "auto") and _module("openvswitch"):
+        return Datapath("kernel", "kernel", "asked for" if ports == "kernel" else "openvswitch module is there"), None
+    if ports == "kernel":
+        return None, "ports=kernel: this kernel has no openvswitch module; leave ports=auto for the userspace datapath"
+    lacking = _af_xdp_lacks()
+    if ports == "afxdp":
+        return (None, f"ports=afxdp: {lacking}; use ports=afpacket") if lacking else (
+            Datapath("userspace", "afxdp", "asked for"),
+            None,
+        )
+    need = port_count * AF_XDP_BYTES_PER_PORT
+    bound = int(AF_XDP_SHARE_OF_MEMORY * available_memory_bytes())
+    if lacking:
+        return Datapath("userspace", "afpacket", f"no openvswitch module; no AF_XDP: {lacking}"), None
+    sizes = f"{port_count} ports x 84 MB = {need // 1_000_000} MB, bound {bound // 1_000_000} MB"
+    if need > bound:
+        return Datapath("userspace", "afpacket", f"no openvswitch module; AF_XDP does not fit: {sizes}"), None
+    return Datapath("userspace", "afxdp", f"no openvswitch module; AF_XDP fits: {sizes}"), None
+
+
+def _module(name: str) -> bool:
+    """Whether a kernel module is there, built in or loadable."""
+    if Path(f"/sys/module/{name}").exists():
+        return True
+    modprobe = shutil.which("modprobe", path="/usr/sbin:/sbin:" + os.environ.get("PATH", ""))
+    if modprobe is None:
+        return False
+    return subprocess.run([modprobe, "-q", name], check=False, capture_output=True).returncode == 0
+
+
+def _af_xdp_lacks() -> str | None:
+    try:
+        socket.socket(_AF_XDP_FAMILY, socket.SOCK_RAW, 0).close()
+    except OSError as error:
+        return f"this kernel offers no AF_XDP sockets ({error.strerror})"
+    daemon = shutil.which("ovs-vswitchd", path="/usr/sbin:" + os.environ.get("PATH", ""))
+    if daemon is not None and not _links_libbpf(daemon):
+        return "this Open vSwitch was built without AF_XDP"
+    return None
+
+
+def _links_libbpf(daemon: str) -> bool:
+    linked = subprocess.run(["ldd", daemon], check=False, capture_output=True, text=True).stdout
+    return "libbpf" in linked
+
+
+def versions(tools: Sequence[str] = ("ovs-vswitchd", "ip", "mn")) -> dict[str, str]:
+    """The first line that each tool prints of its own version."""
+    found = {}
+    for tool in tools:
+        flag = "-V" if tool == "ip" else "--version"
+        try:
+            done = subprocess.run([tool, flag], check=False, capture_output=True, text=True, timeout=10)
+        except OSError:
+            continue
+        lines = (done.stdout or done.stderr).strip().splitlines()
+        if lines:
+            found[tool] = lines[0]
+    return found

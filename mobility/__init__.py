@@ -1,0 +1,1 @@
+"""Moving a VM between NVEs: phases in order, the old NVE's policy, undo until the switch."""

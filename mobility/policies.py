@@ -1,0 +1,58 @@
+"""What the old NVE does with packets for a VM that has left, seen from the migration: which steps it asks for.
+
+The flows themselves are the NVA's (`controller/policies.py`). More policies of the draft (icmp, forward) get a line
+in the table below when they are built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class MigrationRefusedError(ValueError):
+    """A move that cannot be done is refused before anything is touched; says why and what is possible."""
+
+
+@dataclass(frozen=True)
+class OldNvePolicy:
+    """One policy. ``redirects``: the old NVE sends packets on; ``holds``: the new NVE keeps them until the VM is there."""
+
+    name: str
+    redirects: bool
+    holds: bool
+    attachments: tuple[str, ...]
+    meaning: str
+
+
+POLICIES = {
+    policy.name: policy
+    for policy in (
+        OldNvePolicy(
+            "silent-drop", False, False, ("rebind", "replug"), "packets that still reach the old NVE vanish there"
+        ),
+        OldNvePolicy(
+            "tunnel", True, False, ("rebind", "replug"), "the old NVE tunnels them to the new NVE from the stop on"
+        ),
+        OldNvePolicy(
+            "buffer",
+            True,
+            True,
+            ("rebind",),
+            "as tunnel, and the new NVE holds them until the VM runs there; released in order",
+        ),
+    )
+}
+
+
+def policy_for(name: str, attachment: str) -> OldNvePolicy:
+    """The policy of that name, if the VM's attachment can do it; else MigrationRefusedError."""
+    policy = POLICIES.get(name)
+    if policy is None:
+        raise MigrationRefusedError(f"policy={name}: there is no such old-NVE policy; allowed: {', '.join(POLICIES)}")
+    if attachment not in policy.attachments:
+        possible = ", ".join(p.name for p in POLICIES.values() if attachment in p.attachments)
+        raise MigrationRefusedError(
+            f"policy={name} needs attachment=rebind: with {attachment} the new NVE has no port to hold packets at "
+            f"before the plug; with {attachment} choose {possible}"
+        )
+    return policy

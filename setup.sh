@@ -1,0 +1,39 @@
+#!/bin/sh
+# Sets up a fresh Debian 12 machine: packages, virtual environment, locked Python packages. Does nothing twice.
+#   setup.sh run     what experiments need
+#   setup.sh test    what the tests and `make check` need on top
+set -eu
+cd "$(dirname "$0")"
+purpose=${1:-run}
+venv=${VENV:-.venv}
+packages="mininet openvswitch-switch openvswitch-common iproute2 iputils-ping procps python3-venv python3-dev gcc libc6-dev"
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+missing=
+for package in $packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    echo "installing:$missing"
+    log=$(mktemp)
+    # The package lists of a fresh machine may be empty or old.
+    { as_root apt-get update && as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1 ||
+        { tail -n 20 "$log" >&2; echo "setup: apt-get failed; the whole output is in $log" >&2; exit 2; }
+    rm -f "$log"
+fi
+
+install() { # NAME: install NAME.txt unless this very file is installed already
+    stamp="$venv/.installed-$1"
+    cmp -s "$1.txt" "$stamp" 2>/dev/null && return 0
+    # Mininet comes from Debian and exists for /usr/bin/python3 only.
+    [ -x "$venv/bin/python" ] || /usr/bin/python3 -m venv --system-site-packages "$venv"
+    echo "installing the Python packages of $1.txt into $venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$1.txt" ||
+        { echo "setup: pip could not install $1.txt (see above)" >&2; exit 2; }
+    cp "$1.txt" "$stamp"
+}
+
+install requirements
+if [ "$purpose" = test ]; then install requirements-dev; fi
