@@ -1,0 +1,128 @@
+"""`python -m results report|table|timeline|list`: look at runs, without root. Bad input: one line, exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from results.contract import RecordError
+from results.reading import Record, find_run, list_runs, load_record
+
+DEFAULT_RESULTS = Path(__file__).resolve().parent
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m results", description="Look at recorded runs.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = _Parser(add_help=False)
+    common.add_argument(
+        "--results-dir",
+        type=Path,
+        default=DEFAULT_RESULTS,
+        metavar="DIR",
+        help="folder that holds runs/ and latest",
+    )
+    run = _Parser(add_help=False)
+    run.add_argument(
+        "run",
+        nargs="?",
+        default="latest",
+        metavar="RUN",
+        help="folder, name, part of a name, or latest (default)",
+    )
+    report = commands.add_parser("report", parents=[common, run], help="write report.html and print its path")
+    report.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there instead")
+    report.add_argument("--trials", type=_indexes, metavar="I,J,...", help="trials whose timelines are shown")
+    commands.add_parser("table", parents=[common, run], help="print the table and the answer")
+    timeline = commands.add_parser(
+        "timeline", parents=[common, run], help="write a trial's picture as PNG and SVG"
+    )
+    timeline.add_argument("--trial", type=int, default=0, metavar="I", help="index of the trial (default 0)")
+    timeline.add_argument(
+        "--window",
+        type=_window,
+        metavar="FROM:TO",
+        help="ms relative to switch, such as -20:40 (default: all phases)",
+    )
+    timeline.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="folder to write into (default the run's)"
+    )
+    commands.add_parser("list", parents=[common], help="list the runs, oldest first")
+    return parser
+
+
+def _indexes(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of trial numbers such as 0,4,7") from None
+
+
+def _window(text: str) -> tuple[float, float]:
+    try:
+        lo, hi = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FROM:TO in ms, such as --window=-20:40") from None
+    if not lo < hi:
+        raise argparse.ArgumentTypeError(f"{text!r}: FROM must be below TO")
+    return lo, hi
+
+
+def _list(results_dir: Path) -> None:
+    runs = list_runs(results_dir)
+    if not runs:
+        print(f"no runs in {results_dir / 'runs'} yet")
+    for folder in runs:
+        try:
+            record = load_record(folder)
+        except RecordError as error:
+            print(f"{folder.name}  unreadable: {error}")
+            continue
+        verdict = "still running, or died" if record.unfinished else f"{record.status}: {record.why}"
+        print(f"{folder.name}  {', '.join(record.questions)}  {len(record.trials)} trials  {verdict}")
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.command == "list":
+        return _list(options.results_dir)
+    record: Record = load_record(find_run(options.results_dir, options.run))
+    if options.command == "report":
+        from results.report import write_report
+
+        print(write_report(record, options.output, trials=options.trials))
+    elif options.command == "table":
+        from results.table import print_table
+
+        print_table(record)
+    else:
+        from results.timeline import save_timeline
+
+        for path in save_timeline(record, options.trial, options.output, options.window):
+            print(path)
+    return None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0, or 2 with one line on standard error."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except RecordError as error:
+        print(f"python -m results: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # piped into head
+        sys.stderr.close()
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

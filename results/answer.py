@@ -1,0 +1,169 @@
+"""A run's answer in one plain sentence, and what its numbers do not show. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from results.display import number
+from results.reading import Record
+from results.statistics import PERCENTILE_RULE, Trials, count_trials, share_not_ruled_out, values_of
+
+_SIDES = (("to", "to the VM"), ("from", "from it"))
+
+
+def answer_sentence(record: Record) -> str:
+    """The answer in one sentence, or why there is none.
+
+    Made from the standard measures of the valid trials; an experiment without them answers in its verdict.
+    """
+    if record.status != "answered":
+        return f"No answer: {record.why}."
+    moves = count_trials(record.trials)["valid"]
+    parts = [_packets(record.trials), _blackout(record.trials), _stall(record.trials)]
+    told = [part for part in parts if part]
+    if not moves or not told:
+        return record.why if record.why.endswith(".") else f"{record.why}."
+    kinds = sorted({trial["migration"]["kind"] for trial in record.trials if trial["migration"]})
+    what = f"{'/'.join(kinds)} move" if kinds else "trial"
+    return f"In {moves} valid {what}{'s' if moves != 1 else ''} " + "; ".join(told) + "."
+
+
+def _affected(trials: Trials, stem: str) -> tuple[int, int, list[str]] | None:
+    """(trials with any, trials measured, 'at most N to the VM' per direction), None if not measured."""
+    sides = {words: values_of(trials, f"{stem}_{side}_vm", null=False) for side, words in _SIDES}
+    measured = [values for values in sides.values() if values]
+    if not measured:
+        return None
+    hit = sum(
+        trial["valid"]
+        and not trial["null"]
+        and any((trial["measures"].get(f"{stem}_{side}_vm") or 0) > 0 for side, _ in _SIDES)
+        for trial in trials
+    )
+    worst = [f"{max(values):,.0f} {words}" for words, values in sides.items() if values and max(values) > 0]
+    return hit, max(len(values) for values in measured), worst
+
+
+def _packets(trials: Trials) -> str:
+    never, some = [], []
+    for verb, stem in (
+        ("lost", "lost_packets"),
+        ("duplicated", "duplicated_packets"),
+        ("reordered", "reordered_packets"),
+    ):
+        found = _affected(trials, stem)
+        if found is None:
+            continue
+        hit, total, worst = found
+        if hit:
+            some.append(f"packets were {verb} in {hit} of {total} (at most {' and '.join(worst)})")
+        else:
+            never.append(verb)
+    if never:
+        joined = never[0] if len(never) == 1 else f"{', '.join(never[:-1])} or {never[-1]}"
+        some.insert(0, f"no packet was {joined} in either direction")
+    return ", ".join(some)
+
+
+def _blackout(trials: Trials) -> str:
+    told = []
+    for side, words in _SIDES:
+        name = f"blackout_s_{side}_vm"
+        values = values_of(trials, name, null=False)
+        if values and max(values) > 0:
+            median_s = median(values)
+            usual = f"a median {number(name, median_s)} ms and " if median_s else ""
+            told.append(f"{usual}at most {number(name, max(values))} ms {words}")
+    return f"the blackout was {', '.join(told)}" if told else ""
+
+
+def _stall(trials: Trials) -> str:
+    told = []
+    for side, words in _SIDES:
+        name = f"tcp_stall_s_{side}_vm"
+        values, floor = (values_of(trials, name, null=null) for null in (False, True))
+        if values:
+            without = f" (without a move {number(name, median(floor))} ms)" if floor else ""
+            told.append(f"{number(name, median(values))} ms {words}{without}")
+    return f"the longest TCP pause was a median {' and '.join(told)}" if told else ""
+
+
+def limits(record: Record) -> list[str]:
+    """What the numbers of this run do not show, one sentence each; first those that follow from its own data."""
+    counts = count_trials(record.trials)
+    moves, nulls = counts["valid"], counts["null_valid"]
+    lost = _affected(record.trials, "lost_packets")
+    found = []
+    if lost is not None and lost[0] == 0 and moves:
+        found.append(
+            f"No loss in {moves} moves does not mean never: with 95 % confidence it only rules out that more than "
+            f"{share_not_ruled_out(moves):.1%} of such moves lose packets."
+        )
+    if moves < 20:
+        found.append(f"{PERCENTILE_RULE}; this run has {moves}.")
+    if nulls < 3:
+        found.append(
+            f"The run has {nulls} valid null trial{'s' if nulls != 1 else ''}, too few for a noise floor to hold "
+            "the figures against."
+        )
+    dropped = counts["invalid"] + counts["null_invalid"]
+    if dropped:
+        found.append(
+            f"{dropped} of {len(record.trials)} trials were marked invalid by signals of the machine and enter no "
+            "figure; a move that itself overloads the machine would be among them."
+        )
+    rate_pps = record.parameters.get("rate_pps")
+    if isinstance(rate_pps, int | float) and rate_pps > 0:
+        found.append(
+            f"A gap shorter than one probe period ({1e3 / rate_pps:.2g} ms) leaves no trace in the probes."
+        )
+    return [*found, *GENERAL_LIMITS]
+
+
+GENERAL_LIMITS: Sequence[str] = (
+    "Everything ran on one host with a shared CPU: no wire, no switch buffer, no network card and no offload of one "
+    "took part.",
+    "A VM is a network namespace: its processes are frozen, but its TCP timers go on. Counters of a paused sender are "
+    "not those of a guest.",
+    "The interval is about the median of moves like these on this machine, not about the next single move, and not "
+    "about other machines.",
+)
+
+
+def verdict_line(record: Record) -> str:
+    """'answered: 12 trials, ...' for lists and headings."""
+    return f"{record.status}: {record.why}"
+
+
+def environment_rows(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The environment as (name, text) rows: `x` with its `x_why` behind it, nested objects as one row."""
+    rows = []
+    for key, value in environment.items():
+        if key == "command" or (key.endswith("_why") and key.removesuffix("_why") in environment):
+            continue
+        text = _flat(value)
+        if f"{key}_why" in environment:
+            text += f" (because {_flat(environment[f'{key}_why'])})"
+        rows.append((key.replace("_", " "), text))
+    return rows
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key.replace('_', ' ')} {_flat(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_flat(item) for item in value)
+    return "not known" if value is None else str(value)
+
+
+def reproduce_command(record: Record) -> str:
+    """The command that was recorded, else one made of the experiment and the run's parameters."""
+    recorded = record.environment.get("command")
+    if isinstance(recorded, str) and recorded.strip():
+        return recorded.strip()
+    simple = {key: value for key, value in record.parameters.items() if isinstance(value, str | int | float)}
+    return " ".join(
+        [f"make {record.experiment}", *(f"{key.upper()}={value}" for key, value in simple.items())]
+    )

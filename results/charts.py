@@ -1,0 +1,98 @@
+"""Distributions of a run's measures: every trial a dot, one row a path, the null trials beside them (matplotlib)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from results import style
+from results.display import STANDARD, label, scale
+from results.reading import Record
+from results.statistics import group_by, measures_of, median_interval, values_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLUMNS = 2
+
+
+def charted_measures(record: Record) -> list[str]:
+    """The standard measures this run has, in both directions, then its others; those that never vary are left out."""
+    have = measures_of(record.trials)
+    standard = [name for column in STANDARD for name in column[1:] if name]
+    ordered = [name for name in standard if name in have] + [name for name in have if name not in standard]
+    return [
+        name
+        for name in ordered
+        if len(
+            set(values_of(record.trials, name, null=False)) | set(values_of(record.trials, name, null=True))
+        )
+        > 1
+    ]
+
+
+def draw_distributions(record: Record) -> Figure | None:
+    """Small multiples, one a measure: dots are valid trials, the bar is the median with its 95 % interval.
+
+    None when no measure varies. Zero stays on every axis, so that lengths compare.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    measures = charted_measures(record)
+    if not measures:
+        return None
+    groups: dict[str, list[Any]] = dict(group_by(record.trials))
+    nulls = [trial for trial in record.trials if trial["null"]]
+    rows = -(-len(measures) // _COLUMNS)
+    lines = len(groups) + bool(nulls)
+    with mpl.rc_context({"font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": style.GRID}):
+        figure = Figure(figsize=(10.0, rows * (0.55 + 0.27 * lines) + 0.1), facecolor="none")
+        panels = figure.subplots(rows, _COLUMNS, squeeze=False)
+        inches = figure.get_size_inches()[1]
+        figure.subplots_adjust(
+            left=0.135, right=0.985, top=1 - 0.25 / inches, bottom=0.25 / inches, wspace=0.38, hspace=0.75
+        )
+        for number, panel in enumerate(panels.flat):
+            if number >= len(measures):
+                panel.set_axis_off()
+                continue
+            name = measures[number]
+            data = [(path, values_of(trials, name, null=False), False) for path, trials in groups.items()]
+            data += [("null (floor)", values_of(nulls, name, null=True), True)] if nulls else []
+            _draw_strip(panel, name, data)
+    return figure
+
+
+def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]]) -> None:
+    import numpy as np
+
+    factor, unit = scale(name)
+    colour = (
+        style.FROM_VM if name.endswith("from_vm") else style.TO_VM if name.endswith("to_vm") else style.GREEN
+    )
+    for row, (_, values, null) in enumerate(data):
+        if not values:
+            panel.text(0, row, " not measured", va="center", size=7, color=style.MUTED)
+            continue
+        shown = np.asarray(values) * factor
+        spread = np.random.default_rng(row).uniform(
+            -0.26, 0.26, shown.size
+        )  # seeded: same record, same picture
+        looks: dict[str, Any] = {"mec": style.MUTED if null else colour, "mfc": "none" if null else colour}
+        panel.plot(shown, row + spread, ls="none", marker="o", ms=3.4, mew=0.7, alpha=0.75, **looks)
+        interval = median_interval(values)
+        if interval is not None:
+            panel.plot(
+                np.asarray(interval) * factor, [row, row], color=style.INK, lw=1.6, solid_capstyle="butt"
+            )
+        panel.plot(np.median(shown), row, marker="|", ms=11, mew=2, color=style.INK)
+    panel.set_title(f"{label(name)}, {unit}", loc="left", size=8, color=style.INK, pad=3)
+    panel.set_yticks(range(len(data)), [path for path, *_ in data], size=7)
+    panel.set_ylim(len(data) - 0.5, -0.5)
+    panel.set_xlim(left=min(0.0, panel.get_xlim()[0] if any(v < 0 for _, vs, _ in data for v in vs) else 0.0))
+    panel.tick_params(length=0, labelcolor=style.MUTED)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.set_facecolor("none")
+    panel.grid(True, axis="x", color=style.GRID, linewidth=0.5)
+    panel.set_axisbelow(True)

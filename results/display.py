@@ -1,0 +1,89 @@
+"""How measures are named and written for people: labels, units, intervals. Pure; shared by table and report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from results.contract import UNIT_WORDS
+from results.statistics import LAST_BARRIER
+
+NULL_LABEL = "null (floor)"
+# (heading, measure towards the VM, measure from the VM); a measure without direction stands alone
+STANDARD: tuple[tuple[str, str, str | None], ...] = (
+    ("lost", "lost_packets_to_vm", "lost_packets_from_vm"),
+    ("blackout", "blackout_s_to_vm", "blackout_s_from_vm"),
+    ("duplicated", "duplicated_packets_to_vm", "duplicated_packets_from_vm"),
+    ("reordered", "reordered_packets_to_vm", "reordered_packets_from_vm"),
+    ("TCP stall", "tcp_stall_s_to_vm", "tcp_stall_s_from_vm"),
+    ("call to last barrier", LAST_BARRIER, None),
+)
+_WRITTEN = {"vm": "VM", "tcp": "TCP", "udp": "UDP", "rto": "RTO", "nve": "NVE", "nva": "NVA", "rtt": "RTT"}
+_TIME_TO_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+NOT_MEASURED = "–"
+
+
+def unit_word(measure: str) -> str:
+    """The word of a measure's name that is its unit ('' if there is none)."""
+    return next((word for word in measure.split("_") if word in UNIT_WORDS), "")
+
+
+def scale(measure: str) -> tuple[float, str]:
+    """(factor, unit) for showing: times become ms, everything else stays as it is."""
+    unit = unit_word(measure)
+    return (_TIME_TO_MS[unit], "ms") if unit in _TIME_TO_MS else (1.0, unit)
+
+
+def label(measure: str) -> str:
+    """`tcp_stall_s_to_vm` as 'TCP stall to VM'."""
+    words = measure.split("_")
+    unit = unit_word(measure)
+    if unit in words:
+        words.remove(unit)
+    text = " ".join(_WRITTEN.get(word, word) for word in words)
+    return text[:1].upper() + text[1:]
+
+
+def number(measure: str, value: float | None, *, digits: int = 3) -> str:
+    """A value in the shown unit, without the unit: whole numbers as such, else about three digits."""
+    if value is None:
+        return NOT_MEASURED
+    shown = value * scale(measure)[0]
+    if shown == 0 or (scale(measure)[1] != "ms" and float(shown).is_integer()):
+        return f"{shown:,.0f}"
+    size = abs(shown)
+    decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else digits
+    return f"{shown:,.{decimals}f}"
+
+
+def median_text(measure: str, figures: Mapping[str, Any]) -> str:
+    """'24.0 [22.1, 26.5]': the median and its 95 % interval; '–' when nothing was measured.
+
+    A median of 0 with larger values among the trials has ' max 12' behind it.
+    """
+    if not figures or figures.get("n", 0) == 0:
+        return NOT_MEASURED
+    interval = figures.get("ci95")
+    text = number(measure, figures["median"])
+    if interval is None:
+        text = f"{text} (n={figures['n']})"
+    else:
+        text = f"{text} [{number(measure, interval[0])}, {number(measure, interval[1])}]"
+    if figures["median"] == 0 and figures["max"] > 0:  # a rare loss must not vanish behind a median of 0
+        text += f" max {number(measure, figures['max'])}"
+    return text
+
+
+def spread_text(measure: str, figures: Mapping[str, Any]) -> str:
+    """'p95 31, max 40' as far as n allows."""
+    parts = [
+        f"{key} {number(measure, figures[key])}" for key in ("p95", "p99") if figures.get(key) is not None
+    ]
+    if figures.get("n"):
+        parts.append(f"max {number(measure, figures['max'])}")
+    return ", ".join(parts)
+
+
+def heading(name: str, measure: str) -> str:
+    """'lost, packets', 'blackout, ms'."""
+    return f"{name}, {scale(measure)[1]}"

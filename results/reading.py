@@ -1,0 +1,165 @@
+"""Reading runs back: records, events, and finding a run by name. Never writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from results.contract import DIED, RecordError, check_record
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as read; `data` is record.json whole, the properties are its parts."""
+
+    folder: Path
+    data: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The run's folder name."""
+        return self.folder.name
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment."""
+        return str(self.data["experiment"])
+
+    @property
+    def questions(self) -> list[str]:
+        """The questions it answers, such as Q1."""
+        return list(self.data["questions"])
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Parameters of the whole run."""
+        return dict(self.data["parameters"])
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What the run found around it."""
+        return dict(self.data["environment"])
+
+    @property
+    def trials(self) -> list[dict[str, Any]]:
+        """Every trial, invalid and null ones too."""
+        return list(self.data["trials"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Per measure, as the run itself wrote it."""
+        return dict(self.data["summary"])
+
+    @property
+    def status(self) -> str:
+        """`answered`, `invalid` or `failed`."""
+        return str(self.data["verdict"]["status"])
+
+    @property
+    def why(self) -> str:
+        """The verdict's reason."""
+        return str(self.data["verdict"]["why"])
+
+    @property
+    def unfinished(self) -> bool:
+        """True while the run goes on, and for ever if it was killed."""
+        return self.why == DIED
+
+
+def load_record(folder: Path) -> Record:
+    """Read a run's record.json (the folder or the file may be given).
+
+    Raises RecordError with the path: missing, unreadable, empty, truncated, foreign, newer format.
+    """
+    folder = Path(folder)
+    path = folder if folder.name == "record.json" else folder / "record.json"
+    text = _read_text(path)
+    if not text.strip():
+        raise RecordError(f"{path}: is empty; the run cannot be read, run it again")
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RecordError(
+            f"{path}: line {error.lineno}, column {error.colno}: not complete JSON ({error.msg}); "
+            "truncated or edited, restore it or run again"
+        ) from error
+    return Record(path.parent.resolve(), check_record(data, str(path)))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if path.parent.is_symlink() and not path.parent.exists():
+            raise RecordError(f"{path.parent}: points to {path.parent.readlink()}, which is gone") from error
+        if path.parent.is_dir():
+            raise RecordError(f"{path.parent}: no {path.name} in it, so not the folder of a run") from error
+        raise RecordError(
+            f"{path.parent}: no such run; `python -m results list` shows those there are"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path}: is not text; damaged or not written by Overland") from error
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """All events of a run ordered by `t_s` (CLOCK_MONOTONIC seconds); [] when it recorded none.
+
+    A cut last line is what a killed run leaves and is passed over; a broken line elsewhere raises RecordError.
+    """
+    path = Path(folder) / "events.jsonl"
+    if Path(folder).is_dir() and not path.exists():
+        return []
+    text = _read_text(path)
+    events: list[dict[str, Any]] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+            event["t_s"], event["kind"] = float(event["t_s"]), str(event["kind"])
+        except (json.JSONDecodeError, TypeError, KeyError, ValueError) as error:
+            if number == text.count("\n") + 1:  # no newline after it
+                break
+            raise RecordError(f"{path}: line {number} is not an event (t_s, kind): {line[:60]}") from error
+        events.append(event)
+    events.sort(key=lambda event: event["t_s"])
+    return events
+
+
+def list_runs(results_dir: Path) -> list[Path]:
+    """Folders of all runs, oldest first (their names begin with the time they started)."""
+    runs = Path(results_dir) / "runs"
+    if not runs.is_dir():
+        return []
+    return sorted(path for path in runs.iterdir() if path.is_dir())
+
+
+def find_run(results_dir: Path, wanted: str) -> Path:
+    """The folder of a run given as a path, `latest`, a folder name, or a part of one that fits one run only.
+
+    Raises RecordError that says what there is.
+    """
+    results_dir = Path(results_dir)
+    if wanted == "latest":
+        link = results_dir / "latest"
+        if not link.is_symlink() and not link.exists():
+            raise RecordError(
+                f"{results_dir}: no run here yet; run an experiment first (make list shows them)"
+            )
+        return link
+    as_path = Path(wanted)
+    if as_path.name == "record.json" or as_path.is_dir():
+        return as_path
+    fitting = [path for path in list_runs(results_dir) if wanted and wanted in path.name]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        shown = ", ".join(path.name for path in fitting[-3:])
+        raise RecordError(
+            f"run {wanted!r}: fits {len(fitting)} runs (such as {shown}); give more of the name"
+        )
+    raise RecordError(f"run {wanted!r}: no such run; `python -m results list` shows those there are")

@@ -1,0 +1,244 @@
+"""Statistics over trials: medians with intervals, the noise floor beside them, paired comparisons. Pure.
+
+Same input and seed, same output. Invalid trials never enter a figure; `count_trials` counts them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Values = np.ndarray[Any, np.dtype[np.float64]]
+
+Trials = Sequence[Mapping[str, Any]]
+RESAMPLES = 4_999  # the Monte Carlo error of the interval's ends is then far below the interval's width
+MINIMUM_FOR_INTERVAL = 3
+LAST_BARRIER = "call_to_last_barrier_s"  # kept in the trial's migration, treated as a measure here
+PERCENTILE_RULE = (
+    "p95 is given from 20 valid trials on, p99 from 100: at least one value must lie at or above it"
+)
+
+
+def quantile_allowed(n: int, share: float) -> bool:
+    """Whether n values are enough for this quantile: n * (1 - share) >= 1, so p95 from 20, p99 from 100."""
+    return n * (1.0 - share) >= 1.0 - 1e-9
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """Nearest-rank quantile: the smallest value with at least `share` of the values at or below it.
+
+    None when `quantile_allowed` says that there are too few.
+    """
+    import numpy as np
+
+    if not quantile_allowed(len(values), share):
+        return None
+    return float(np.quantile(np.asarray(values, float), share, method="inverted_cdf"))
+
+
+def median_interval(
+    values: Sequence[float], *, seed: int = 0, confidence: float = 0.95
+) -> list[float] | None:
+    """Bootstrap percentile interval [lo, hi] of the median; None below 3 values.
+
+    Percentile and not BCa: BCa takes its acceleration from the jackknife, which fails for the median
+    (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 11 and 14).
+    """
+    import numpy as np
+
+    array = np.asarray(values, float)
+    if array.size < MINIMUM_FOR_INTERVAL:
+        return None
+    if np.all(array == array[0]):
+        return [float(array[0])] * 2
+    from scipy.stats import bootstrap
+
+    found = bootstrap(
+        (array,),
+        np.median,
+        n_resamples=RESAMPLES,
+        confidence_level=confidence,
+        method="percentile",
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return [float(found.low), float(found.high)]
+
+
+def share_not_ruled_out(n: int, confidence: float = 0.95) -> float:
+    """Upper bound of the share of moves that do X when none of n did: 1 - (1 - confidence)^(1/n).
+
+    One-sided Clopper-Pearson; for large n the "rule of three", 3/n (Hanley and Lippman-Hand, JAMA 249, 1983).
+    """
+    return 1.0 if n <= 0 else float(1.0 - (1.0 - confidence) ** (1.0 / n))
+
+
+def value_of(trial: Mapping[str, Any], measure: str) -> float | None:
+    """A trial's value of a measure in the unit of its name; None when it was not measured."""
+    if measure == LAST_BARRIER and measure not in trial["measures"]:
+        value = (trial["migration"] or {}).get(LAST_BARRIER)
+    else:
+        value = trial["measures"].get(measure)
+    return None if value is None else float(value)
+
+
+def values_of(trials: Trials, measure: str, *, null: bool) -> list[float]:
+    """Values of a measure in the valid trials: those that moved, or with `null` those that did not."""
+    chosen = (value_of(trial, measure) for trial in trials if trial["valid"] and trial["null"] == null)
+    return [value for value in chosen if value is not None]
+
+
+def measures_of(trials: Trials) -> list[str]:
+    """Names of all measures of these trials in order of first appearance, call_to_last_barrier_s last."""
+    names = dict.fromkeys(name for trial in trials for name in trial["measures"])
+    if any(trial["migration"] for trial in trials):
+        names.setdefault(LAST_BARRIER)
+    return list(names)
+
+
+def summarise(trials: Trials, *, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Per measure: n, median, ci95 [lo, hi], p95, p99, min, max of the moves and the floor, in the measure's unit.
+
+    `floor`, `floor_p95`, `floor_max`, `floor_n` are median, p95, maximum and number of the null trials. A figure that
+    n does not allow is None (see PERCENTILE_RULE and `median_interval`).
+    """
+    return {name: _summary(trials, trials, name, seed) for name in measures_of(trials)}
+
+
+def summarise_by(
+    trials: Trials, parameter: str = "path", *, seed: int = 0
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """`summarise` per value of a trial parameter, in order of trial index; the floor is always all null trials."""
+    names = measures_of(trials)
+    return {
+        group: {name: _summary(members, trials, name, seed) for name in names}
+        for group, members in group_by(trials, parameter).items()
+    }
+
+
+def group_by(trials: Trials, parameter: str = "path") -> dict[str, list[Mapping[str, Any]]]:
+    """Trials that are no null trials by the text of a parameter (`-` where it is not set), valid or not."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for trial in trials:
+        if not trial["null"]:
+            groups.setdefault(str(trial["parameters"].get(parameter, "-")), []).append(trial)
+    return groups
+
+
+def count_trials(trials: Trials) -> dict[str, Any]:
+    """`{valid, invalid, null_valid, null_invalid, reasons: {reason: number}}`."""
+    reasons: dict[str, int] = {}
+    for trial in trials:
+        if not trial["valid"]:
+            reasons[trial["invalid_reason"]] = reasons.get(trial["invalid_reason"], 0) + 1
+    return {
+        "valid": sum(trial["valid"] and not trial["null"] for trial in trials),
+        "invalid": sum(not trial["valid"] and not trial["null"] for trial in trials),
+        "null_valid": sum(trial["valid"] and trial["null"] for trial in trials),
+        "null_invalid": sum(not trial["valid"] and trial["null"] for trial in trials),
+        "reasons": dict(sorted(reasons.items(), key=lambda item: -item[1])),
+    }
+
+
+def _summary(moves: Trials, nulls: Trials, name: str, seed: int) -> dict[str, Any]:
+    import numpy as np
+
+    values, floor = values_of(moves, name, null=False), values_of(nulls, name, null=True)
+    return {
+        "n": len(values),
+        "median": float(np.median(values)) if values else None,
+        # Each measure has its own stream, so that adding a measure changes no other's interval.
+        "ci95": median_interval(values, seed=seed ^ zlib.crc32(name.encode())),
+        "p95": quantile(values, 0.95),
+        "p99": quantile(values, 0.99),
+        "min": min(values, default=None),
+        "max": max(values, default=None),
+        "floor": float(np.median(floor)) if floor else None,
+        "floor_p95": quantile(floor, 0.95),
+        "floor_max": max(floor, default=None),
+        "floor_n": len(floor),
+    }
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """A minus B over pairs, in the measure's unit; `p_value` of the Wilcoxon signed-rank test (1 if all equal)."""
+
+    n: int
+    median_difference: float
+    ci95: list[float] | None
+    hodges_lehmann: float
+    cliffs_delta: float
+    p_value: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a record."""
+        return asdict(self)
+
+
+def compare_paired(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> PairedComparison:
+    """Compare a[i] with b[i], pair by pair. Raises ValueError for unequal lengths or no pairs."""
+    import numpy as np
+
+    if len(a) != len(b) or not len(a):
+        raise ValueError(f"a paired comparison needs as many values on both sides, got {len(a)} and {len(b)}")
+    difference = np.asarray(a, float) - np.asarray(b, float)
+    p_value = 1.0
+    if np.any(difference != 0):
+        from scipy.stats import wilcoxon
+
+        # Pratt keeps the pairs without a difference in the ranking; loss counts have many of them. The exact
+        # distribution knows no ties, so with ties (or zeros) the signs are permuted instead.
+        tied = np.unique(np.abs(difference)).size < difference.size or bool(np.any(difference == 0))
+        p_value = float(
+            _signed_rank_p(difference, seed) if tied else wilcoxon(difference, method="auto").pvalue
+        )
+    return PairedComparison(
+        n=difference.size,
+        median_difference=float(np.median(difference)),
+        ci95=median_interval(list(difference), seed=seed),
+        hodges_lehmann=hodges_lehmann(difference),
+        cliffs_delta=cliffs_delta(a, b),
+        p_value=p_value,
+    )
+
+
+def _signed_rank_p(difference: Values, seed: int) -> float:
+    """Two-sided p of the signed-rank statistic (zeros ranked, Pratt 1959) over 9,999 random sign changes."""
+    import numpy as np
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.abs(difference)) * (difference != 0)
+    observed = abs(float(np.sum(ranks * np.sign(difference))))
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(9_999, difference.size))
+    return float((1 + np.count_nonzero(np.abs(signs @ ranks) >= observed - 1e-9)) / 10_000)
+
+
+def hodges_lehmann(differences: Sequence[float] | Values) -> float:
+    """Median of the Walsh averages (d_i + d_j) / 2, i <= j: the shift the signed-rank test sees.
+
+    Hodges and Lehmann, Estimates of location based on rank tests, Ann. Math. Statist. 34 (1963) 598-611.
+    """
+    import numpy as np
+
+    array = np.asarray(differences, float)
+    first, second = np.triu_indices(array.size)
+    return float(np.median((array[first] + array[second]) / 2.0))
+
+
+def cliffs_delta(a: Sequence[float], b: Sequence[float]) -> float:
+    """P(a > b) - P(a < b) over all pairs of values, -1..1; 0 when neither tends to be larger.
+
+    Cliff, Dominance statistics: ordinal analyses to answer ordinal questions, Psychol. Bulletin 114 (1993) 494-509.
+    """
+    import numpy as np
+
+    ordered = np.sort(np.asarray(b, float))
+    smaller = np.searchsorted(ordered, a, side="left").sum()
+    larger = (ordered.size - np.searchsorted(ordered, a, side="right")).sum()
+    return float((smaller - larger) / (len(a) * ordered.size))

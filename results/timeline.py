@@ -1,0 +1,181 @@
+"""One picture of one trial on one clock: phases, control plane, packets both ways, TCP progress (matplotlib)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results import style
+from results.figures import HEIGHT_INCHES, WIDTH_INCHES, empty, headline, legend, to_png, to_svg
+from results.files import write_atomic
+from results.reading import Record
+from results.timeline_data import Timeline, gather
+from results.timeline_traffic import delay_limits, draw_packets, draw_tcp
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_NVE_ROWS = 6  # above it, NVEs that are neither old nor new share one row
+_KINDS = (  # kind and its step, name in the legend, marker, colour, size
+    ("flow_mods", None, "flow-mods", "^", style.GREEN, 5.0),
+    ("barrier", "prepare", "barrier: prepared", "|", style.PURPLE, 7.0),
+    ("barrier", "commit", "barrier: committed", "s", style.PURPLE, 3.8),
+    ("end_marker", None, "end marker", "D", style.GOLD, 4.0),
+    ("rarp", None, "RARP", "*", style.INK, 8.0),
+)
+_STRONG = {"stop", "switch", "resume"}
+
+
+def draw_timeline(
+    timeline: Timeline, window: tuple[float, float] | None = None, *, titled: bool = True
+) -> Figure:
+    """The figure of a timeline; `window` in ms relative to its zero, default the timeline's own.
+
+    `titled` writes the title into the picture; a page around it has its own.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    lo, hi = window or timeline.window
+    rows = _control_rows(timeline)
+    phase_count = max(len(timeline.phases), 2)
+    heights = [0.155 * phase_count + 0.1, 0.19 * max(len(rows), 2) + 0.1, 1.35, 1.35, 1.5]
+    with mpl.rc_context({"font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": style.GRID}):
+        figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), facecolor="none")
+        panels: Sequence[Axes] = figure.subplots(
+            5, 1, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": 0.2}
+        )
+        figure.subplots_adjust(left=0.115, right=0.985, top=0.93 if titled else 0.972, bottom=0.065)
+        if titled:
+            figure.text(0.012, 0.972, timeline.title, size=11, weight="bold", color=style.INK, va="center")
+        for panel in panels:
+            _dress(panel, timeline, lo, hi)
+        _draw_phases(panels[0], timeline, lo, hi)
+        _draw_control(panels[1], timeline, rows, lo, hi)
+        limits = delay_limits(timeline, lo, hi)
+        for panel, (side, name, colour) in zip(panels[2:4], style.DIRECTIONS, strict=True):
+            draw_packets(panel, timeline.packets.get(side), name, colour, (lo, hi), limits)
+        draw_tcp(panels[4], timeline, lo, hi)
+        panels[4].set_xlim(lo, hi)
+        panels[4].set_xlabel(f"ms relative to {timeline.zero_name}", color=style.INK)
+        panels[4].tick_params(axis="x", length=3, color=style.GRID)
+    return figure
+
+
+def _dress(panel: Axes, timeline: Timeline, lo: float, hi: float) -> None:
+    panel.set_facecolor("none")
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.tick_params(length=0, colors=style.MUTED, labelcolor=style.MUTED)
+    panel.grid(True, axis="x", color=style.GRID, linewidth=0.5)
+    panel.set_axisbelow(True)
+    strong = [span for span in timeline.phases if span[0] in _STRONG]
+    if strong:  # the time in which the VM is away
+        panel.axvspan(
+            min(span[1] for span in strong), max(span[2] for span in strong), color=style.BAND, zorder=0
+        )
+    if lo < 0 < hi and timeline.phases:
+        panel.axvline(0, color=style.INK, linewidth=0.8, zorder=1)
+
+
+def _draw_phases(panel: Axes, timeline: Timeline, lo: float, hi: float) -> None:
+    headline(panel, "phases, with their length in ms; shaded: stop to resume")
+    if not timeline.phases:
+        empty(panel, "no phases: nothing was moved")
+        return
+    for row, (name, start, end) in enumerate(timeline.phases):
+        colour = style.INK if name in _STRONG else style.STEEL
+        least = (hi - lo) / 600  # a bar of at least two pixels
+        panel.barh(row, max(end - start, least), left=start, height=0.7, color=colour, linewidth=0)
+        length, margin = f"{end - start:.3g}", (hi - lo) / 200
+        at_end = end + margin < hi - (hi - lo) * 0.05
+        x, side = (max(end, start + least) + margin, "left") if at_end else (start - margin, "right")
+        panel.text(x, row, length, va="center", ha=side, size=6.5, color=style.MUTED, clip_on=True)
+    panel.set_yticks(range(len(timeline.phases)), [name for name, *_ in timeline.phases], size=7)
+    panel.set_ylim(len(timeline.phases) - 0.4, -0.6)
+
+
+def _control_rows(timeline: Timeline) -> list[str]:
+    """Rows of the control panel: NVA calls, each NVE (or old, new and the others), each holder."""
+    nves = sorted({row for points in timeline.points.values() for _, row, _ in points}, key=_natural)
+    if len(nves) > MOST_NVE_ROWS:
+        nves = [nve for nve in nves if nve in (timeline.old_nve, timeline.new_nve)] + ["other NVEs"]
+    holders = dict.fromkeys(f"hold {holder}" for holder, *_ in timeline.holds)
+    return [*(["NVA call"] if timeline.calls else []), *nves, *holders]
+
+
+def _natural(name: str) -> tuple[str, int]:
+    digits = name[len(name.rstrip("0123456789")) :]
+    return name[: len(name) - len(digits)], int(digits or 0)
+
+
+def _draw_control(panel: Axes, timeline: Timeline, rows: list[str], lo: float, hi: float) -> None:
+    headline(panel, "control plane")
+    if not rows:
+        empty(panel, "no events of this trial in the record")
+        return
+    place = {row: number for number, row in enumerate(rows)}
+    _draw_calls(panel, timeline, place.get("NVA call", 0), lo, hi)
+    handles = []
+    for kind, step, name, marker, colour, size in _KINDS:
+        points = [
+            point
+            for point in timeline.points.get(kind, ())
+            if lo <= point[0] <= hi and (step is None or (point[2] == "prepare") == (step == "prepare"))
+        ]
+        if not points:
+            continue
+        rows_of = [place.get(row, place.get("other NVEs", -1)) for _, row, _ in points]
+        edge = 1.4 if marker == "|" else 0
+        looks: dict[str, Any] = {"marker": marker, "ms": size, "mec": colour, "mfc": colour, "mew": edge}
+        times = [point[0] for point in points]
+        handles += panel.plot(times, rows_of, linestyle="none", label=name, zorder=3, **looks)
+    for holder, start, end, frames in timeline.holds:
+        row_of = place[f"hold {holder}"]
+        looks = {"height": 0.45, "color": "none", "edgecolor": style.INK, "hatch": "////", "linewidth": 0.6}
+        panel.barh(row_of, end - start, left=start, **looks)
+        text = "not released" if frames is None else f"{frames} frames"
+        panel.text(
+            end + (hi - lo) / 200, row_of, text, va="center", size=6.5, color=style.MUTED, clip_on=True
+        )
+    marks = {timeline.old_nve: " (old)", timeline.new_nve: " (new)"}
+    panel.set_yticks(range(len(rows)), [row + marks.get(row, "") for row in rows], size=7)
+    panel.set_ylim(len(rows) - 0.4, -0.6)
+    if handles:
+        legend(panel, handles)
+
+
+def _draw_calls(panel: Axes, timeline: Timeline, row: int, lo: float, hi: float) -> None:
+    """A bar a call, its name where no other call is: behind it, else before it, else left out."""
+    calls = [
+        call for call in sorted(timeline.calls, key=lambda call: call[1]) if call[2] >= lo and call[1] <= hi
+    ]
+    taken = lo
+    for number, (method, start, end) in enumerate(calls):
+        panel.barh(
+            row, max(end - start, (hi - lo) / 600), left=start, height=0.6, color=style.STEEL, linewidth=0
+        )
+        following = calls[number + 1][1] if number + 1 < len(calls) else hi
+        width = len(method) * (hi - lo) * 0.0052  # about, at 6.5 points
+        looks: dict[str, Any] = {"va": "center", "size": 6.5, "color": style.INK, "clip_on": True}
+        margin = (hi - lo) / 250
+        if end + margin + width <= following:
+            panel.text(end + margin, row, method, ha="left", **looks)
+            taken = end + margin + width
+        else:
+            if start - margin - width >= taken:
+                panel.text(start - margin, row, method, ha="right", **looks)
+            taken = end
+
+
+def save_timeline(
+    record: Record, index: int, folder: Path | None = None, window: tuple[float, float] | None = None
+) -> list[Path]:
+    """Write timeline-<trial>.png (1600 x 1100) and .svg into `folder`, default the run's. Raises RecordError."""
+    figure = draw_timeline(gather(record, index), window)
+    stem = (folder or record.folder) / f"timeline-{index}"
+    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
+    write_atomic(png, to_png(figure))
+    write_atomic(svg, to_svg(figure, salt=f"{record.name}-{index}").encode())
+    return [png, svg]

@@ -1,0 +1,222 @@
+"""What one trial's timeline shows, on one clock: ms relative to `switch`. Reading apart, the rest is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from results.contract import RecordError
+from results.reading import Record, read_events
+from results.samples import read_samples, sample_names
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+BEFORE_MS, AFTER_MS = 5.0, 15.0  # shown before the first phase and after the last
+NULL_WINDOW_MS = 60.0  # shown of a trial without a move, from the middle of its samples
+POINTS = ("flow_mods", "barrier", "end_marker", "rarp")
+
+
+@dataclass(frozen=True)
+class Packets:
+    """Probes of one direction by transmission time: delay in ms (NaN: lost), and what befell them (masks)."""
+
+    tx_ms: Array
+    delay_ms: Array
+    lost: Array
+    reordered: Array
+    duplicated: Array
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Bytes the TCP receiver has read since the trial's first read, at each read."""
+
+    t_ms: Array
+    total_bytes: Array
+
+    def longest_gap(self, window: tuple[float, float]) -> tuple[float, float] | None:
+        """(from, to) in ms of the longest time without a read that touches the window; None below two reads."""
+        import numpy as np
+
+        near = np.flatnonzero((self.t_ms[1:] >= window[0]) & (self.t_ms[:-1] <= window[1]))
+        if not near.size:
+            return None
+        at = near[np.argmax(self.t_ms[near + 1] - self.t_ms[near])]
+        return float(self.t_ms[at]), float(self.t_ms[at + 1])
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Everything of one trial in ms relative to `zero_s` on the run's monotonic clock. Parts may be empty."""
+
+    title: str
+    zero_s: float
+    zero_name: str
+    window: tuple[float, float]
+    phases: list[tuple[str, float, float]] = field(default_factory=list)
+    calls: list[tuple[str, float, float]] = field(default_factory=list)
+    points: dict[str, list[tuple[float, str, str]]] = field(default_factory=dict)  # kind: [(ms, row, text)]
+    holds: list[tuple[str, float, float, int | None]] = field(
+        default_factory=list
+    )  # holder, from, to, frames
+    packets: dict[str, Packets] = field(default_factory=dict)
+    tcp: dict[str, Progress] = field(default_factory=dict)
+    old_nve: str = ""
+    new_nve: str = ""
+
+
+def gather(record: Record, index: int, events: Sequence[Mapping[str, Any]] | None = None) -> Timeline:
+    """Read one trial's samples (and the events, unless given) and build its timeline. Raises RecordError."""
+    trial = next((trial for trial in record.trials if trial["index"] == index), None)
+    if trial is None:
+        indexes = [trial["index"] for trial in record.trials]
+        allowed = f"{min(indexes)} to {max(indexes)}" if indexes else "it has none"
+        raise RecordError(f"{record.name}: no trial {index}; allowed: {allowed}")
+    if events is None:
+        events = read_events(record.folder)
+    there = set(sample_names(record.folder))
+    names = [f"{kind}_{side}" for kind in ("udp", "tcp") for side in ("to_vm", "from_vm")]
+    samples = {name: read_samples(record.folder, name, trial=index) for name in names if name in there}
+    return build(trial, [event for event in events if event.get("trial") == index], samples)
+
+
+def build(
+    trial: Mapping[str, Any], events: Iterable[Mapping[str, Any]], samples: Mapping[str, Mapping[str, Array]]
+) -> Timeline:
+    """The timeline of one trial from its own events and samples; missing parts stay empty."""
+    events = list(events)
+    migration = trial["migration"] or {}
+    phases = migration.get("phases") or [
+        event for event in events if event["kind"] == "phase" and {"name", "start_s", "end_s"} <= event.keys()
+    ]
+    zero_s, zero_name = _zero(phases, events, samples)
+
+    def ms(t_s: float) -> float:
+        return (t_s - zero_s) * 1e3
+
+    spans = [(str(phase["name"]), ms(phase["start_s"]), ms(phase["end_s"])) for phase in phases]
+    if spans:
+        window = min(start for _, start, _ in spans) - BEFORE_MS, max(end for *_, end in spans) + AFTER_MS
+    else:
+        window = -NULL_WINDOW_MS / 2, NULL_WINDOW_MS / 2
+    points: dict[str, list[tuple[float, str, str]]] = {kind: [] for kind in POINTS}
+    for event in events:
+        if event["kind"] in points:
+            text = str(event.get("count") or event.get("step") or event.get("vm") or "")
+            points[event["kind"]].append((ms(event["t_s"]), str(event.get("nve", "?")), text))
+    calls = [
+        (str(event.get("method", "?")), ms(event["start_s"]), ms(event["end_s"]))
+        for event in events
+        if event["kind"] == "northbound" and {"start_s", "end_s"} <= event.keys()
+    ]
+    return Timeline(
+        title=_title(trial),
+        zero_s=zero_s,
+        zero_name=zero_name,
+        window=window,
+        phases=spans,
+        calls=calls,
+        points=points,
+        holds=_holds(events, ms, window[1]),
+        packets={
+            side: packets_of(samples[f"udp_{side}"], zero_s)
+            for side in ("to_vm", "from_vm")
+            if len(samples.get(f"udp_{side}", {}).get("seq", ()))
+        },
+        tcp={
+            side: _progress(samples[f"tcp_{side}"], zero_s)
+            for side in ("to_vm", "from_vm")
+            if len(samples.get(f"tcp_{side}", {}).get("t_s", ()))
+        },
+        old_nve=str(migration.get("old_nve", "")),
+        new_nve=str(migration.get("new_nve", "")),
+    )
+
+
+def _zero(
+    phases: Sequence[Mapping[str, Any]],
+    events: Sequence[Mapping[str, Any]],
+    samples: Mapping[str, Mapping[str, Array]],
+) -> tuple[float, str]:
+    """(zero of the clock in s, what happens there): switch, else first phase, else the middle of the samples."""
+    for event in events:
+        if event["kind"] == "switch":
+            return float(event["t_s"]), "switch"
+    for phase in phases:
+        if phase["name"] == "switch":
+            return float(phase["start_s"]), "switch"
+    if phases:
+        first = min(phases, key=lambda phase: float(phase["start_s"]))
+        return float(first["start_s"]), f"start of {first['name']}"
+    times = [
+        columns[key] for columns in samples.values() for key in ("tx_s", "t_s") if len(columns.get(key, ()))
+    ]
+    if times:
+        return (
+            float(min(t.min() for t in times)) + float(max(t.max() for t in times))
+        ) / 2, "middle of the trial"
+    return (float(events[0]["t_s"]), "first event") if events else (0.0, "start of the clock")
+
+
+def _title(trial: Mapping[str, Any]) -> str:
+    parts = [f"Trial {trial['index']}"]
+    migration = trial["migration"]
+    if trial["null"]:
+        parts.append("null, nothing moves")
+    if migration:
+        parts.append(f"{migration['kind']} move {migration['old_nve']} → {migration['new_nve']}")
+    if "path" in trial["parameters"]:
+        parts.append(str(trial["parameters"]["path"]))
+    if not trial["valid"]:
+        parts.append(f"INVALID: {trial['invalid_reason']}")
+    return ", ".join(parts)
+
+
+def _holds(
+    events: Sequence[Mapping[str, Any]], ms: Any, end: float
+) -> list[tuple[str, float, float, int | None]]:
+    """Pairs hold and release of each holder; a hold without release lasts to the end of the picture."""
+    since: dict[str, float] = {}
+    found: list[tuple[str, float, float, int | None]] = []
+    for event in events:
+        holder = str(event.get("holder", "holder"))
+        if event["kind"] == "hold":
+            since.setdefault(holder, ms(event["t_s"]))
+        elif event["kind"] == "release" and holder in since:
+            frames = event.get("frames")
+            found.append(
+                (holder, since.pop(holder), ms(event["t_s"]), None if frames is None else int(frames))
+            )
+    return found + [(holder, start, end, None) for holder, start in since.items()]
+
+
+def packets_of(columns: Mapping[str, Array], zero_s: float) -> Packets:
+    """UDP sample columns (DESIGN.md, Samples) as delays and masks.
+
+    Reordered as in RFC 4737 section 3: a packet that arrives after one with a larger sequence number did.
+    """
+    import numpy as np
+
+    by_seq = np.argsort(columns["seq"], kind="stable")
+    tx_s, rx_s = columns["tx_s"][by_seq], columns["rx_s"][by_seq]
+    lost = np.isnan(rx_s)
+    rank = np.where(lost | (columns["order"][by_seq] < 0), np.iinfo(np.int64).max, columns["order"][by_seq])
+    earliest_later = np.minimum.accumulate(rank[::-1])[::-1]  # smallest rank among this packet and later ones
+    return Packets(
+        tx_ms=(tx_s - zero_s) * 1e3,
+        delay_ms=(rx_s - tx_s) * 1e3,
+        lost=lost,
+        reordered=~lost & (earliest_later < rank),
+        duplicated=columns["copies"][by_seq] > 1,
+    )
+
+
+def _progress(columns: Mapping[str, Array], zero_s: float) -> Progress:
+    import numpy as np
+
+    by_time = np.argsort(columns["t_s"], kind="stable")
+    return Progress((columns["t_s"][by_time] - zero_s) * 1e3, np.cumsum(columns["bytes"][by_time]))

@@ -1,0 +1,122 @@
+"""The traffic panels of a timeline: probes in each direction, and TCP progress."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from results import style
+from results.figures import empty, headline, legend
+from results.timeline_data import Packets, Timeline
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_VECTOR_DOTS = 3_000  # more are drawn as pixels, else an SVG grows by 100 bytes a dot
+
+
+def delay_limits(timeline: Timeline, lo: float, hi: float) -> tuple[float, float]:
+    """One range of delays (ms) for both directions, at least a decade, with room for the lost at the top."""
+    inside = [
+        _shown_delay_ms(packets)[(packets.tx_ms >= lo) & (packets.tx_ms <= hi) & ~packets.lost]
+        for packets in timeline.packets.values()
+    ]
+    least = min((float(part.min()) for part in inside if part.size), default=0.1)
+    most = max((float(part.max()) for part in inside if part.size), default=1.0)
+    return least / 1.7, max(most, least * 4) * 4
+
+
+def _shown_delay_ms(packets: Packets) -> Any:
+    """Delays for a log scale: converting two clocks into each other can make a tiny one zero or negative."""
+    import numpy as np
+
+    return np.maximum(packets.delay_ms, 1e-3)
+
+
+def draw_packets(
+    panel: Axes,
+    packets: Packets | None,
+    name: str,
+    colour: str,
+    window: tuple[float, float],
+    limits: tuple[float, float],
+) -> None:
+    """Each probe a dot at the time it was sent; `window` in ms, `limits` of the delay in ms."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if packets is None:
+        headline(panel, f"packets {name}")
+        empty(panel, "no probes in this direction in the record")
+        return
+    shown = (packets.tx_ms >= window[0]) & (packets.tx_ms <= window[1])
+    total = int(shown.sum())
+    told = ", ".join(f"{int((shown & mask).sum()):,} {what}" for mask, what, _ in _marks(packets))
+    headline(panel, f"packets {name}: delay (ms) by time sent; {total:,} shown, {told}")
+    arrived, delay_ms = shown & ~packets.lost, _shown_delay_ms(packets)
+    dots: dict[str, Any] = {
+        "ls": "none",
+        "marker": ".",
+        "ms": 3.2,
+        "mew": 0,
+        "rasterized": total > MOST_VECTOR_DOTS,
+    }
+    panel.plot(packets.tx_ms[arrived], delay_ms[arrived], color=colour, **dots)
+    panel.set_yscale("log")
+    panel.set_ylim(*limits)
+    handles = []
+    for mask, what, marker in _marks(packets):
+        chosen = shown & mask
+        if chosen.any():
+            times = packets.tx_ms[chosen]
+            level = [limits[1] / 1.7] * times.size if what == "lost" else delay_ms[chosen]
+            looks: dict[str, Any] = {"marker": marker, "ms": 4.5, "mew": 1.0, "mfc": "none", "mec": style.INK}
+            handles += panel.plot(times, level, ls="none", label=what, **looks)
+    if handles:
+        legend(panel, handles)
+    panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=12))
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.yaxis.set_minor_formatter(NullFormatter())
+    panel.tick_params(axis="y", which="minor", length=0)
+    panel.grid(True, axis="y", color=style.GRID, linewidth=0.5)
+
+
+def _marks(packets: Packets) -> list[tuple[Any, str, str]]:
+    """(mask, word, marker) of what is marked beside the plain dots."""
+    return [
+        (packets.lost, "lost", "x"),
+        (packets.reordered, "reordered", "s"),
+        (packets.duplicated, "duplicated", "o"),
+    ]
+
+
+def draw_tcp(panel: Axes, timeline: Timeline, lo: float, hi: float) -> None:
+    """Bytes the receivers have read, both directions, the longest gap marked; `lo`, `hi` in ms."""
+    import numpy as np
+
+    told = []
+    for number, (side, name, colour) in enumerate(style.DIRECTIONS):
+        progress = timeline.tcp.get(side)
+        if progress is None:
+            continue
+        first = max(int(np.searchsorted(progress.t_ms, lo)) - 1, 0)
+        last = int(np.searchsorted(progress.t_ms, hi, side="right")) + 1
+        t_ms = progress.t_ms[first:last]
+        kilobytes = (progress.total_bytes[first:last] - progress.total_bytes[first]) / 1e3
+        line = ("-", (0, (4, 1.2)))[number]
+        panel.plot(
+            t_ms, kilobytes, drawstyle="steps-post", color=colour, linewidth=1.3, linestyle=line, label=name
+        )
+        gap = progress.longest_gap((lo, hi))
+        if gap is not None:
+            told.append(f"{name} {gap[1] - gap[0]:.3g} ms")
+            level = float(np.interp(gap[0], t_ms, kilobytes))
+            panel.plot(gap, [level, level], color=colour, linewidth=4, solid_capstyle="butt", alpha=0.45)
+    if not timeline.tcp:
+        headline(panel, "TCP")
+        empty(panel, "no TCP transfer in the record")
+        return
+    headline(
+        panel, "TCP: kB read by the receiver since the left edge; longest gap (bold): " + ", ".join(told)
+    )
+    panel.grid(True, axis="y", color=style.GRID, linewidth=0.5)
+    panel.set_ylim(bottom=0)
+    legend(panel, panel.get_legend_handles_labels()[0])
