@@ -1,16 +1,15 @@
-"""The load guard: was the machine undisturbed while a trial ran? It reads the machine's signals, never a
-result.
+"""The load guard: was the machine undisturbed during a trial? It reads machine signals, never a result.
 
 Three signals. *Scheduling lag*: how late a process of normal priority that sleeps most of the time wakes up,
 pinned to each CPU; it shows any load, stolen time and long interrupts. *Steal*: time the hypervisor gave to
 others. *Softnet drops*: frames the kernel dropped because a CPU's input queue was full
-(``netdev_max_backlog``); the counters of /proc/net/softnet_stat are the host's, the same in every network namespace.
+(``netdev_max_backlog``); the counters of /proc/net/softnet_stat are the host's, the same in every network
+namespace.
 
-The bounds. Open vSwitch in user space forwards only when it is scheduled, and a UDP socket or a port's ring
-holds what arrives meanwhile; so a lag shorter than those queues last costs delay, and a longer one costs
-packets that the network would not have lost. On two cores that run three ovs-vswitchd and probes at 5,000
-packets/s, normal work gives lags up to some 10 ms; 20 ms lies above that and below what a queue of 100
-packets or more holds at 5,000 packets/s.
+The bounds. Open vSwitch in user space forwards only while it is scheduled; a ring or a socket buffer holds
+what arrives meanwhile. So a lag shorter than those queues last costs delay; a longer one costs packets which
+the network would not have lost. Two cores running nothing but the probes show lags up to some 10 ms (at
+20,000 packets/s); a queue of 100 packets lasts 20 ms at 5,000 packets/s. The default is that.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Counters of the machine at one moment: seconds stolen per CPU, and frames dropped by all CPUs together."""
+    """Counters of the machine at one moment: seconds stolen per CPU, frames dropped by all CPUs."""
 
     t_s: float
     steal_s: Mapping[int, float] = field(default_factory=dict)
@@ -69,7 +68,7 @@ def parse_lag(data: bytes) -> ProbeLog:
 
 
 def parse_steal(text: str, tick_s: float = 0.01) -> dict[int, float]:
-    """Return the stolen seconds of each CPU from the text of /proc/stat (proc(5): the eighth figure)."""
+    """Return each CPU's stolen seconds from the text of /proc/stat (proc(5): the eighth figure)."""
     stolen = {}
     for line in text.splitlines():
         name, *figures = line.split()

@@ -16,7 +16,7 @@ from pathlib import Path
 MAGIC = b"OVLPROBE"
 VERSION = 1
 COUNTERS = 12
-_HEADER = struct.Struct(f"<8sIIIIq{COUNTERS}q128s256s")
+_HEADER = struct.Struct(f"<8sIIIIq{COUNTERS}q256s128s")
 HEADER_BYTES = _HEADER.size
 
 
@@ -35,7 +35,9 @@ class Header:
     counters: Mapping[str, int] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        """Return the header as its 512 bytes."""
+        """Return the header as its 512 bytes; LogError when its names do not fit."""
+        if len(self.layout) > 256 or len(",".join(self.counters)) > 128 or len(self.counters) > COUNTERS:
+            raise LogError(f"the fields or counters do not fit into the header: {self}")
         values = [*self.counters.values(), *[0] * COUNTERS][:COUNTERS]
         return _HEADER.pack(
             MAGIC,

@@ -47,8 +47,8 @@ struct header {
     uint32_t version, header_bytes, record_bytes, finished;
     int64_t records;
     int64_t counters[COUNTERS];
-    char layout[128]; /* "name:type,..." in numpy's type codes */
-    char counter_names[256];
+    char layout[256]; /* "name:type,..." in numpy's type codes */
+    char counter_names[128];
 };
 _Static_assert(sizeof(struct header) == 512, "log_format.py expects 512 bytes");
 
