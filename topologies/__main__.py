@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = 0
     if arguments.write_schema:
         try:
-            write_schema()
+            write_schema(SCHEMA_FILE)
+            print(f"{SCHEMA_FILE}: written")
         except OSError as error:
             print(f"{SCHEMA_FILE}: cannot be written: {error.strerror}", file=sys.stderr)
             status = 2

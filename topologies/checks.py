@@ -8,6 +8,7 @@ underlay addresses and the names of nodes (racks, spines, NVEs, VMs) must differ
 from collections.abc import Hashable, Iterable, Iterator
 
 from topologies.draft import Draft, Parts, draft_of
+from topologies.fields import derived_mac
 from topologies.model import Rack, Topology
 from topologies.problems import Path, Problem, did_you_mean, listed, shown
 
@@ -141,8 +142,15 @@ def _vms(draft: Draft) -> Iterator[Problem]:
         addresses, "the address is used twice; VMs of a virtual network must have different ones"
     )
     # A repeated address gives the same derived MAC: that is told once, at the address.
-    distinct = {(vm.virtual_network, vm.ipv4): (path, vm) for path, vm in reversed(draft.vms.read)}
-    macs = [((*path, "mac"), (vm.virtual_network, vm.mac)) for path, vm in reversed(distinct.values())]
+    derived: set[tuple[str, str]] = set()
+    macs = []
+    for path, vm in draft.vms.read:
+        value = (vm.virtual_network, vm.mac)
+        if vm.mac == derived_mac(vm.virtual_network, vm.ipv4):
+            if value in derived:
+                continue
+            derived.add(value)
+        macs.append(((*path, "mac"), value))
     yield from _repeated(macs, "the MAC is used twice; VMs of a virtual network must have different ones")
 
 

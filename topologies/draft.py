@@ -6,6 +6,7 @@ a broken NVE that has a name is still a known one.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -31,10 +32,10 @@ class Parts(Generic[_M]):
     names_known: bool
     whole: bool
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names, in file order."""
-        return tuple(name for _, name in self.named)
+    @cached_property
+    def names(self) -> Mapping[str, Path]:
+        """All names in file order, with the path of one item each."""
+        return {name: path for path, name in self.named}
 
 
 @dataclass(frozen=True)

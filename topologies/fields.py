@@ -120,7 +120,7 @@ def read_loss(value: object) -> float:
     """A share of packets lost, as a ratio below 1."""
     ratio = float(_with_unit(units.parse_loss, value))
     if ratio >= 1:
-        raise ValueError("must be below 100%; leave the link out to have none")
+        raise ValueError("must be below 100%; a link that loses everything is no link, leave it out")
     return ratio
 
 
@@ -129,9 +129,12 @@ def read_mtu(value: object) -> int:
 
     At least 576, which every IPv4 host must be able to receive (RFC 791 section 3.1, "Total Length").
     """
-    size = int(_with_unit(units.parse_size, value))
+    try:
+        size = units.parse_size(value)
+    except units.UnitError:
+        size = 0
     if not 576 <= size <= 65535:
-        raise ValueError("must be from 576 to 65535 bytes")
+        raise ValueError("must be a number of bytes from 576 to 65535, such as 1450")
     return size
 
 
@@ -229,10 +232,12 @@ def read_pair(value: object) -> tuple[str, str]:
 
 
 def _written_as(form: Callable[[Any], str]) -> PlainSerializer:
-    """With the keys of a file the text of a file, with the attribute names the plain number."""
+    """With the keys of a file its texts (but a plain 0), with the attribute names the plain number."""
 
     def write(value: Any, info: SerializationInfo) -> Any:
-        return form(value) if info.by_alias and value is not None else value
+        if not info.by_alias or value is None:
+            return value
+        return form(value) if value else 0
 
     return PlainSerializer(write)
 
@@ -287,6 +292,7 @@ Mac = Annotated[str, BeforeValidator(read_mac), _pattern("^[0-9a-fA-F]{2}(:[0-9a
 Prewired = Annotated[
     tuple[str, ...] | Literal["all"],
     PlainValidator(read_prewired),
+    PlainSerializer(lambda value: value if value == "all" else list(value)),  # no union to serialize
     WithJsonSchema({"anyOf": [{"const": "all"}, _NAME_LIST]}),
 ]
 Pair = Annotated[

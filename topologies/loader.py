@@ -54,14 +54,14 @@ def parse_topology(content: bytes, file: str) -> Topology:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise TopologyErrors(
-            [Problem((), None, f"is not UTF-8 text: byte 0x{content[error.start]:02x}", file=file, line=line)]
-        ) from None
+        before = content[: error.start].decode("utf-8-sig")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        allowed = f"is not UTF-8 text: byte 0x{content[error.start]:02x}; save the file as UTF-8"
+        raise TopologyErrors([Problem((), None, allowed, file=file, line=line, column=column)]) from None
     tree = read_tree(text)
     problems = list(tree.problems)
     if tree.data is None and not problems:
-        raise _unreadable(file, "is empty; topologies/minimal.yaml shows what belongs into it")
+        raise _unreadable(file, "is empty; topologies/minimal.yaml shows what belongs in it")
     if tree.data is not None and not isinstance(tree.data, dict):
         problems.append(Problem((), None, "must be a mapping: lines of the form 'key: value'"))
     elif tree.data is not None:

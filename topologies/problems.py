@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 Path = tuple[str | int, ...]
 """Where something stands in a topology: `("nves", 1, "underlay_ip")` is `nves[1].underlay_ip`."""
@@ -92,10 +93,14 @@ def printable(text: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The known word that `word` is most likely meant to be, or None. Too long a word is not looked at."""
+    """The known word that `word` is most likely meant to be, or None.
+
+    Looks at words of ordinary length and at the first hundred known ones only, so that no file takes long.
+    """
     if len(word) > _LONGEST_SHOWN:
         return None
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
+    looked_at = [other for other in islice(known, 100) if len(other) <= _LONGEST_SHOWN]
+    return next(iter(difflib.get_close_matches(word, looked_at, n=1, cutoff=0.6)), None)
 
 
 def listed(words: Iterable[str], limit: int = 12) -> str:

@@ -68,7 +68,7 @@ _SIZE = _Kind(
     },
     bare_number=True,
 )
-_LOSS = _Kind("a share of packets", "0.5%, 100% or 0", {"%": Fraction(1, 100)}, bare_number=False)
+_LOSS = _Kind("a share of packets", "0.5%, 2% or 0", {"%": Fraction(1, 100)}, bare_number=False)
 
 
 def parse_duration(value: object) -> float:

@@ -17,17 +17,16 @@ def problems_of(error: ValidationError) -> list[Problem]:
     A key that is missing because it is mistyped is told once, at the mistyped key.
     """
     found = error.errors(include_url=False)
+    missing: dict[Path, list[str]] = {}
+    for item in found:
+        if item["type"] == "missing":
+            missing.setdefault(item["loc"][:-1], []).append(str(item["loc"][-1]))
     mistyped: set[Path] = set()
     problems = []
     for item in found:
         path = item["loc"]
         if item["type"] == "extra_forbidden":
-            missing = [
-                other["loc"][-1]
-                for other in found
-                if other["type"] == "missing" and other["loc"][:-1] == path[:-1]
-            ]
-            meant = _meant(path, [str(key) for key in missing])
+            meant = _meant(path, missing.get(path[:-1], ()))
             if meant is not None:
                 mistyped.add((*path[:-1], meant))
             problems.append(_unknown_key(path, meant))

@@ -76,24 +76,22 @@ def read_tree(text: str) -> Tree:
     tree = Tree()
     try:
         composer = _Composer(text)
-        try:
-            root = composer.get_single_node()
-        finally:
-            composer.dispose()
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
-        column = error.position - (before.rfind("\n") + 1) + 1
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         problem = f"is not YAML: holds the character {chr(error.character)!r}, which is not allowed"
-        tree.problems.append(Problem((), None, problem, line=before.count("\n") + 1, column=column))
+        tree.problems.append(Problem((), None, problem, line=line, column=column))
         return tree
+    try:
+        root = composer.get_single_node()
     except yaml.MarkedYAMLError as error:
         tree.problems.append(_syntax_problem(error))
         return tree
     except (yaml.YAMLError, ValueError, OverflowError):
         # PyYAML lets a few of Python's own errors out, for instance for the escape "\UFFFFFFFF".
-        tree.problems.append(
-            Problem((), None, "is not YAML: holds an escape or a number that does not exist")
-        )
+        mark = composer.get_mark()
+        problem = "is not YAML: holds an escape or a number that does not exist"
+        tree.problems.append(Problem((), None, problem, line=mark.line + 1, column=mark.column + 1))
         return tree
     if root is None:
         return tree
