@@ -1,0 +1,327 @@
+"""All NVEs together: two-phase changes over them, and a full resync of each one that connects."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Any
+
+from controller import openflow
+from controller.events import EventHub
+from controller.framework import error_name
+from controller.journal import EPOCH_BITS
+from controller.pipeline import Flow
+from controller.session import NveGoneError, Reply, Session
+
+TIMEOUT_S = 2.0
+"""How long an NVE may take to answer one phase; about 100 times what 50 NVEs on one host took."""
+
+RESYNC_BATCH = 8
+
+
+class FabricError(Exception):
+    """A change that did not go through; ``data`` says for each NVE why."""
+
+    def __init__(self, message: str, **data: Any) -> None:
+        super().__init__(message)
+        self.data = data
+
+
+class UnreachableError(FabricError):
+    """An NVE is not there or did not answer in time; nothing was changed anywhere."""
+
+
+class RejectedError(FabricError):
+    """An NVE refused a flow; nothing was changed anywhere."""
+
+
+class PartlyCommittedError(FabricError):
+    """An NVE went away between prepare and commit: the change stands, that NVE gets it when it returns."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to change at one NVE; ``undo`` is the same the other way round."""
+
+    nve: str
+    dpid: int
+    adds: frozenset[Flow]
+    deletes: frozenset[Flow]
+    undo: tuple[frozenset[Flow], frozenset[Flow]]
+
+    @property
+    def flow_mods(self) -> int:
+        """Number of flow-mods."""
+        return len(self.adds) + len(self.deletes)
+
+
+@dataclass
+class _Sent:
+    change: Change
+    session: Session
+    bundle_id: int
+    future: Future[Reply]
+    reply: Reply | None = None
+    problem: str | None = None
+
+
+Timing = dict[str, dict[str, Any]]
+
+
+class Fabric:
+    """The connected NVEs. ``lock`` makes changes and resyncs one at a time."""
+
+    def __init__(
+        self,
+        events: EventHub,
+        now: Callable[[], float],
+        next_epoch: Callable[[], int],
+        desired: Callable[[int], tuple[str, frozenset[Flow]] | None],
+        fault: Callable[[BaseException], None],
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.changed = threading.Condition()
+        self._events = events
+        self._now = now
+        self._next_epoch = next_epoch
+        self._desired = desired
+        self._fault = fault
+        self._timeout_s = timeout_s
+        self._sessions: dict[int, Session] = {}
+        self._to_resync: queue.SimpleQueue[Session] = queue.SimpleQueue()
+        threading.Thread(target=self._resync_loop, name="resync", daemon=True).start()
+
+    def session(self, dpid: int) -> Session | None:
+        """Return the NVE's current connection."""
+        return self._sessions.get(dpid)
+
+    def dpids(self) -> list[int]:
+        """Return the datapath ids of all connected NVEs, known or not."""
+        return sorted(self._sessions)
+
+    def connected(self, session: Session) -> None:
+        """Take a new connection, perhaps before the old one's end was seen, and have it programmed."""
+        before = self._sessions.get(session.dpid)
+        self._sessions[session.dpid] = session
+        if before is not None:
+            before.on_gone()
+        self._to_resync.put(session)
+        self._notify()
+
+    def gone(self, session: Session) -> bool:
+        """Take the end of a connection; False when a newer one has replaced it."""
+        session.on_gone()
+        if self._sessions.get(session.dpid) is not session:
+            return False
+        del self._sessions[session.dpid]
+        self._notify()
+        return True
+
+    def resync_all(self) -> None:
+        """Have every NVE programmed anew."""
+        for session in list(self._sessions.values()):
+            session.programmed_s = None
+            self._to_resync.put(session)
+
+    def _notify(self) -> None:
+        with self.changed:
+            self.changed.notify_all()
+
+    # Changes
+
+    def apply(
+        self, operation: str, changes: Sequence[Change], before_commit: Callable[[], None], need_all: bool
+    ) -> Timing:
+        """Make changes on all their NVEs or on none; returns the timing of each NVE.
+
+        Prepare everywhere, then ``before_commit``, then commit everywhere. With ``need_all`` an NVE that is
+        not connected stops it (UnreachableError); without, it is left out and programmed when it returns.
+        """
+        with self.lock:
+            there = [c for c in changes if self._ready(c.dpid)]
+            absent = [c for c in changes if c not in there]
+            if absent and need_all:
+                raise self._unreachable(operation, {c.nve: self._absence(c.dpid) for c in absent})
+            sent = [self._prepare(change) for change in there]
+            self._collect(sent, "prepare", operation)
+            self._check_prepared(sent, operation)
+            before_commit()
+            for item in sent:
+                item.future = item.session.submit(openflow.commit(item.bundle_id))
+            prepared = {item.change.nve: item.reply.at_s for item in sent if item.reply}
+            self._collect(sent, "commit", operation)
+            timing: Timing = {
+                c.nve: {"flow_mods": c.flow_mods, "prepared_s": prepared.get(c.nve), "committed_s": None}
+                for c in changes
+            }
+            for item in sent:
+                if item.reply is not None:
+                    timing[item.change.nve]["committed_s"] = item.reply.at_s
+                    item.session.flows += len(item.change.adds) - len(item.change.undo[0])
+            self._check_committed(sent, operation, timing)
+            return timing
+
+    def _ready(self, dpid: int) -> bool:
+        session = self._sessions.get(dpid)
+        return session is not None and session.programmed_s is not None
+
+    def _absence(self, dpid: int) -> str:
+        session = self._sessions.get(dpid)
+        if session is None:
+            return "not connected"
+        return session.problem or "connected, not yet programmed"
+
+    @staticmethod
+    def _unreachable(operation: str, problems: dict[str, str]) -> UnreachableError:
+        shown = ", ".join(f"{nve} ({why})" for nve, why in sorted(problems.items()))
+        return UnreachableError(
+            f"{operation}: nothing was changed, because of NVE {shown}; check its ovs-vswitchd and the "
+            "management network, then wait_programmed and try again",
+            nves=problems,
+        )
+
+    def _prepare(self, change: Change) -> _Sent:
+        session = self._sessions[change.dpid]
+        bundle_id = session.next_bundle_id()
+        mods = openflow.changes(change.adds, change.deletes, session.cookie)
+        future = session.submit(openflow.in_bundle(bundle_id, mods))
+        self._events.publish("flow_mods", nve=change.nve, count=change.flow_mods)
+        return _Sent(change, session, bundle_id, future)
+
+    def _collect(self, sent: Sequence[_Sent], step: str, operation: str) -> None:
+        end_s = self._now() + self._timeout_s
+        for item in sent:
+            item.reply, item.problem = None, None
+            try:
+                reply = item.future.result(max(0.0, end_s - self._now()))
+            except NveGoneError:
+                item.problem = f"its connection ended during {step}"
+                continue
+            except FutureTimeoutError:
+                item.problem = f"no answer to {step} within {self._timeout_s:g} s"
+                item.session.close()
+                continue
+            item.reply = reply
+            name = item.change.nve
+            self._events.publish("barrier", reply.at_s, nve=name, step=step, operation=operation)
+
+    def _check_prepared(self, sent: Sequence[_Sent], operation: str) -> None:
+        # A message refused while the bundle is filled does not stop a commit of the others: look first.
+        gone = {item.change.nve: item.problem for item in sent if item.problem is not None}
+        refused = _refusals(sent)
+        if not gone and not refused:
+            return
+        for item in sent:
+            if item.problem is None:
+                item.session.submit(openflow.discard(item.bundle_id))
+        if refused:
+            raise _rejected(operation, refused)
+        raise self._unreachable(operation, {nve: str(why) for nve, why in gone.items()})
+
+    def _check_committed(self, sent: Sequence[_Sent], operation: str, timing: Timing) -> None:
+        refused = _refusals(sent)
+        if refused:
+            for item in sent:
+                if item.change.nve not in refused and item.problem is None:
+                    self._take_back(item)
+            raise _rejected(operation, refused)
+        gone = {item.change.nve: item.problem for item in sent if item.problem is not None}
+        if gone:
+            shown = ", ".join(f"{nve} ({why})" for nve, why in sorted(gone.items()))
+            raise PartlyCommittedError(
+                f"{operation}: done everywhere but at NVE {shown}; it is programmed when it connects again "
+                "(wait_programmed waits for that)",
+                nves=gone,
+                timing=timing,
+            )
+
+    def _take_back(self, item: _Sent) -> None:
+        adds, deletes = item.change.undo
+        bundle_id = item.session.next_bundle_id()
+        mods = openflow.changes(adds, deletes, item.session.cookie)
+        messages = [*openflow.in_bundle(bundle_id, mods), *openflow.commit(bundle_id)]
+        try:
+            reply = item.session.submit(messages).result(self._timeout_s)
+        except (NveGoneError, FutureTimeoutError):
+            reply = None
+        if reply is None or reply.errors:
+            item.session.close()  # it comes back and is resynced
+        else:
+            item.session.flows -= len(item.change.adds) - len(adds)
+
+    def packet_out(self, dpid: int, messages: Sequence[bytes]) -> Future[Reply] | None:
+        """Send messages to one NVE now; None when it is not there."""
+        session = self._sessions.get(dpid)
+        return None if session is None else session.submit(messages)
+
+    # Resync
+
+    def _resync_loop(self) -> None:
+        while True:
+            batch = [self._to_resync.get()]
+            while len(batch) < RESYNC_BATCH and not self._to_resync.empty():
+                batch.append(self._to_resync.get())
+            try:
+                with self.lock:
+                    self._resync(batch)
+            except Exception as error:
+                self._fault(error)
+
+    def _resync(self, batch: Sequence[Session]) -> None:
+        sent = []
+        for session in dict.fromkeys(batch):
+            wanted = self._desired(session.dpid)
+            if wanted is None or self._sessions.get(session.dpid) is not session:
+                continue
+            nve, flows = wanted
+            session.cookie = self._next_epoch()
+            session.flows = len(flows)
+            bundle_id = session.next_bundle_id()
+            mods = list(openflow.resync(flows, session.cookie, EPOCH_BITS))
+            future = session.submit(openflow.in_bundle(bundle_id, mods))
+            self._events.publish("flow_mods", nve=nve, count=len(mods))
+            none = (frozenset[Flow](), frozenset[Flow]())
+            sent.append(
+                _Sent(Change(nve, session.dpid, flows, frozenset(), none), session, bundle_id, future)
+            )
+        self._collect(sent, "prepare", "resync")
+        refused = _refusals(sent)
+        good = [i for i in sent if i.problem is None and i.change.nve not in refused]
+        for item in sent:
+            if item.change.nve in refused:
+                item.session.problem = f"refused its flows: {refused[item.change.nve]}"
+                item.session.submit(openflow.discard(item.bundle_id))
+                self._events.publish("note", text=f"NVE {item.change.nve} {item.session.problem}")
+        for item in good:
+            item.future = item.session.submit(openflow.commit(item.bundle_id))
+        self._collect(good, "commit", "resync")
+        failed = _refusals(good)
+        for item in good:
+            if item.reply is not None and item.change.nve not in failed:
+                item.session.problem = None
+                item.session.programmed_s = item.reply.at_s
+            elif item.change.nve in failed:
+                item.session.problem = f"could not commit its flows: {failed[item.change.nve]}"
+        self._notify()
+
+
+def _refusals(sent: Sequence[_Sent]) -> dict[str, str]:
+    found = {}
+    for item in sent:
+        if item.reply is not None and item.reply.errors:
+            first = item.reply.errors[0]
+            found[item.change.nve] = f"message {first.index}: {error_name(first.type, first.code)}"
+    return found
+
+
+def _rejected(operation: str, refused: dict[str, str]) -> RejectedError:
+    shown = ", ".join(f"{nve} ({why})" for nve, why in sorted(refused.items()))
+    return RejectedError(
+        f"{operation}: nothing was changed, NVE {shown} refused a flow; compare with `ovs-ofctl dump-flows`",
+        nves=refused,
+    )

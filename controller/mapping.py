@@ -1,0 +1,268 @@
+"""Who is where: the NVA's mapping as a frozen value, and the only ways in which it may change.
+
+Every transition takes a :class:`State` and returns the next one; a call that does not fit raises
+:class:`Refused` and changes nothing. Terms: RFC 7365 (NVE, NVA), draft-ietf-nvo3-vmm (old and new NVE).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Stage = Literal["prepared", "redirected", "committed"]
+
+POLICIES: tuple[str, ...] = ("silent-drop", "tunnel", "buffer")
+"""What the old NVE may do with frames for a VM that has left; ``icmp`` and ``forward`` come later."""
+
+MAX_PORT = 0xFEFF
+"""Highest port number Open vSwitch gives out to a port (OFPP_MAX of OpenFlow 1.0, kept by OVS)."""
+
+
+class Refused(Exception):  # noqa: N818 - it is raised to say no, nothing went wrong
+    """A call that does not fit the mapping as it is. ``str()`` says what, how things are, what is allowed."""
+
+    def __init__(self, what: str, now: str, allowed: str) -> None:
+        super().__init__(f"{what}: {now}; {allowed}")
+        self.what = what
+        self.now = now
+        self.allowed = allowed
+
+
+@dataclass(frozen=True)
+class NVE:
+    """A network virtualization edge. ``tunnel_port`` is the port number of vx0 on br-int."""
+
+    name: str
+    dpid: int
+    underlay_ip: str
+    tunnel_port: int
+
+
+@dataclass(frozen=True)
+class VirtualNetwork:
+    """A virtual network; ``vni`` is the 24-bit number on the wire (RFC 7348 section 5)."""
+
+    name: str
+    vni: int
+
+
+@dataclass(frozen=True)
+class Ports:
+    """A VM's port numbers on one NVE. A closed attachment keeps its numbers but gets no flows."""
+
+    direct: int
+    redirected: int | None = None
+    open: bool = True
+
+    def numbers(self) -> tuple[int, ...]:
+        """Return the port numbers in use, direct first."""
+        return (self.direct,) if self.redirected is None else (self.direct, self.redirected)
+
+
+@dataclass(frozen=True)
+class VM:
+    """A VM, the NVE it is at, and its ports per NVE (sorted by NVE name, so that equal VMs compare equal)."""
+
+    name: str
+    vni: int
+    mac: str
+    ipv4: str
+    nve: str
+    ports: tuple[tuple[str, Ports], ...] = ()
+
+    def ports_at(self, nve: str) -> Ports | None:
+        """Return the ports at an NVE, or None when it has none or they are closed."""
+        for name, ports in self.ports:
+            if name == nve:
+                return ports if ports.open else None
+        return None
+
+    def with_ports(self, nve: str, ports: Ports | None) -> VM:
+        """Return the VM with its ports at one NVE replaced, or forgotten (None)."""
+        kept = {name: p for name, p in self.ports if name != nve}
+        if ports is not None:
+            kept[nve] = ports
+        return replace(self, ports=tuple(sorted(kept.items())))
+
+    def with_open(self, nve: str, is_open: bool) -> VM:
+        """Return the VM with its attachment at an NVE opened or closed; without one, the same VM."""
+        ports = dict(self.ports).get(nve)
+        return self if ports is None else self.with_ports(nve, replace(ports, open=is_open))
+
+
+@dataclass(frozen=True)
+class Move:
+    """A move in progress."""
+
+    id: str
+    vm: str
+    old_nve: str
+    new_nve: str
+    policy: str
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class State:
+    """The whole mapping. ``moves`` is keyed by VM name: one move per VM. Never changed in place."""
+
+    version: int = 0
+    nves: Mapping[str, NVE] = field(default_factory=dict)
+    networks: Mapping[int, VirtualNetwork] = field(default_factory=dict)
+    vms: Mapping[str, VM] = field(default_factory=dict)
+    moves: Mapping[str, Move] = field(default_factory=dict)
+
+    def nves_of(self, vm: VM) -> tuple[str, ...]:
+        """Return where the VM may send and receive: its NVE, or old and new NVE while it moves."""
+        move = self.moves.get(vm.name)
+        return (vm.nve,) if move is None else (move.old_nve, move.new_nve)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _vm(state: State, what: str, name: str) -> VM:
+    if name not in state.vms:
+        raise Refused(what, f"there is no VM {name!r}", f"VMs are: {_names(state.vms)}")
+    return state.vms[name]
+
+
+def _nve(state: State, what: str, name: str) -> NVE:
+    if name not in state.nves:
+        raise Refused(what, f"there is no NVE {name!r}", f"NVEs are: {_names(state.nves)}")
+    return state.nves[name]
+
+
+def find_move(state: State, what: str, migration_id: str) -> Move:
+    """Return the move in progress with this id, or refuse in the name of ``what``."""
+    for move in state.moves.values():
+        if move.id == migration_id:
+            return move
+    going = _names(m.id for m in state.moves.values())
+    raise Refused(what, f"no move {migration_id!r} is in progress", f"moves in progress: {going}")
+
+
+def _next(state: State, vm: VM | None = None, move: Move | None = None, end: str | None = None) -> State:
+    vms = state.vms if vm is None else {**state.vms, vm.name: vm}
+    moves = {name: m for name, m in state.moves.items() if name != end}
+    if move is not None:
+        moves[move.vm] = move
+    return replace(state, version=state.version + 1, vms=vms, moves=moves)
+
+
+def prepare(state: State, migration_id: str, vm: str, new_nve: str, policy: str) -> State:
+    """Start a move: the new NVE accepts the VM, nobody else changes. Known ports there are opened."""
+    what = f"prepare_move {migration_id!r} of {vm!r} to {new_nve!r}"
+    subject = _vm(state, what, vm)
+    _nve(state, what, new_nve)
+    if policy not in POLICIES:
+        raise Refused(what, f"policy {policy!r} is unknown", f"policies are: {', '.join(POLICIES)}")
+    if vm in state.moves:
+        going = state.moves[vm]
+        raise Refused(
+            what,
+            f"{vm!r} is moving already ({going.id!r} to {going.new_nve!r}, stage {going.stage})",
+            "finish_move or abort_move that one first",
+        )
+    for other in state.moves.values():
+        if other.id == migration_id:
+            raise Refused(what, f"that id is the running move of {other.vm!r}", "use a new migration_id")
+    if subject.nve == new_nve:
+        raise Refused(what, f"{vm!r} is at {new_nve!r} already", "name another NVE")
+    move = Move(migration_id, vm, subject.nve, new_nve, policy, "prepared")
+    return _next(state, subject.with_open(new_nve, True), move)
+
+
+def redirect(state: State, migration_id: str) -> State:
+    """Apply the policy at the old NVE: from here on the VM's frames go through, or end there."""
+    what = f"redirect {migration_id!r}"
+    move = find_move(state, what, migration_id)
+    if move.stage != "prepared":
+        raise Refused(what, f"the move is at stage {move.stage}", "redirect is allowed at stage prepared")
+    return _next(state, None, replace(move, stage="redirected"))
+
+
+def commit(state: State, migration_id: str) -> State:
+    """Make the new NVE the VM's place for everybody. Only ``silent-drop`` may skip the redirect."""
+    what = f"commit_move {migration_id!r}"
+    move = find_move(state, what, migration_id)
+    if move.stage == "committed":
+        raise Refused(what, "the move is at stage committed", "finish_move or abort_move is next")
+    if move.stage == "prepared" and move.policy != "silent-drop":
+        raise Refused(
+            what,
+            f"the move is at stage prepared with policy {move.policy}",
+            "redirect first (only policy silent-drop may commit without it)",
+        )
+    vm = replace(state.vms[move.vm], nve=move.new_nve)
+    return _next(state, vm, replace(move, stage="committed"))
+
+
+def finish(state: State, migration_id: str) -> State:
+    """End a committed move: the old NVE forgets the VM, its port there is closed."""
+    what = f"finish_move {migration_id!r}"
+    move = find_move(state, what, migration_id)
+    if move.stage != "committed":
+        raise Refused(what, f"the move is at stage {move.stage}", "commit_move first, or abort_move")
+    return _next(state, state.vms[move.vm].with_open(move.old_nve, False), end=move.vm)
+
+
+def abort(state: State, migration_id: str) -> State:
+    """Take a move back at any stage: the VM is at its old NVE as if nothing had been.
+
+    After a commit the caller must have put the VM itself back before.
+    """
+    move = find_move(state, f"abort_move {migration_id!r}", migration_id)
+    vm = replace(state.vms[move.vm], nve=move.old_nve)
+    vm = vm.with_open(move.old_nve, True).with_open(move.new_nve, False)
+    return _next(state, vm, end=move.vm)
+
+
+def set_port(state: State, vm: str, nve: str, direct: int, redirected: int | None = None) -> State:
+    """Tell at which ports a VM is plugged into an NVE; opens the attachment.
+
+    A number that a closed attachment of another VM still remembers is taken from it: the switch has
+    given it out anew.
+    """
+    what = f"set_port of {vm!r} at {nve!r}"
+    subject = _vm(state, what, vm)
+    ports = Ports(direct, redirected)
+    check_ports(what, _nve(state, what, nve), ports)
+    vms = dict(state.vms)
+    for other in state.vms.values():
+        known = dict(other.ports).get(nve)
+        if other.name == vm or known is None or not set(known.numbers()) & set(ports.numbers()):
+            continue
+        if known.open:
+            raise Refused(what, f"{other.name!r} has that port there", "use a free port number")
+        vms[other.name] = other.with_ports(nve, None)
+    vms[vm] = subject.with_ports(nve, ports)
+    return replace(state, version=state.version + 1, vms=vms)
+
+
+def check_ports(what: str, nve: NVE, ports: Ports) -> None:
+    """Refuse port numbers no VM can have at this NVE."""
+    for port in ports.numbers():
+        if not 0 < port <= MAX_PORT:
+            raise Refused(what, f"port {port} is no port number", f"allowed is 1 to {MAX_PORT}")
+        if port == nve.tunnel_port:
+            raise Refused(what, f"port {port} is the tunnel port of {nve.name!r}", "use another number")
+    if ports.direct == ports.redirected:
+        raise Refused(what, f"direct and redirected are both {ports.direct}", "give two ports, or null")
+
+
+def close_port(state: State, vm: str, nve: str) -> State:
+    """Close a VM's port at an NVE it is not at, or at the old NVE of its move."""
+    what = f"close_port of {vm!r} at {nve!r}"
+    subject = _vm(state, what, vm)
+    _nve(state, what, nve)
+    move = state.moves.get(vm)
+    if nve == (subject.nve if move is None else move.new_nve):
+        raise Refused(
+            what,
+            f"{vm!r} is at {nve!r}" if move is None else f"{vm!r} is moving to {nve!r}",
+            "allowed are NVEs the VM is not at, and the old NVE of its move",
+        )
+    return _next(state, subject.with_open(nve, False))

@@ -1,0 +1,37 @@
+"""The changes of the mapping by name: what the northbound calls, the journal and the tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from controller import mapping
+from controller.config import state_from_config
+from controller.mapping import Refused, State
+
+
+def _configure(state: State, **config: Any) -> State:
+    if state.moves:
+        going = ", ".join(sorted(move.id for move in state.moves.values()))
+        raise Refused("configure", f"moves are in progress: {going}", "finish_move or abort_move them first")
+    return state_from_config(config, state.version + 1)
+
+
+OPERATIONS: Mapping[str, Callable[..., State]] = {
+    "configure": _configure,
+    "prepare_move": mapping.prepare,
+    "redirect": mapping.redirect,
+    "commit_move": mapping.commit,
+    "finish_move": mapping.finish,
+    "abort_move": mapping.abort,
+    "set_port": mapping.set_port,
+    "close_port": mapping.close_port,
+}
+
+MOVE_OPERATIONS = frozenset({"prepare_move", "redirect", "commit_move", "finish_move", "abort_move"})
+"""Operations that carry a ``migration_id`` and are idempotent by it."""
+
+
+def apply(state: State, operation: str, params: Mapping[str, Any]) -> State:
+    """Return the state after the operation. Raises Refused or ConfigError and then changed nothing."""
+    return OPERATIONS[operation](state, **params)

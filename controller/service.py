@@ -1,0 +1,293 @@
+"""The NVA itself: mapping, journal and NVEs behind one call for each northbound method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from controller import openflow
+from controller.events import EventHub
+from controller.fabric import Change, Fabric, PartlyCommittedError
+from controller.flows import delta, desired_flows, members
+from controller.journal import Journal, remember
+from controller.mapping import Refused, State, find_move
+from controller.markers import EndMarker, encode_end_marker
+from controller.operations import MOVE_OPERATIONS, apply
+from controller.pipeline import ETH_RARP, Flow
+from controller.policies import PASSES_ON
+from controller.session import NveGoneError, Session
+
+NEED_ALL = frozenset({"prepare_move", "redirect", "commit_move"})
+"""Calls that change nothing unless every NVE concerned is there; the others go on with those that are."""
+
+MARKER_TIMEOUT_S = 2.0
+
+
+class NotProgrammedError(Exception):
+    """Some NVE was not connected and programmed in time; ``data`` says which and why."""
+
+    def __init__(self, message: str, **data: Any) -> None:
+        super().__init__(message)
+        self.data = data
+
+
+class Nva:
+    """One NVA. Its methods may be called from any thread; changes happen one at a time."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        events: EventHub,
+        fault: Callable[[BaseException], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.state: State = journal.state
+        self.events = events
+        self.fault = fault
+        self.now = now
+        self.dead_threads: Callable[[], int] = lambda: 0
+        self._journal = journal
+        self._results = journal.results
+        self.fabric = Fabric(events, now, journal.next_epoch, self._desired, fault)
+
+    # What the NVEs tell
+
+    def _name(self, dpid: int) -> str | None:
+        return next((nve.name for nve in self.state.nves.values() if nve.dpid == dpid), None)
+
+    def _desired(self, dpid: int) -> tuple[str, frozenset[Flow]] | None:
+        name = self._name(dpid)
+        return None if name is None else (name, desired_flows(self.state, name))
+
+    def nve_connected(self, session: Session) -> None:
+        """Take a new connection."""
+        self.events.publish("nve_connected", nve=self._name(session.dpid), dpid=session.dpid)
+        self.fabric.connected(session)
+
+    def nve_gone(self, session: Session) -> None:
+        """Take the end of a connection."""
+        if self.fabric.gone(session):
+            self.events.publish("nve_gone", nve=self._name(session.dpid), dpid=session.dpid)
+
+    def packet_in(self, dpid: int, in_port: int, frame: bytes) -> None:
+        """Take a frame sent to the NVA: only RARPs of a VM for itself pass ANTI_SPOOF."""
+        if int.from_bytes(frame[12:14], "big") != ETH_RARP:
+            return
+        nve = self._name(dpid)
+        for vm in self.state.vms.values():
+            ports = vm.ports_at(nve) if nve is not None else None
+            if ports is not None and ports.direct == in_port:
+                self.events.publish("rarp", vm=vm.name, nve=nve)
+
+    # Northbound: changes
+
+    def change(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Do one of :data:`controller.operations.OPERATIONS`, on mapping and all NVEs or not at all."""
+        received_s = self.now()
+        with self.fabric.lock:
+            if (known := self._repeated(operation, params)) is not None:
+                return known
+            before, after = self.state, apply(self.state, operation, params)
+            if operation == "configure":
+                return self._configure(params, before, after)
+            nves: dict[str, Any] = {}
+            result = {
+                "version": after.version,
+                "received_s": received_s,
+                "last_barrier_s": received_s,
+                "nves": nves,
+            }
+            partly = None
+            intended = False
+
+            def intend() -> None:
+                nonlocal intended
+                self._journal.intent(operation, params)
+                intended = True
+
+            changes = _changes(before, after)
+            try:
+                nves.update(self.fabric.apply(operation, changes, intend, operation in NEED_ALL))
+            except PartlyCommittedError as error:
+                partly = error
+                nves.update(error.data["timing"])
+            except Exception:
+                if intended:
+                    self._journal.undone()
+                raise
+            self.state = after
+            times = [timing["committed_s"] for timing in nves.values() if timing["committed_s"] is not None]
+            result["last_barrier_s"] = max(times, default=received_s)
+            self._journal.done(result)
+            remember(self._results, operation, params, result)
+            if operation == "prepare_move":
+                self._encode_ahead(params["migration_id"])
+            if partly is not None:
+                raise partly
+            return result
+
+    def _repeated(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the first result of a move call that is made again."""
+        if operation not in MOVE_OPERATIONS:
+            return None
+        migration_id = params["migration_id"]
+        first = self._results.get((migration_id, operation))
+        if first is not None:
+            if first[0] != params:
+                raise Refused(
+                    f"{operation} {migration_id!r}",
+                    f"that id was used with other parameters: {first[0]}",
+                    "use a new migration_id",
+                )
+            return first[1]
+        ended = {"finish_move", "abort_move"} & {op for m, op in self._results if m == migration_id}
+        if ended:
+            raise Refused(
+                f"{operation} {migration_id!r}",
+                f"that move has ended by {ended.pop()}",
+                "use a new migration_id for a new move",
+            )
+        return None
+
+    def _configure(self, params: Mapping[str, Any], before: State, after: State) -> dict[str, Any]:
+        same = (before.nves, before.networks, before.vms) == (after.nves, after.networks, after.vms)
+        if not same:
+            self._journal.intent("configure", params)
+            self._journal.done({})
+            self.state = after
+            self.fabric.resync_all()
+        return {"version": self.state.version}
+
+    def _encode_ahead(self, migration_id: str) -> None:
+        """Encode the flows of the move's next stages now, when nobody waits for them."""
+        state = self.state
+        for operation in ("redirect", "commit_move", "finish_move"):
+            following = apply(state, operation, {"migration_id": migration_id})
+            for change in _changes(state, following):
+                openflow.changes(change.adds, change.deletes, 0)
+            state = following
+
+    # Northbound: end markers
+
+    def send_end_markers(self, migration_id: str, number: int) -> dict[str, Any]:
+        """Send one frame from each NVE that had the old path, along that path."""
+        what = f"send_end_markers {migration_id!r}"
+        with self.fabric.lock:
+            state = self.state
+            move = find_move(state, what, migration_id)
+            if move.stage != "committed" or move.policy not in PASSES_ON:
+                raise Refused(
+                    what,
+                    f"the move is at stage {move.stage} with policy {move.policy}",
+                    f"allowed at stage committed with policy {' or '.join(sorted(PASSES_ON))}",
+                )
+            vm = state.vms[move.vm]
+            old, new = state.nves[move.old_nve], state.nves[move.new_nve]
+            futures = {}
+            for name, vnis in members(state).items():
+                if vm.vni not in vnis:
+                    continue
+                nve = state.nves[name]
+                # The old path of frames from the old NVE itself is its redirect to the new one.
+                towards = new if nve == old else old
+                frame = encode_end_marker(vm.mac, EndMarker(migration_id, name, number))
+                message = openflow.tunnel_packet_out(frame, towards.underlay_ip, vm.vni, nve.tunnel_port)
+                future = self.fabric.packet_out(nve.dpid, [message])
+                if future is not None:
+                    futures[name] = future
+                    self.events.publish("end_marker", nve=name, number=number)
+            sent_s = self.now()
+        sent = []
+        for name, future in futures.items():
+            try:
+                if not future.result(MARKER_TIMEOUT_S).errors:
+                    sent.append(name)
+            except (NveGoneError, TimeoutError):
+                continue  # not among those to wait for
+        return {"nves": sorted(sent), "sent_s": sent_s}
+
+    # Northbound: questions
+
+    def where(self, vm: str) -> dict[str, Any]:
+        """Return a VM's place, as everybody but a moving VM's old NVE sees it."""
+        state = self.state
+        if vm not in state.vms:
+            names = ", ".join(sorted(state.vms)) or "none"
+            raise Refused(f"where {vm!r}", "there is no such VM", f"VMs are: {names}")
+        found, move = state.vms[vm], state.moves.get(vm)
+        return {
+            "vm": vm,
+            "nve": found.nve,
+            "vni": found.vni,
+            "mac": found.mac,
+            "ipv4": found.ipv4,
+            "ports": {nve: vars(ports) for nve, ports in found.ports},
+            "move": None if move is None else vars(move),
+        }
+
+    def status(self) -> dict[str, Any]:
+        """Return the mapping, the moves in progress, and which NVEs are there."""
+        state = self.state
+        nves = {}
+        for nve in state.nves.values():
+            session = self.fabric.session(nve.dpid)
+            nves[nve.name] = {
+                "dpid": nve.dpid,
+                "underlay_ip": nve.underlay_ip,
+                "connected_s": None if session is None else session.connected_s,
+                "programmed_s": None if session is None else session.programmed_s,
+                "flows": 0 if session is None else session.flows,
+                "problem": None if session is None else session.problem,
+            }
+        known = {nve.dpid for nve in state.nves.values()}
+        return {
+            "version": state.version,
+            "nves": nves,
+            "networks": {network.name: network.vni for network in state.networks.values()},
+            "vms": {vm.name: vm.nve for vm in state.vms.values()},
+            "moves": [vars(move) for move in state.moves.values()],
+            "unknown_dpids": [dpid for dpid in self.fabric.dpids() if dpid not in known],
+            "dead_threads": self.dead_threads(),
+        }
+
+    def wait_programmed(self, timeout_s: float) -> dict[str, Any]:
+        """Wait until every NVE has all its flows; NotProgrammedError names those that have not."""
+        end_s = self.now() + timeout_s
+        with self.fabric.changed:
+            while True:
+                missing: dict[str, str] = {}
+                found = {}
+                for nve in self.state.nves.values():
+                    session = self.fabric.session(nve.dpid)
+                    if session is None:
+                        missing[nve.name] = "not connected"
+                    elif session.programmed_s is None:
+                        missing[nve.name] = session.problem or "connected, not yet programmed"
+                    else:
+                        found[nve.name] = {
+                            "connected_s": session.connected_s,
+                            "programmed_s": session.programmed_s,
+                            "flows": session.flows,
+                        }
+                left_s = end_s - self.now()
+                if not missing:
+                    return {"nves": found}
+                if left_s <= 0:
+                    break
+                self.fabric.changed.wait(left_s)
+        shown = ", ".join(f"{nve} ({why})" for nve, why in sorted(missing.items()))
+        raise NotProgrammedError(
+            f"wait_programmed: after {timeout_s:g} s missing: {shown}; an NVE's controller must be set after "
+            "the NVA listens (Open vSwitch 3.1 retries only every 8 s when its first attempt fails)",
+            nves=missing,
+        )
+
+
+def _changes(before: State, after: State) -> list[Change]:
+    found = []
+    for nve in after.nves.values():
+        adds, deletes = delta(before, after, nve.name)
+        if adds or deletes:
+            found.append(Change(nve.name, nve.dpid, adds, deletes, delta(after, before, nve.name)))
+    return found

@@ -1,0 +1,103 @@
+"""Small worlds for the NVA's tests: three NVEs, two networks with overlapping addresses, a VM that moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller import mapping
+from controller.config import state_from_config
+from controller.mapping import State
+
+VNI, OTHER_VNI = 100, 200
+MOVER_MAC, PEER_MACS = "02:00:00:00:00:01", {f"nve{n}": f"02:00:00:00:00:1{n}" for n in (1, 2, 3)}
+MOVER_IP = "10.0.0.1"
+TUNNEL_PORT = 1
+
+
+def vm(name: str, vni: int, mac: str, ipv4: str, nve: str, **ports: tuple[int, int | None]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "vni": vni,
+        "mac": mac,
+        "ipv4": ipv4,
+        "nve": nve,
+        "ports": {where: {"direct": d, "redirected": r} for where, (d, r) in ports.items()},
+    }
+
+
+def config() -> dict[str, Any]:
+    """``vm1`` is at nve1 and pre-wired to nve2; a peer of its network at each NVE; ``thief`` has its addresses."""
+    return {
+        "nves": [
+            {"name": f"nve{n}", "dpid": n, "underlay_ip": f"192.0.2.{n}", "tunnel_port": TUNNEL_PORT}
+            for n in (1, 2, 3)
+        ],
+        "networks": [{"name": "red", "vni": VNI}, {"name": "blue", "vni": OTHER_VNI}],
+        "vms": [
+            vm("vm1", VNI, MOVER_MAC, MOVER_IP, "nve1", nve1=(10, 11), nve2=(10, 11)),
+            *(
+                vm(f"peer{n}", VNI, PEER_MACS[f"nve{n}"], f"10.0.0.1{n}", f"nve{n}", **{f"nve{n}": (20, None)})
+                for n in (1, 2, 3)
+            ),
+            # The other tenant uses the very same addresses.
+            vm("thief", OTHER_VNI, MOVER_MAC, MOVER_IP, "nve2", nve2=(30, None)),
+            vm("blue3", OTHER_VNI, PEER_MACS["nve1"], "10.0.0.11", "nve3", nve3=(30, None)),
+        ],
+    }
+
+
+def world() -> State:
+    return state_from_config(config(), 1)
+
+
+def at_stage(stage: str, policy: str = "tunnel") -> State:
+    """The world with vm1's move nve1 -> nve2 at a stage: none, prepared, redirected, committed, finished."""
+    state = world()
+    if stage == "none":
+        return state
+    state = mapping.prepare(state, "m1", "vm1", "nve2", policy)
+    if stage == "prepared":
+        return state
+    state = mapping.redirect(state, "m1")
+    if stage == "redirected":
+        return state
+    state = mapping.commit(state, "m1")
+    return state if stage == "committed" else mapping.finish(state, "m1")
+
+
+def ipv4(src_mac: str, src_ip: str, dst_mac: str, dst_ip: str, port: int) -> dict[str, int | str]:
+    """An IPv4 packet that enters an NVE at a VM's port."""
+    return {
+        "in_port": port,
+        "eth_type": 0x0800,
+        "eth_src": src_mac,
+        "eth_dst": dst_mac,
+        "ipv4_src": src_ip,
+        "ipv4_dst": dst_ip,
+    }
+
+
+def from_peer(nve: str) -> dict[str, int | str]:
+    """A packet of the peer at an NVE to vm1."""
+    return ipv4(PEER_MACS[nve], f"10.0.0.1{nve[-1]}", MOVER_MAC, MOVER_IP, 20)
+
+
+def from_mover(to_nve: str, port: int = 10) -> dict[str, int | str]:
+    """A packet of vm1 to the peer at an NVE."""
+    return ipv4(MOVER_MAC, MOVER_IP, PEER_MACS[to_nve], f"10.0.0.1{to_nve[-1]}", port)
+
+
+def arp(
+    port: int, eth_src: str, sha: str, spa: str, tpa: str, eth_dst: str = "ff:ff:ff:ff:ff:ff", op: int = 1
+) -> dict[str, int | str]:
+    return {
+        "in_port": port,
+        "eth_type": 0x0806,
+        "eth_src": eth_src,
+        "eth_dst": eth_dst,
+        "arp_op": op,
+        "arp_sha": sha,
+        "arp_spa": spa,
+        "arp_tha": "00:00:00:00:00:00",
+        "arp_tpa": tpa,
+    }

@@ -1,0 +1,103 @@
+"""During a commit NVEs hold old and new tables in any mixture: no loop, no other network, no double delivery."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller import mapping
+from controller.flows import delta, desired_flows, diff
+from controller.mapping import State
+from tests.fake_flow_table import FakeFlowTable, FakeNetwork
+from tests.fake_nva_world import OTHER_VNI, PEER_MACS, VNI, ipv4, world
+
+NVES = ("nve1", "nve2", "nve3")
+OF_NETWORK = {VNI: ("vm1", "peer1", "peer2", "peer3"), OTHER_VNI: ("thief", "blue3")}
+
+
+@st.composite
+def transitions(draw: st.DrawFn) -> tuple[State, State]:
+    """A state reached by some legal steps of several moves, and a next step from it."""
+    before = after = world()
+    steps = draw(st.integers(1, 9))
+    for number in range(steps):
+        before = after
+        choices = []
+        for name, vm in before.vms.items():
+            move = before.moves.get(name)
+            if move is None:
+                for nve in NVES:
+                    if nve != vm.nve:
+                        policy = draw(st.sampled_from(mapping.POLICIES))
+                        choices.append(
+                            lambda s=before, n=name, e=nve, p=policy: mapping.prepare(s, f"m{number}", n, e, p)
+                        )
+                continue
+            choices.append(lambda s=before, i=move.id: mapping.abort(s, i))
+            following = {"prepared": mapping.redirect, "redirected": mapping.commit, "committed": mapping.finish}
+            choices.append(lambda s=before, i=move.id, f=following[move.stage]: f(s, i))
+            if not dict(vm.ports).get(move.new_nve):
+                port = 40 + sorted(before.vms).index(name) * 2
+                choices.append(
+                    lambda s=before, n=name, e=move.new_nve, p=port: mapping.set_port(s, n, e, p, p + 1)
+                )
+        after = draw(st.sampled_from(choices))()
+    return before, after
+
+
+@given(transitions(), st.tuples(st.booleans(), st.booleans(), st.booleans()))
+def test_no_mixture_of_tables_loops_or_leaks(step: tuple[State, State], new: tuple[bool, ...]) -> None:
+    before, after = step
+    tables = {
+        nve: FakeFlowTable(desired_flows(after if is_new else before, nve))
+        for nve, is_new in zip(NVES, new, strict=True)
+    }
+    network = FakeNetwork(after, tables)
+    owners = {
+        (nve, number): vm.name
+        for state in (before, after)
+        for vm in state.vms.values()
+        for nve, ports in vm.ports
+        for number in ports.numbers()
+    }
+    for sender in after.vms.values():
+        for receiver in after.vms.values():
+            if sender.name == receiver.name or receiver.vni != sender.vni:
+                continue
+            for nve, ports in sender.ports:
+                packet = ipv4(sender.mac, sender.ipv4, receiver.mac, receiver.ipv4, ports.direct)
+                arrivals = network.send(nve, packet)
+                assert len(arrivals) <= 1
+                for arrival in arrivals:
+                    assert owners[arrival.nve, int(arrival.port)] == receiver.name
+                    assert arrival.vni in (None, sender.vni)
+    # Stale or forged frames from any tunnel end too.
+    for nve in NVES:
+        for vni, names in OF_NETWORK.items():
+            for name in names:
+                vm = after.vms[name]
+                for source in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+                    packet = ipv4(PEER_MACS["nve3"], "10.0.0.13", vm.mac, vm.ipv4, 1)
+                    for arrival in network.send(nve, {**packet, "tunnel_id": vni, "tun_ipv4_src": source}):
+                        assert owners[arrival.nve, int(arrival.port)] == name
+
+
+@given(transitions())
+def test_delta_is_the_difference_of_the_desired_sets(step: tuple[State, State]) -> None:
+    before, after = step
+    for nve in NVES:
+        old, new = desired_flows(before, nve), desired_flows(after, nve)
+        assert delta(before, after, nve) == diff(old, new)
+        table = FakeFlowTable(old)
+        adds, deletes = delta(before, after, nve)
+        for _ in range(2):  # the same messages once more change nothing
+            table.delete(deletes)
+            table.add(adds)
+            assert table.as_set() == new
+
+
+@given(transitions())
+def test_no_two_flows_of_an_nve_share_a_key(step: tuple[State, State]) -> None:
+    for nve in NVES:
+        flows = desired_flows(step[1], nve)
+        assert len({flow.key for flow in flows}) == len(flows)
