@@ -173,3 +173,17 @@ def test_every_part_that_is_cut_off_is_told_once() -> None:
     assert [error.split(": ", 3)[1] for error in errors] == ["nves[1].rack", "nves[2].rack"]
     assert "between NVE 'nve1' in 'rack2' and NVE 'nve2' in 'rack3'" in errors[0]
     assert "between NVE 'nve2' in 'rack3' and NVE 'nve3' in 'rack1'" in errors[1]
+
+
+def test_errors_of_all_kinds_come_in_the_order_of_the_lines() -> None:
+    content = (SHIPPED / "two_racks.yaml").read_text()
+    content = content.replace("between: [rack1, spine1]", "between: [rack1, spine9]")  # found by a check
+    content = content.replace("underlay_ip: 192.0.2.2", "underlay_ip: 5")  # found by a model
+    content = content.replace("    vni: 5001", "    vni: 5001\n    vni: 5001")  # found in the text
+    content = content.replace("nve: nve3", "nve: nve4")  # found by a check
+    assert [error.split(": ")[1] for error in errors_of(content)] == [
+        "underlay.links[0].between[1]",
+        "nves[1].underlay_ip",
+        "virtual_networks[0].vni",
+        "vms[3].nve",
+    ]
