@@ -99,27 +99,38 @@ def replay(text: bytes, name: str = "journal") -> Replay:
     return found
 
 
+def _locked(path: Path) -> BufferedWriter:
+    """Return the open lock file of a journal."""
+    try:
+        lock = path.with_name(path.name + ".lock").open("wb")
+    except OSError as error:
+        raise JournalError(
+            f"{path}: {error.strerror}; give a path in a directory that can be written"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise JournalError(f"{path}: another NVA uses this journal; give each NVA its own") from error
+    return lock
+
+
 class Journal:
     """The open journal of one NVA; a second NVA on the same file is refused."""
 
     def __init__(self, path: Path) -> None:
         """Replay what is there and start a fresh file with its outcome. Raises :class:`JournalError`."""
         self.path = path
+        self._lock = _locked(path)
         try:
-            self._lock = path.with_name(path.name + ".lock").open("wb")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise JournalError(f"{path}: another NVA uses this journal; give each NVA its own") from error
-        except OSError as error:
-            raise JournalError(
-                f"{path}: {error.strerror}; give a path in a directory that can be written"
-            ) from error
-        old = path.read_bytes() if path.exists() else b""
-        found = replay(old, str(path))
-        self.state, self.results = found.state, found.results
-        # With no journal, NVEs may still hold flows of any epoch: a random start makes a clash unlikely.
-        self._epoch = found.epoch or secrets.randbelow(2**EPOCH_BITS - 1) + 1
-        self._file = self._start_file()
+            found = replay(path.read_bytes() if path.exists() else b"", str(path))
+            self.state, self.results = found.state, found.results
+            # With no journal, NVEs may still hold flows of any epoch: a random start makes a clash unlikely.
+            self._epoch = found.epoch or secrets.randbelow(2**EPOCH_BITS - 1) + 1
+            self._file = self._start_file()
+        except BaseException:
+            self._lock.close()
+            raise
 
     def _start_file(self) -> BufferedWriter:
         fresh = self.path.with_name(self.path.name + ".new")

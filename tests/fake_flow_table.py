@@ -1,4 +1,4 @@
-"""A flow table and a network of them that apply the NVA's pure flows to a packet: no Open vSwitch, no OpenFlow.
+"""A flow table, and a network of them, that apply the NVA's pure flows to a packet; no Open vSwitch.
 
 Tests ask where a packet goes, not what a flow looks like.
 """
@@ -95,7 +95,7 @@ class FakeFlowTable:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A packet that left the network: at an NVE's port, with the NVEs it passed and its VNI in the last tunnel."""
+    """A packet that left the network: NVE, port, the NVEs it passed, its VNI in the last tunnel."""
 
     nve: str
     port: int | str

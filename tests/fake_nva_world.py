@@ -26,7 +26,7 @@ def vm(name: str, vni: int, mac: str, ipv4: str, nve: str, **ports: tuple[int, i
 
 
 def config() -> dict[str, Any]:
-    """``vm1`` is at nve1 and pre-wired to nve2; a peer of its network at each NVE; ``thief`` has its addresses."""
+    """``vm1`` is at nve1, pre-wired to nve2; each NVE has a peer; ``thief`` has vm1's addresses."""
     return {
         "nves": [
             {"name": f"nve{n}", "dpid": n, "underlay_ip": f"192.0.2.{n}", "tunnel_port": TUNNEL_PORT}
@@ -36,7 +36,14 @@ def config() -> dict[str, Any]:
         "vms": [
             vm("vm1", VNI, MOVER_MAC, MOVER_IP, "nve1", nve1=(10, 11), nve2=(10, 11)),
             *(
-                vm(f"peer{n}", VNI, PEER_MACS[f"nve{n}"], f"10.0.0.1{n}", f"nve{n}", **{f"nve{n}": (20, None)})
+                vm(
+                    f"peer{n}",
+                    VNI,
+                    PEER_MACS[f"nve{n}"],
+                    f"10.0.0.1{n}",
+                    f"nve{n}",
+                    **{f"nve{n}": (20, None)},
+                )
                 for n in (1, 2, 3)
             ),
             # The other tenant uses the very same addresses.

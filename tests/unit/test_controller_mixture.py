@@ -1,4 +1,4 @@
-"""During a commit NVEs hold old and new tables in any mixture: no loop, no other network, no double delivery."""
+"""During a commit NVEs hold old and new tables in any mixture: no loop, no leak, no double delivery."""
 
 from __future__ import annotations
 
@@ -30,11 +30,17 @@ def transitions(draw: st.DrawFn) -> tuple[State, State]:
                     if nve != vm.nve:
                         policy = draw(st.sampled_from(mapping.POLICIES))
                         choices.append(
-                            lambda s=before, n=name, e=nve, p=policy: mapping.prepare(s, f"m{number}", n, e, p)
+                            lambda s=before, i=f"m{number}", n=name, e=nve, p=policy: mapping.prepare(
+                                s, i, n, e, p
+                            )
                         )
                 continue
             choices.append(lambda s=before, i=move.id: mapping.abort(s, i))
-            following = {"prepared": mapping.redirect, "redirected": mapping.commit, "committed": mapping.finish}
+            following = {
+                "prepared": mapping.redirect,
+                "redirected": mapping.commit,
+                "committed": mapping.finish,
+            }
             choices.append(lambda s=before, i=move.id, f=following[move.stage]: f(s, i))
             if not dict(vm.ports).get(move.new_nve):
                 port = 40 + sorted(before.vms).index(name) * 2

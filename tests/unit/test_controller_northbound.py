@@ -1,0 +1,210 @@
+"""The socket: wrong lines get clear errors and harm nothing; the client speaks all of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.client import NvaClient, NvaError
+from controller.events import EventHub
+from controller.journal import Journal
+from controller.northbound import METHODS, Server
+from controller.service import Nva
+from tests.fake_nva_world import config
+from tests.fake_nve import FakeNve
+
+
+class Running:
+    """A served NVA with fake NVEs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / "nva.sock"
+        self.faults: list[BaseException] = []
+        self.journal = Journal(path / "journal")
+        self.events = EventHub(time.monotonic)
+        self.nva = Nva(self.journal, self.events, self.faults.append)
+        self.server = Server(self.path, self.nva)
+        self.nves = [FakeNve(n) for n in (1, 2, 3)]
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        for nve in self.nves:
+            self.nva.nve_connected(nve.session)
+
+    def raw(self, line: bytes) -> dict[str, Any]:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5.0)
+            connection.connect(str(self.path))
+            connection.sendall(line)
+            with connection.makefile("rb") as lines:
+                answer: dict[str, Any] = json.loads(lines.readline())
+        return answer
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    made = Running(tmp_path)
+    yield made
+    made.events.close(1.0)
+    made.server.shutdown()
+    made.server.server_close()
+    for nve in made.nves:
+        nve.close()
+    with made.nva.fabric.lock:
+        made.journal.close()
+
+
+@pytest.fixture
+def client(running: Running) -> Iterator[NvaClient]:
+    with NvaClient(running.path, 5.0) as made:
+        yield made
+
+
+def test_the_whole_life_of_a_move_through_the_client(client: NvaClient) -> None:
+    assert client.configure(**config()) == {"version": 1}
+    assert set(client.wait_programmed(5.0)["nves"]) == {"nve1", "nve2", "nve3"}
+    assert client.where("vm1")["nve"] == "nve1"
+    assert client.set_port("vm1", "nve2", 12, 13)["version"] == 2
+    client.prepare_move("m1", "vm1", "nve2", "buffer")
+    client.redirect("m1")
+    assert client.status()["moves"][0]["stage"] == "redirected"
+    assert set(client.commit_move("m1")["nves"]) == {"nve2", "nve3"}
+    assert client.send_end_markers("m1", 1)["nves"] == ["nve1", "nve2", "nve3"]
+    client.close_port("vm1", "nve1")
+    assert client.finish_move("m1")["version"] == 7
+    assert client.where("vm1")["nve"] == "nve2"
+    client.prepare_move("m2", "vm1", "nve1", "tunnel")
+    client.abort_move("m2")
+    assert client.status()["vms"]["vm1"] == "nve2"
+    assert client.status()["dead_threads"] == 0
+
+
+WRONG = [
+    (b"hello\n", -32700, "not a JSON object"),
+    (b'{"jsonrpc": "2.0", "id": NaN}\n', -32700, "NaN is not JSON"),
+    (b"[" * 100_000 + b"\n", -32700, "not a JSON object"),
+    (b"\xff\xfe\n", -32700, "not a JSON object"),
+    (b"[]\n", -32600, "batches are not supported"),
+    (b'{"jsonrpc": "2.0", "method": "status"}\n', -32600, "without id"),
+    (b'{"jsonrpc": "1.0", "id": 1, "method": "status"}\n', -32600, 'jsonrpc "2.0"'),
+    (b'{"jsonrpc": "2.0", "id": 1, "method": 3}\n', -32600, "method (a text)"),
+    (b'{"jsonrpc": "2.0", "id": 1, "method": "fly"}\n', -32601, "no method 'fly'; methods are configure"),
+    (b'{"jsonrpc": "2.0", "id": 1, "method": "__init__"}\n', -32601, "no method"),
+    (b'{"jsonrpc": "2.0", "id": 1, "method": "status", "params": [1]}\n', -32602, "must be an object"),
+    (b'{"jsonrpc": "2.0", "id": 1, "method": "where"}\n', -32602, "params.vm: missing"),
+    (
+        b'{"jsonrpc": "2.0", "id": 1, "method": "where", "params": {"vm": 1}}\n',
+        -32602,
+        "params.vm: 1: must be",
+    ),
+    (
+        b'{"jsonrpc": "2.0", "id": 1, "method": "redirect", "params": {"migration_id": "a", "x": 1}}\n',
+        -32602,
+        "params.x: 1: unknown key; keys are migration_id",
+    ),
+    (
+        b'{"jsonrpc": "2.0", "id": 1, "method": "wait_programmed", "params": {"timeout_s": true}}\n',
+        -32602,
+        "must be seconds from 0 to 3600",
+    ),
+    (
+        b'{"jsonrpc": "2.0", "id": 1, "method": "where", "params": {"vm": "x"}}\n',
+        -32001,
+        "there is no such VM",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "code", "says"), WRONG, ids=[says for _, _, says in WRONG])
+def test_wrong_line_is_answered_and_harms_nothing(
+    running: Running, client: NvaClient, line: bytes, code: int, says: str
+) -> None:
+    client.configure(**config())
+    state = running.nva.state
+    answer = running.raw(line)
+    assert (answer["error"]["code"], answer["jsonrpc"]) == (code, "2.0")
+    assert says in answer["error"]["message"]
+    assert running.nva.state is state
+    assert client.status()["version"] == state.version
+    assert running.faults == []
+
+
+def test_error_reaches_the_client_with_code_message_data(client: NvaClient) -> None:
+    client.configure(**config())
+    client.wait_programmed(5.0)
+    client.prepare_move("m1", "vm1", "nve2", "tunnel")
+    with pytest.raises(NvaError) as error:
+        client.prepare_move("m2", "vm1", "nve3", "tunnel")
+    assert error.value.code == -32001
+    assert "'vm1' is moving already ('m1' to 'nve2', stage prepared)" in error.value.message
+    assert error.value.data["allowed"] == "finish_move or abort_move that one first"
+
+
+def test_watch_sees_calls_and_barriers_and_ends_from_another_thread(client: NvaClient) -> None:
+    client.configure(**config())
+    client.wait_programmed(5.0)
+    seen: list[dict[str, Any]] = []
+    with client.watch() as watch:
+        reader = threading.Thread(target=lambda: seen.extend(watch))
+        reader.start()
+        timing = client.prepare_move("m1", "vm1", "nve2", "tunnel")
+        client.status()
+        deadline = time.monotonic() + 5.0
+        while not any(e.get("method") == "prepare_move" for e in list(seen)):
+            assert time.monotonic() < deadline, seen
+            threading.Event().wait(0.005)
+    reader.join(5.0)
+    assert not reader.is_alive()
+    kinds = [e["kind"] for e in seen]
+    assert kinds[:4] == ["flow_mods", "barrier", "barrier", "northbound"]
+    assert seen[2]["t_s"] == timing["nves"]["nve2"]["committed_s"]
+    assert seen[3]["start_s"] <= timing["received_s"] <= timing["last_barrier_s"] <= seen[3]["end_s"]
+
+
+def test_a_bug_ends_the_nva_and_the_caller_is_told(
+    running: Running, client: NvaClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running.nva, "status", lambda: 1 // 0)
+    with pytest.raises(NvaError, match="the NVA failed and ends: ZeroDivisionError"):
+        client.status()
+    assert isinstance(running.faults[0], ZeroDivisionError)
+
+
+def test_socket_mode_keeps_others_out(running: Running) -> None:
+    assert oct(running.path.stat().st_mode & 0o777) == "0o660"
+
+
+def test_second_nva_on_the_socket_is_refused_and_a_dead_ones_is_taken(
+    running: Running, tmp_path: Path
+) -> None:
+    with pytest.raises(OSError, match="another NVA answers there"):
+        Server(running.path, running.nva)
+    stale = tmp_path / "stale.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(stale))
+    Server(stale, running.nva).server_close()
+
+
+def test_client_without_an_nva_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(NvaError, match=r"no NVA answers at .*nowhere .*start it"):
+        NvaClient(tmp_path / "nowhere").status()
+    too_long = tmp_path / ("x" * 120)
+    with pytest.raises(NvaError, match="AF_UNIX path too long"):
+        NvaClient(too_long).status()
+
+
+def test_client_has_one_method_for_each_call() -> None:
+    assert set(METHODS) <= {name for name in vars(NvaClient) if not name.startswith("_")}
+
+
+def test_client_needs_no_framework() -> None:
+    code = "import sys, controller.client; print([m for m in sys.modules if 'os_ken' in m or 'oslo' in m])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
