@@ -1,4 +1,4 @@
-"""`python -m results report|table|timeline|list`: look at runs, without root. Bad input: one line, exit status 2."""
+"""`python -m results report|table|timeline|list`: look at runs, without root; bad input: one line, exit 2."""
 
 from __future__ import annotations
 

@@ -54,17 +54,15 @@ def _packets(trials: Trials) -> str:
         ("reordered", "reordered_packets"),
     ):
         found = _affected(trials, stem)
-        if found is None:
-            continue
-        hit, total, worst = found
-        if hit:
-            some.append(f"packets were {verb} in {hit} of {total} (at most {' and '.join(worst)})")
-        else:
+        if found is not None and found[0]:
+            some.append(f"{verb} in {found[0]} of {found[1]} (at most {' and '.join(found[2])})")
+        elif found is not None:
             never.append(verb)
+    parts = ["packets were " + " and ".join(some)] if some else []
     if never:
         joined = never[0] if len(never) == 1 else f"{', '.join(never[:-1])} or {never[-1]}"
-        some.insert(0, f"no packet was {joined} in either direction")
-    return ", ".join(some)
+        parts.insert(0 if "lost" in never else 1, f"no packet was {joined} in either direction")
+    return ", ".join(parts)
 
 
 def _blackout(trials: Trials) -> str:
@@ -91,28 +89,28 @@ def _stall(trials: Trials) -> str:
 
 
 def limits(record: Record) -> list[str]:
-    """What the numbers of this run do not show, one sentence each; first those that follow from its own data."""
+    """What the numbers of this run do not show, a sentence each; first what its own data say."""
     counts = count_trials(record.trials)
     moves, nulls = counts["valid"], counts["null_valid"]
     lost = _affected(record.trials, "lost_packets")
     found = []
     if lost is not None and lost[0] == 0 and moves:
         found.append(
-            f"No loss in {moves} moves does not mean never: with 95 % confidence it only rules out that more than "
-            f"{share_not_ruled_out(moves):.1%} of such moves lose packets."
+            f"No loss in {moves} moves does not mean never: with 95 % confidence it only rules out that more "
+            f"than {share_not_ruled_out(moves):.1%} of such moves lose packets."
         )
     if moves < 20:
         found.append(f"{PERCENTILE_RULE}; this run has {moves}.")
     if nulls < 3:
         found.append(
-            f"The run has {nulls} valid null trial{'s' if nulls != 1 else ''}, too few for a noise floor to hold "
-            "the figures against."
+            f"The run has {nulls} valid null trial{'s' if nulls != 1 else ''}, too few for a noise floor to "
+            "hold the figures against."
         )
     dropped = counts["invalid"] + counts["null_invalid"]
     if dropped:
         found.append(
-            f"{dropped} of {len(record.trials)} trials were marked invalid by signals of the machine and enter no "
-            "figure; a move that itself overloads the machine would be among them."
+            f"{dropped} of {len(record.trials)} trials were marked invalid by signals of the machine and "
+            "enter no figure; a move that itself overloads the machine would be among them."
         )
     rate_pps = record.parameters.get("rate_pps")
     if isinstance(rate_pps, int | float) and rate_pps > 0:
@@ -123,12 +121,12 @@ def limits(record: Record) -> list[str]:
 
 
 GENERAL_LIMITS: Sequence[str] = (
-    "Everything ran on one host with a shared CPU: no wire, no switch buffer, no network card and no offload of one "
-    "took part.",
-    "A VM is a network namespace: its processes are frozen, but its TCP timers go on. Counters of a paused sender are "
-    "not those of a guest.",
-    "The interval is about the median of moves like these on this machine, not about the next single move, and not "
-    "about other machines.",
+    "Everything ran on one host with a shared CPU: no wire, no switch buffer, no network card and no offload "
+    "of one took part.",
+    "A VM is a network namespace: its processes are frozen, but its TCP timers go on. Counters of a paused "
+    "sender are not those of a guest.",
+    "The interval is about the median of moves like these on this machine, not about the next single move, "
+    "and not about other machines.",
 )
 
 

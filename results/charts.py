@@ -1,11 +1,11 @@
-"""Distributions of a run's measures: every trial a dot, one row a path, the null trials beside them (matplotlib)."""
+"""Distributions of a run's measures: every trial a dot, a row a path, the null trials beside them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from results import style
-from results.display import STANDARD, label, scale
+from results.display import NULL_LABEL, STANDARD, label, scale
 from results.reading import Record
 from results.statistics import group_by, measures_of, median_interval, values_of
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLUMNS = 2
+WIDTH_INCHES = 4.9
 
 
 def charted_measures(record: Record) -> list[str]:
-    """The standard measures this run has, in both directions, then its others; those that never vary are left out."""
+    """The standard measures this run has, then its others; those that never vary are left out."""
     have = measures_of(record.trials)
     standard = [name for column in STANDARD for name in column[1:] if name]
     ordered = [name for name in standard if name in have] + [name for name in have if name not in standard]
@@ -31,37 +31,27 @@ def charted_measures(record: Record) -> list[str]:
     ]
 
 
-def draw_distributions(record: Record) -> Figure | None:
-    """Small multiples, one a measure: dots are valid trials, the bar is the median with its 95 % interval.
+def draw_distributions(record: Record) -> list[tuple[str, Figure]]:
+    """(measure, figure) of each measure that varies: dots are trials, the bar the median with its interval.
 
-    None when no measure varies. Zero stays on every axis, so that lengths compare.
+    Zero is on every axis, so that lengths compare. Null trials are rings in a row of their own.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    measures = charted_measures(record)
-    if not measures:
-        return None
     groups: dict[str, list[Any]] = dict(group_by(record.trials))
     nulls = [trial for trial in record.trials if trial["null"]]
-    rows = -(-len(measures) // _COLUMNS)
-    lines = len(groups) + bool(nulls)
-    with mpl.rc_context({"font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": style.GRID}):
-        figure = Figure(figsize=(10.0, rows * (0.55 + 0.27 * lines) + 0.1), facecolor="none")
-        panels = figure.subplots(rows, _COLUMNS, squeeze=False)
-        inches = figure.get_size_inches()[1]
-        figure.subplots_adjust(
-            left=0.135, right=0.985, top=1 - 0.25 / inches, bottom=0.25 / inches, wspace=0.38, hspace=0.75
-        )
-        for number, panel in enumerate(panels.flat):
-            if number >= len(measures):
-                panel.set_axis_off()
-                continue
-            name = measures[number]
-            data = [(path, values_of(trials, name, null=False), False) for path, trials in groups.items()]
-            data += [("null (floor)", values_of(nulls, name, null=True), True)] if nulls else []
+    height = 0.5 + 0.26 * (len(groups) + bool(nulls))
+    made = []
+    for name in charted_measures(record):
+        data = [(path, values_of(trials, name, null=False), False) for path, trials in groups.items()]
+        data += [(NULL_LABEL, values_of(nulls, name, null=True), True)] if nulls else []
+        with mpl.rc_context({"font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": style.GRID}):
+            figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="none")
+            panel = figure.add_axes((0.25, 0.24 / height, 0.72, 1 - 0.49 / height))
             _draw_strip(panel, name, data)
-    return figure
+        made.append((name, figure))
+    return made
 
 
 def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]]) -> None:
@@ -90,7 +80,9 @@ def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]
     panel.set_title(f"{label(name)}, {unit}", loc="left", size=8, color=style.INK, pad=3)
     panel.set_yticks(range(len(data)), [path for path, *_ in data], size=7)
     panel.set_ylim(len(data) - 0.5, -0.5)
-    panel.set_xlim(left=min(0.0, panel.get_xlim()[0] if any(v < 0 for _, vs, _ in data for v in vs) else 0.0))
+    everything = [value * factor for _, values, _ in data for value in values]
+    least, most = min(0.0, *everything), max(0.0, *everything)
+    panel.set_xlim(least - 0.03 * (most - least), most + 0.04 * (most - least))
     panel.tick_params(length=0, labelcolor=style.MUTED)
     panel.spines[["top", "right"]].set_visible(False)
     panel.set_facecolor("none")

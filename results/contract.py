@@ -47,7 +47,7 @@ class RecordError(Exception):
 def plain(value: Any, where: str) -> Any:
     """A copy of `value` made of what JSON holds: dict, list, str, int, finite float, bool, None.
 
-    numpy scalars and arrays, tuples and paths are converted. Raises RecordError for anything else, naming `where`.
+    numpy scalars and arrays, tuples and paths are converted. Raises RecordError for all else, with `where`.
     """
     if value is None or isinstance(value, bool | str):
         return value

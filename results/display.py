@@ -1,4 +1,4 @@
-"""How measures are named and written for people: labels, units, intervals. Pure; shared by table and report."""
+"""How measures are written for people: labels, units, intervals. Pure; shared by table and report."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def number(measure: str, value: float | None, *, digits: int = 3) -> str:
     return f"{shown:,.{decimals}f}"
 
 
-def median_text(measure: str, figures: Mapping[str, Any]) -> str:
+def median_text(measure: str, figures: Mapping[str, Any], *, with_max: bool = True) -> str:
     """'24.0 [22.1, 26.5]': the median and its 95 % interval; '–' when nothing was measured.
 
     A median of 0 with larger values among the trials has ' max 12' behind it.
@@ -66,21 +66,25 @@ def median_text(measure: str, figures: Mapping[str, Any]) -> str:
     interval = figures.get("ci95")
     text = number(measure, figures["median"])
     if interval is None:
-        text = f"{text} (n={figures['n']})"
-    else:
-        text = f"{text} [{number(measure, interval[0])}, {number(measure, interval[1])}]"
-    if figures["median"] == 0 and figures["max"] > 0:  # a rare loss must not vanish behind a median of 0
+        # too few for an interval: the values themselves, so that a loss cannot hide in their median
+        between = f"{number(measure, figures['min'])} to {number(measure, figures['max'])}, "
+        return f"{text} ({between if figures['min'] != figures['max'] else ''}n={figures['n']})"
+    text = f"{text} [{number(measure, interval[0])}, {number(measure, interval[1])}]"
+    if (
+        with_max and figures["median"] == 0 and figures["max"] > 0
+    ):  # a rare loss must not vanish behind a median of 0
         text += f" max {number(measure, figures['max'])}"
     return text
 
 
 def spread_text(measure: str, figures: Mapping[str, Any]) -> str:
-    """'p95 31, max 40' as far as n allows."""
+    """'p95 31, max 40' as far as n allows; '' when every value is the same."""
+    if not figures.get("n") or figures["min"] == figures["max"]:
+        return ""
     parts = [
         f"{key} {number(measure, figures[key])}" for key in ("p95", "p99") if figures.get(key) is not None
     ]
-    if figures.get("n"):
-        parts.append(f"max {number(measure, figures['max'])}")
+    parts.append(f"max {number(measure, figures['max'])}")
     return ", ".join(parts)
 
 

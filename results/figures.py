@@ -54,7 +54,7 @@ def to_png(figure: Figure, *, dpi: float = DPI) -> bytes:
 
 
 def to_svg(figure: Figure, *, salt: str, paper: str = style.PAPER) -> str:
-    """SVG with real text; `salt` keeps the ids of several pictures in one page apart. Same figure, same text."""
+    """SVG with real text; `salt` keeps the ids of several pictures in one page apart."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 

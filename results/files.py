@@ -24,7 +24,8 @@ def explain(error: OSError, path: Path) -> RecordError:
         )
     if error.errno in _NOT_ALLOWED:
         return RecordError(
-            f"{path}: not writable ({error.strerror}); make it writable for this user or choose another results folder"
+            f"{path}: not writable ({error.strerror}); make it writable for this user "
+            "or choose another results folder"
         )
     if error.errno in {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}:
         return RecordError(
@@ -61,7 +62,7 @@ def sync_folder(folder: Path) -> None:
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` by `data`: temporary file, fsync, rename, fsync of the folder.
 
-    Readers see the old or the new content, also after a crash. Raises RecordError and leaves no temporary file.
+    Readers see the old or the new content, also after a crash. Raises RecordError, leaves no temporary file.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -80,7 +81,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def point_link(link: Path, target: str) -> None:
-    """Make `link` a symbolic link to `target` in one step, whoever else does the same now. Raises RecordError."""
+    """Make `link` a symbolic link to `target` in one step, safe beside others; may raise RecordError."""
     temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.symlink_to(target)
@@ -92,7 +93,7 @@ def point_link(link: Path, target: str) -> None:
 
 
 def give_to_owner_of(folder: Path, path: Path) -> None:
-    """Under root (sudo make ...), hand `path` to the owner of `folder`, so that reports need no root later."""
+    """Under root (sudo make ...), hand `path` to the owner of `folder`: reports then need no root."""
     if os.geteuid() != 0:
         return
     with contextlib.suppress(OSError):  # a file system without owners is no reason to lose a run

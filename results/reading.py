@@ -108,7 +108,7 @@ def _read_text(path: Path) -> str:
 def read_events(folder: Path) -> list[dict[str, Any]]:
     """All events of a run ordered by `t_s` (CLOCK_MONOTONIC seconds); [] when it recorded none.
 
-    A cut last line is what a killed run leaves and is passed over; a broken line elsewhere raises RecordError.
+    A cut last line is what a killed run leaves and is passed over; a broken one elsewhere raises RecordError.
     """
     path = Path(folder) / "events.jsonl"
     if Path(folder).is_dir() and not path.exists():

@@ -48,8 +48,8 @@ _EXPERIMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 class RunRecord:
     """A run being recorded. Methods may be called from several threads.
 
-    From `create` on, the folder's record.json says that the run failed; only `finish` changes that. Used as a context
-    manager, an exception inside becomes the verdict, as does leaving without a verdict.
+    From `create` on, the folder's record.json says that the run failed; only `finish` changes that. Used as a
+    context manager, an exception inside becomes the verdict, as does leaving without a verdict.
     """
 
     def __init__(self, folder: Path, data: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ class RunRecord:
     ) -> Self:
         """Make results_dir/runs/<UTC stamp>-<experiment>-<6 hex>/ with a record that says the run died.
 
-        `results_dir/latest` then points to it. Raises RecordError (not writable, no space); nothing is left behind.
+        `results_dir/latest` then points to it. Raises RecordError (not writable, no space), leaves nothing.
         """
         if not _EXPERIMENT.match(experiment):
             raise RecordError(f"experiment {experiment!r}: a name has only letters, digits, '.', '_' and '-'")
@@ -110,7 +110,7 @@ class RunRecord:
         return list(self._data["trials"])
 
     def set_environment(self, environment: Mapping[str, Any]) -> None:
-        """Add what the run found around it (kernel, datapath, versions, ...); later calls add to earlier ones."""
+        """Add what the run found around it (kernel, datapath, versions); later calls add to earlier ones."""
         with self._lock:
             self._open()
             self._data["environment"].update(plain(environment, "environment"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -71,7 +72,7 @@ def _when(text: Any) -> str:
 
 
 def _table(record: Record) -> dict[str, Any]:
-    """Columns (paths, then null) with their trials, and a row a measure: (name, unit, cells of (median, spread))."""
+    """Columns (paths, then null) with their trials; a row a measure: (name, unit, [(median, spread)])."""
     groups = group_by(record.trials)
     columns = [(path, count_trials(trials), figures) for (path, figures), trials in _by_path(record, groups)]
     nulls = [
@@ -86,7 +87,10 @@ def _table(record: Record) -> dict[str, Any]:
     rows = []
     for name in [*standard, *(name for name in have if name not in standard)]:
         cells = [
-            (median_text(name, figures.get(name, {})), spread_text(name, figures.get(name, {})))
+            (
+                median_text(name, figures.get(name, {}), with_max=False),
+                spread_text(name, figures.get(name, {})),
+            )
             for *_, figures in columns
         ]
         rows.append((label(name), scale(name)[1], cells))
@@ -98,25 +102,27 @@ def _by_path(record: Record, groups: Mapping[str, list[Any]]) -> Any:
     return zip(summarise_by(record.trials).items(), groups.values(), strict=True)
 
 
-def _distributions(record: Record) -> str:
+def _distributions(record: Record) -> list[Any]:
     from results.charts import draw_distributions
     from results.figures import to_svg
 
-    figure = draw_distributions(record)
-    return "" if figure is None else _inline(to_svg(figure, salt=f"{record.name}-all", paper="none"))
+    return [
+        _inline(to_svg(figure, salt=f"{record.name}-{name}", paper="none"))
+        for name, figure in draw_distributions(record)
+    ]
 
 
 def chosen_trials(record: Record) -> list[tuple[int, str]]:
-    """(index, why) of the trials whose timelines a report shows: of each path the typical and the worst, one null.
+    """(index, why) of the trials whose timelines are shown: a typical and the worst of each path, one null.
 
-    Typical is the valid trial nearest to its path's median TCP stall; worst has most lost, duplicated, reordered
-    packets, then the longest stall. Without valid trials: the first of all.
+    Worst has most lost, then duplicated, then reordered packets, then the longest TCP stall; typical has the
+    median stall of the others. Invalid trials only where there is no valid one at all.
     """
     chosen: dict[int, list[str]] = {}
     for path, trials in group_by(record.trials).items():
         ranked = sorted((trial for trial in trials if trial["valid"]), key=_badness)
         if ranked:
-            by_stall = sorted(ranked, key=lambda trial: _badness(trial)[-1])
+            by_stall = sorted(ranked[:-1] or ranked, key=lambda trial: _badness(trial)[-1])
             chosen.setdefault(by_stall[(len(by_stall) - 1) // 2]["index"], []).append(f"typical for {path}")
             chosen.setdefault(ranked[-1]["index"], []).append(f"the worst of {path}")
     nulls = [trial["index"] for trial in record.trials if trial["null"] and trial["valid"]]
@@ -134,7 +140,7 @@ def _badness(trial: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def _timelines(record: Record, shown: Sequence[tuple[int, str]], troubles: list[str]) -> list[dict[str, str]]:
-    """Pictures of the trials; what cannot be read is told in `troubles`, the rest of the page still stands."""
+    """Pictures of the trials; what cannot be read is told in `troubles`, the rest of the page stands."""
     from results.figures import to_svg
     from results.timeline import draw_timeline
     from results.timeline_data import gather
@@ -158,12 +164,14 @@ def _timelines(record: Record, shown: Sequence[tuple[int, str]], troubles: list[
 
 
 def _inline(svg: str) -> Any:
-    """The SVG element alone, sized by the page, its colours the page's variables; marked as safe for the template."""
+    """The SVG element alone, sized by the page, its colours the page's variables; safe for the template."""
     from markupsafe import Markup
 
     start = svg.index("<svg")
     head, body = svg[start:].split(">", 1)
-    kept = [part for part in ("viewBox",) if part in head]
-    box = head.split('viewBox="', 1)[1].split('"', 1)[0] if kept else "0 0 792 544"
+    box = head.split('viewBox="', 1)[1].split('"', 1)[0]
+    body = re.sub(
+        r'<g id="[^"]*"', "<g", body
+    )  # names of groups, the same in every picture; nothing refers to them
     lead = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{box}" role="img"'
-    return Markup(f"{lead}>{style.with_variables(body)}")  # noqa: S704 - the text in it was escaped by matplotlib
+    return Markup(f"{lead}>{style.with_variables(body)}")  # matplotlib has escaped the text in it

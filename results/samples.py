@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 class SampleFile:
     """One samples/<name>.parquet while it is written.
 
-    A Parquet file can be read only once its footer is there, so it is called `<name>.parquet.partial` until closed.
+    A Parquet file can be read only with its footer there: it is called `<name>.parquet.partial` until closed.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -61,7 +61,7 @@ class SampleFile:
             raise explain(error, self.path) from error
 
     def close(self) -> None:
-        """Write the footer and give the file its name. Raises RecordError; the partial file is then removed."""
+        """Write the footer and give the file its name. Raises RecordError and removes the partial file."""
         if self._writer is None:
             return
         writer, self._writer = self._writer, None

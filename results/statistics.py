@@ -102,10 +102,10 @@ def measures_of(trials: Trials) -> list[str]:
 
 
 def summarise(trials: Trials, *, seed: int = 0) -> dict[str, dict[str, Any]]:
-    """Per measure: n, median, ci95 [lo, hi], p95, p99, min, max of the moves and the floor, in the measure's unit.
+    """Per measure, in its unit: n, median, ci95 [lo, hi], p95, p99, min, max of the moves, and the floor.
 
-    `floor`, `floor_p95`, `floor_max`, `floor_n` are median, p95, maximum and number of the null trials. A figure that
-    n does not allow is None (see PERCENTILE_RULE and `median_interval`).
+    `floor`, `floor_p95`, `floor_max`, `floor_n`: median, p95, maximum and number of the null trials. A figure
+    that n does not allow is None (see PERCENTILE_RULE and `median_interval`).
     """
     return {name: _summary(trials, trials, name, seed) for name in measures_of(trials)}
 
@@ -113,7 +113,7 @@ def summarise(trials: Trials, *, seed: int = 0) -> dict[str, dict[str, Any]]:
 def summarise_by(
     trials: Trials, parameter: str = "path", *, seed: int = 0
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """`summarise` per value of a trial parameter, in order of trial index; the floor is always all null trials."""
+    """`summarise` per value of a trial parameter, first seen first; the floor is always all null trials."""
     names = measures_of(trials)
     return {
         group: {name: _summary(members, trials, name, seed) for name in names}
@@ -167,7 +167,7 @@ def _summary(moves: Trials, nulls: Trials, name: str, seed: int) -> dict[str, An
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """A minus B over pairs, in the measure's unit; `p_value` of the Wilcoxon signed-rank test (1 if all equal)."""
+    """A minus B over pairs, in the measure's unit; `p_value` of the signed-rank test (1 if all are equal)."""
 
     n: int
     median_difference: float
@@ -234,7 +234,8 @@ def hodges_lehmann(differences: Sequence[float] | Values) -> float:
 def cliffs_delta(a: Sequence[float], b: Sequence[float]) -> float:
     """P(a > b) - P(a < b) over all pairs of values, -1..1; 0 when neither tends to be larger.
 
-    Cliff, Dominance statistics: ordinal analyses to answer ordinal questions, Psychol. Bulletin 114 (1993) 494-509.
+    Cliff, Dominance statistics: ordinal analyses to answer ordinal questions,
+    Psychological Bulletin 114 (1993) 494-509.
     """
     import numpy as np
 

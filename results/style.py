@@ -1,7 +1,7 @@
 """Colours of the pictures, told apart by the colour-blind (Okabe and Ito, Color Universal Design, 2008).
 
-Shape or position says the same as colour everywhere. Reports show pictures on light and on dark paper: each colour
-here has a CSS variable, and its value on dark paper.
+Shape or position says the same as colour everywhere. Reports show pictures on light and on dark paper: each
+colour here has a CSS variable, and its value on dark paper.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DIRECTIONS = (("to_vm", "to VM", TO_VM), ("from_vm", "from VM", FROM_VM))
 
 
 def with_variables(svg: str) -> str:
-    """The SVG with its colours as CSS variables, so that the page around it decides between light and dark."""
+    """The SVG with its colours as CSS variables: the page around it decides between light and dark."""
     for colour, (variable, _) in ON_DARK.items():
         svg = svg.replace(colour, f"var({variable})")
     return svg

@@ -18,7 +18,7 @@ _TO, _FROM = "→", "←"
 
 
 def grid(record: Record) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """(column headings, [(row name, cells)]); the first cell is 'valid + invalid', a cell has a line a direction.
+    """(headings, [(row name, cells)]); the first cell is 'valid + invalid', others have a line a direction.
 
     A line reads 'median [95 % interval]'; → is towards the VM, ← from it.
     """
@@ -64,7 +64,8 @@ def make_table(record: Record, width: int) -> Table:
     from rich.table import Table
 
     headings, rows = grid(record)
-    title = f"{record.experiment} ({', '.join(record.questions)}): median [95 % interval], {_TO} to VM, {_FROM} from VM"
+    what = f"{record.experiment} ({', '.join(record.questions)})"
+    title = f"{what}: median [95 % interval], {_TO} to VM, {_FROM} from VM"
     table = Table(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_lines=False
     )

@@ -1,4 +1,4 @@
-"""One picture of one trial on one clock: phases, control plane, packets both ways, TCP progress (matplotlib)."""
+"""One picture of one trial on one clock: phases, control plane, packets both ways, TCP progress."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _draw_calls(panel: Axes, timeline: Timeline, row: int, lo: float, hi: float)
 def save_timeline(
     record: Record, index: int, folder: Path | None = None, window: tuple[float, float] | None = None
 ) -> list[Path]:
-    """Write timeline-<trial>.png (1600 x 1100) and .svg into `folder`, default the run's. Raises RecordError."""
+    """Write timeline-<trial>.png (1600 x 1100) and .svg into `folder`, default the run's."""
     figure = draw_timeline(gather(record, index), window)
     stem = (folder or record.folder) / f"timeline-{index}"
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")

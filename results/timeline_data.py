@@ -39,7 +39,7 @@ class Progress:
     total_bytes: Array
 
     def longest_gap(self, window: tuple[float, float]) -> tuple[float, float] | None:
-        """(from, to) in ms of the longest time without a read that touches the window; None below two reads."""
+        """(from, to) in ms of the longest gap between reads that touches the window; None below two reads."""
         import numpy as np
 
         near = np.flatnonzero((self.t_ms[1:] >= window[0]) & (self.t_ms[:-1] <= window[1]))
@@ -142,7 +142,7 @@ def _zero(
     events: Sequence[Mapping[str, Any]],
     samples: Mapping[str, Mapping[str, Array]],
 ) -> tuple[float, str]:
-    """(zero of the clock in s, what happens there): switch, else first phase, else the middle of the samples."""
+    """(zero in s, what happens there): switch, else the first phase, else the middle of the samples."""
     for event in events:
         if event["kind"] == "switch":
             return float(event["t_s"]), "switch"

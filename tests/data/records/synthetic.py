@@ -1,6 +1,6 @@
 """Makes a run's folder as a hot-l2 experiment would: paths, null, invalid trials, one move with loss.
 
-Loaded by the tests with runpy (`make_run`). Also a command: python tests/data/records/synthetic.py RESULTS_DIR [TRIALS]
+The tests load it with runpy (`make_run`). As a command: synthetic.py RESULTS_DIR [TRIALS]
 """
 
 import sys
@@ -72,7 +72,9 @@ def tcp(random, start_s, stall_s):
 def events(record, trial, zero_s, pause_s):
     """What the parts report around one move; `zero_s` is the switch."""
     for name, start_s, end_s in PHASES_S:
-        record.event(zero_s + start_s, "phase", trial=trial, name=name, start_s=zero_s + start_s, end_s=zero_s + end_s)
+        record.event(
+            zero_s + start_s, "phase", trial=trial, name=name, start_s=zero_s + start_s, end_s=zero_s + end_s
+        )
     for method, start_s, end_s in (
         ("prepare_move", -0.0288, -0.0207),
         ("redirect", -0.0059, -0.0031),
@@ -86,7 +88,9 @@ def events(record, trial, zero_s, pause_s):
             shift_s = 0.0003 * number + start_s + zero_s
             record.event(shift_s, "flow_mods", trial=trial, nve=nve, count=3 + number)
             for step, later_s in (("prepare", 0.0008), ("commit", 0.0016)):
-                record.event(shift_s + later_s, "barrier", trial=trial, nve=nve, step=step, operation="commit_move")
+                record.event(
+                    shift_s + later_s, "barrier", trial=trial, nve=nve, step=step, operation="commit_move"
+                )
         record.event(zero_s + 0.0052 + 0.0002 * number, "end_marker", trial=trial, nve=nve)
     record.event(zero_s - 0.003, "hold", trial=trial, holder="redirected")
     record.event(zero_s - 0.003, "hold", trial=trial, holder="direct")
@@ -113,7 +117,7 @@ def measures(random, *, moved, lost, reordered, stall_s):
 
 
 def make_run(results_dir, trials=12, seed=1, finish=True):
-    """Write a run and return its folder. Of every four trials the last is null; trial 8 is invalid, trial 4 loses."""
+    """Write a run, return its folder. Each fourth trial is null, 8 is invalid, 4 loses packets."""
     random = np.random.default_rng(seed)
     nves = [{"name": f"nve{number}", "underlay_ip": f"10.0.{number}.1"} for number in (1, 2, 3)]
     record = RunRecord.create(
@@ -147,21 +151,34 @@ def make_run(results_dir, trials=12, seed=1, finish=True):
         pause_s = float(0.0012 + random.exponential(0.0003))
         zero_s = clock_s + SWITCH_S
         to_vm = udp(
-            random, clock_s, held_s=(SWITCH_S - 0.003, SWITCH_S + pause_s) if moved else None, lost=lost, reordered=reordered
+            random,
+            clock_s,
+            held_s=(SWITCH_S - 0.003, SWITCH_S + pause_s) if moved else None,
+            lost=lost,
+            reordered=reordered,
         )
         from_vm = udp(
-            random, clock_s, held_s=(SWITCH_S - 0.0005, SWITCH_S + 0.0009) if moved else None, lost=0, reordered=0
+            random,
+            clock_s,
+            held_s=(SWITCH_S - 0.0005, SWITCH_S + 0.0009) if moved else None,
+            lost=0,
+            reordered=0,
         )
         for name, columns in (("udp_to_vm", to_vm), ("udp_from_vm", from_vm)):
             trial = np.full(columns["seq"].size, index, dtype=np.int32)
             record.add_samples(name, {"trial": trial} | columns)
-        for name, stall in (("tcp_to_vm", stall_s if moved else 0.0), ("tcp_from_vm", 0.003 if moved else 0.0)):
+        for name, stall in (
+            ("tcp_to_vm", stall_s if moved else 0.0),
+            ("tcp_from_vm", 0.003 if moved else 0.0),
+        ):
             columns = tcp(random, clock_s, stall)
             record.add_samples(name, {"trial": np.full(columns["t_s"].size, index, dtype=np.int32)} | columns)
         if moved:
             events(record, index, zero_s, pause_s)
         invalid = index == INVALID_TRIAL
-        phases = [{"name": name, "start_s": zero_s + start, "end_s": zero_s + end} for name, start, end in PHASES_S]
+        phases = [
+            {"name": name, "start_s": zero_s + start, "end_s": zero_s + end} for name, start, end in PHASES_S
+        ]
         migration = {
             "kind": "hot",
             "old_nve": "nve2",
