@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def probe_binary(source: Path = SOURCE, folder: Path = BUILD_FOLDER, compiler: s
     except OSError as error:
         raise BuildError(f"cannot put the prober into {folder}: {error.strerror}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what is wrong with the folder has been said
+            temporary.unlink(missing_ok=True)
     return binary
 
 

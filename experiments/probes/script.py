@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import resource
 import signal
+from collections.abc import Callable
 from types import FrameType
 
 from experiments.probes.log_format import IntegerLog
@@ -17,17 +18,32 @@ class EndRequestedError(Exception):
     """SIGTERM or SIGINT came; raised out of whatever call the probe is in."""
 
 
-def _on_signal(_number: int, _frame: FrameType | None) -> None:
-    for number in ENDING:  # a second signal must not interrupt the writing of the log
+def _ignore_signals() -> None:
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _on_signal(_number: int, _frame: FrameType | None) -> None:
+    _ignore_signals()
     raise EndRequestedError
 
 
-def prepare() -> None:
-    """Turn the ending signals into EndRequestedError and let sleeps end on time (default: 50 us late)."""
-    for number in ENDING:
-        signal.signal(number, _on_signal)
+def run(work: Callable[[], None]) -> None:
+    """Run ``work`` until it returns or SIGTERM or SIGINT comes; what it raises itself passes through.
+
+    From then on both signals are ignored: they must interrupt neither the writing of the log nor the end of
+    the interpreter. Sleeps end on time (by default the kernel may add 50 us).
+    """
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    try:
+        try:
+            for number in ENDING:
+                signal.signal(number, _on_signal)
+            work()
+        finally:
+            _ignore_signals()
+    except EndRequestedError:
+        pass
 
 
 def finish(log: IntegerLog) -> None:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from experiments.probes.log_format import IntegerLog
-from experiments.probes.script import EndRequestedError, finish, prepare
+from experiments.probes.script import finish, run
 
 FIELDS = (
     "t_ns", "local_port", "remote_port", "ca_state", "retransmits", "backoff", "rto_us", "rtt_us", "cwnd",
@@ -142,13 +142,14 @@ def main() -> int:
     arguments.add_argument("--out", type=Path, required=True)
     options = arguments.parse_args()
     log = IntegerLog(options.out, FIELDS, ("polls", "cpu_ns"))
-    prepare()
-    try:
+
+    def work() -> None:
         diag = DiagSocket()
         log.announce()
         poll(diag, log, frozenset(options.port), options.interval_s)
-    except EndRequestedError:
-        pass
+
+    try:
+        run(work)
     except OSError as error:
         print(f"tcp_info: {error.strerror or error}", file=sys.stderr)
         return 1

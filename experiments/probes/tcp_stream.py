@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from experiments.probes.log_format import IntegerLog
-from experiments.probes.script import EndRequestedError, finish, prepare
+from experiments.probes.script import finish, run
 
 READ_BYTES = 1 << 18
 
@@ -65,15 +65,12 @@ def send_paced(
     blocks_per_s = rate_bps / 8 / block_bytes
     tick_s = max(tick_s, 1 / blocks_per_s)
     start_s = time.monotonic()
-    sent = 0
-    ticks = 0
+    sent = tick = 0
     while True:
-        ticks += 1
-        pause_s = start_s + ticks * tick_s - time.monotonic()
-        if pause_s > 0:
-            time.sleep(pause_s)
-        else:
-            log.counters["late_ticks"] += 1
+        reached = int((time.monotonic() - start_s) / tick_s)
+        log.counters["missed_ticks"] += max(reached - tick, 0)
+        tick = max(reached, tick) + 1
+        time.sleep(max(start_s + tick * tick_s - time.monotonic(), 0.0))
         due = int((time.monotonic() - start_s) * blocks_per_s) - sent
         if due > 0:
             connection.sendall(bytes(due * block_bytes))
@@ -102,22 +99,22 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run one end; return 0, or 1 with a line on stderr when the connection cannot be made or breaks."""
     options = parser().parse_args()
-    log = IntegerLog(options.out, ("t_ns", "bytes"), ("late_ticks", "cpu_ns", "broken_errno"))
-    prepare()
-    opened = False
-    try:
-        connection = connect(options, log)
-        opened = True
+    log = IntegerLog(options.out, ("t_ns", "bytes"), ("missed_ticks", "cpu_ns", "broken_errno"))
+    opened: list[socket.socket] = []
+
+    def work() -> None:
+        opened.append(connect(options, log))
         if options.direction == "receive":
-            receive(connection, log)
+            receive(opened[0], log)
+            return
+        opened[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if options.rate_bps > 0:
+            send_paced(opened[0], log, options.rate_bps, options.block_bytes, options.tick_s)
         else:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if options.rate_bps > 0:
-                send_paced(connection, log, options.rate_bps, options.block_bytes, options.tick_s)
-            else:
-                send_bulk(connection, log)
-    except EndRequestedError:
-        pass
+            send_bulk(opened[0], log)
+
+    try:
+        run(work)
     except OSError as error:
         if not opened:
             place = f"{options.address} port {options.port}"
