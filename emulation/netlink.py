@@ -6,6 +6,7 @@ where a forked ``tc`` takes 3 to 20 ms. Structures: linux/rtnetlink.h, linux/pkt
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 
 from .errors import SystemCallError
 
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE = 0x001, 0x004, 0x100
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO, NLM_F_REPLACE = 0x001, 0x004, 0x008, 0x100
 NLMSG_ERROR = 2
 RTM_NEWQDISC, RTM_GETQDISC, RTM_NEWACTION = 36, 38, 48
 TC_ACT_STOLEN, TCA_EGRESS_REDIR = 4, 1
@@ -22,6 +23,7 @@ TCA_KIND, TCA_OPTIONS, TCA_STATS2 = 1, 2, 7
 TCA_STATS_QUEUE = 3
 TCA_TBF_PARMS, TCA_TBF_BURST = 1, 6
 LINKLAYER_ETHERNET = 1
+_ANSWER_BOUND_S = 5.0
 
 
 def _attribute(kind: int, payload: bytes) -> bytes:
@@ -46,6 +48,7 @@ class TrafficControl:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._socket.bind((0, 0))
+        self._socket.settimeout(_ANSWER_BOUND_S)
         self._sequence = 0
 
     def close(self) -> None:
@@ -83,7 +86,8 @@ class TrafficControl:
     def queued(self, interface: int) -> tuple[int, int, int]:
         """Frames waiting, bytes waiting and frames dropped so far in the root qdisc of a device."""
         message = struct.pack("=BxxxiIII", 0, interface, 0, TC_H_ROOT, 0)
-        reply = self._request(RTM_GETQDISC, 0, message, "read a queue's length")
+        # Without the echo flag the kernel answers only those who listen to its notifications.
+        reply = self._request(RTM_GETQDISC, NLM_F_ECHO, message, "read a queue's length")
         stats = _attributes(_attributes(reply[20:])[TCA_STATS2])
         frames, size, dropped, _, _ = struct.unpack_from("=IIIII", stats[TCA_STATS_QUEUE])
         return frames, size, dropped
@@ -94,7 +98,10 @@ class TrafficControl:
         header = struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST | flags, self._sequence, 0)
         self._socket.send(header + body)
         while True:
-            reply = self._socket.recv(65536)
+            try:
+                reply = self._socket.recv(65536)
+            except TimeoutError:
+                raise SystemCallError(attempt, errno.ETIMEDOUT) from None
             length, answer, _, sequence, _ = struct.unpack_from("=IHHII", reply)
             if sequence != self._sequence:
                 continue

@@ -114,7 +114,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for done, _ in enumerate(pool.map(self._start_nve, self.nves.values()), start=1):
                 progress(done)
-        first_action = 0
+        first_action = _ACTIONS_PER_VM
         for vm in self.topology.vms:
             if self.is_prewired(vm.name):
                 self._wire(vm.name, first_action)
@@ -273,13 +273,12 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             if access.router == router:
                 device = router_interface(access.nve)
                 lines += [
-                    f"addr add {access.gateway_ip}/32 dev {device}",
+                    f"addr add {access.gateway_ip}/31 dev {device}",
                     f"link set {device} up",
-                    f"neigh add {access.underlay_ip} lladdr {access.underlay_mac} dev {device} nud permanent",
+                    f"neigh add {access.link_ip} lladdr {access.underlay_mac} dev {device} nud permanent",
                 ]
         for route in self.plan.routes(router):
-            via = f" via {route.via}" if route.via else ""
-            lines.append(f"route add {route.to}/32{via} dev {route.device}")
+            lines.append(f"route add {route.to}/32 via {route.via} dev {route.device}")
         return lines
 
     def _vm_lines(self, vm: str) -> list[str]:
@@ -356,8 +355,9 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         access = nve.access
         lines = [
             f"addr add {access.underlay_ip}/32 dev {underlay}",
+            f"addr add {access.link_ip}/31 dev {underlay}",
             f"link set {underlay} up",
-            f"route add default via {access.gateway_ip} dev {underlay} onlink",
+            f"route add default via {access.gateway_ip} dev {underlay} src {access.underlay_ip}",
             f"neigh add {access.gateway_ip} lladdr {access.gateway_mac} dev {underlay} nud permanent",
         ]
         if underlay == UPLINK:

@@ -2,7 +2,7 @@
 
     management   10.255.0.0/16   NVA at .0.1, NVE number n at 10.255.0.0 + n + 1; not part of the underlay
     router links 100.64.0.0/10   one /31 a link between routers (RFC 3021)
-    access links                 unnumbered: the router's gateway address and a host route to the NVE's underlay address
+    access links                 one /31 each from the same block; the router routes the NVE's underlay address over it
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class AccessLink:
     nve: str
     router: str
     gateway_ip: str
+    link_ip: str
     gateway_mac: str
     underlay_ip: str
     underlay_mac: str
@@ -51,11 +52,11 @@ class AccessLink:
 
 @dataclass(frozen=True)
 class Route:
-    """A host route of a router towards one NVE's underlay address; ``via`` None: directly connected."""
+    """A host route of a router towards one NVE's underlay address."""
 
     to: str
     device: str
-    via: str | None
+    via: str
 
 
 @dataclass
@@ -77,12 +78,13 @@ class Plan:
             )
             for number, link in enumerate(self.topology.underlay.links)
         ]
-        first_gateway = _LINKS + 2 * len(self.router_links)
+        first_access = _LINKS + 2 * len(self.router_links)
         self.access_links = {
             nve.name: AccessLink(
                 nve=nve.name,
                 router=nve.rack,
-                gateway_ip=str(first_gateway + number),
+                gateway_ip=str(first_access + 2 * number),
+                link_ip=str(first_access + 2 * number + 1),
                 gateway_mac=_mac(0x10, number),
                 underlay_ip=str(nve.underlay_ip),
                 underlay_mac=_mac(0x11, number),
@@ -123,7 +125,7 @@ class Plan:
         routes = []
         for access in self.access_links.values():
             if access.router == router:
-                routes.append(Route(access.underlay_ip, router_interface(access.nve), None))
+                routes.append(Route(access.underlay_ip, router_interface(access.nve), access.link_ip))
             else:
                 hop = towards[access.router]
                 routes.append(Route(access.underlay_ip, router_interface(hop), self._neighbours[router][hop]))

@@ -222,35 +222,25 @@ class Migration:
             self._emit(at_s, "rarp", vm=self.record.vm, nve=self.record.new_nve)
 
     def _converge(self) -> None:
-        with ExitStack() as listening:
-            markers = self._listen_for_end_markers(listening)
-            result = self._call("commit_move")
-            self.record.call_to_last_barrier_s = result["last_barrier_s"] - result["call_s"]
-            self._network.settle()
-            if markers is not None:
-                self._markers, self._listening = markers, listening.pop_all()
-
-    def _listen_for_end_markers(self, listening: ExitStack) -> MarkerListener | None:
-        if not self._policy.redirects or self._wiring is None:
-            return None
-        listener = self._wiring.end_markers(self.record.new_nve)
-        listening.callback(listener.close)
-        return listener
+        result = self._call("commit_move")
+        self.record.call_to_last_barrier_s = result["last_barrier_s"] - result["call_s"]
+        self._network.settle()
 
     def _drain(self) -> None:
         if not self._policy.redirects or self._wiring is None:
             return
-        with self._listening:
-            sent = self._call("send_end_markers", number=1)
-            waiting_for = set(sent["nves"])
-            self.record.end_markers_s = self._await_end_markers(waiting_for, sent["sent_s"])
+        markers = self._wiring.end_markers(self.record.new_nve)
+        sent = self._call("send_end_markers", number=1)
+        self.record.end_markers_s = self._await_end_markers(markers, set(sent["nves"]), sent["sent_s"])
         if self._policy.holds:
             self._release_holder(DIRECT)
 
-    def _await_end_markers(self, missing: set[str], sent_s: float) -> float | None:
+    def _await_end_markers(
+        self, markers: MarkerListener, missing: set[str], sent_s: float
+    ) -> float | None:
         deadline_s = time.monotonic() + END_MARKER_BOUND_S
         while missing:
-            frame = self._markers.next(deadline_s - time.monotonic())
+            frame = markers.next(deadline_s - time.monotonic())
             if frame is None:
                 self._note(f"no end marker from {', '.join(sorted(missing))} within {END_MARKER_BOUND_S:g} s")
                 return None

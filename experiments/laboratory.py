@@ -1,0 +1,137 @@
+"""A laboratory: an emulated network with its NVA running, inside a sandbox, ready for moves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from controller.client import NvaClient, NvaError, Watch
+from emulation import commands
+from emulation.errors import EmulationError
+from emulation.network import RUN_FOLDER, EmulatedNetwork, Options
+from emulation.plan import NVA_ADDRESS, NVA_PORT
+from mobility.migration import Migration, MigrationRecord
+from topologies.model import Topology
+
+PROJECT = Path(__file__).resolve().parents[1]
+NVA_SOCKET = RUN_FOLDER / "nva.sock"
+NVA_JOURNAL = RUN_FOLDER / "nva.journal"
+PROGRAMMED_BOUND_S = 60.0
+
+Progress = Callable[[str], None]
+
+
+class LaboratoryError(EmulationError):
+    """The NVA ended or reported a fault; the text has its own last words."""
+
+
+def _silent(_step: str) -> None:
+    """Nobody watches."""
+
+
+class Laboratory:
+    """Start with ``start``; the sandbox's end is its end. ``emit`` receives every event of moves and of the NVA."""
+
+    def __init__(self, topology: Topology, options: Options, emit: Callable[..., None]) -> None:
+        self.topology, self.options, self.emit = topology, options, emit
+        self.network = EmulatedNetwork(topology, options)
+        self.nva = NvaClient(NVA_SOCKET)
+        self.timings_s: dict[str, float] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: Path = RUN_FOLDER / "nva.log"
+        self._faults: list[str] = []
+        self._watch: Watch | None = None
+
+    def start(self, progress: Progress = _silent) -> None:
+        """Build everything; returns when every NVE is connected and programmed."""
+        begin_s = time.monotonic()
+
+        def done(step: str) -> None:
+            self.timings_s[step] = time.monotonic() - begin_s
+            progress(step)
+
+        self.network.start_management()
+        self.start_nva()
+        done("management network")
+        self.network.start_nodes()
+        done("namespaces and links")
+        self._await_nva()
+        self.network.start_switches()
+        done("switches")
+        self.nva.configure(**self.network.nva_configuration())
+        self.nva.wait_programmed(PROGRAMMED_BOUND_S)
+        self._follow()
+        done("NVEs programmed")
+
+    def start_nva(self) -> None:
+        """Start the NVA's process; it is ready only after ``_await_nva``."""
+        argv = [sys.executable, "-m", "controller", "--listen", NVA_ADDRESS, "--port", str(NVA_PORT)]
+        argv += ["--socket", str(NVA_SOCKET), "--journal", str(NVA_JOURNAL)]
+        with self._log.open("wb") as log:
+            self._process = commands.spawn(argv, stdout=log, stderr=subprocess.STDOUT, cwd=PROJECT)
+
+    def _await_nva(self) -> None:
+        def ready() -> bool:
+            self.check()
+            return b"ready " in self._log.read_bytes()
+
+        commands.wait_until(ready, 30.0, "the NVA to be ready")
+
+    def _follow(self) -> None:
+        """Take what only the NVA sees from its event stream."""
+        self._watch = self.nva.watch()
+        threading.Thread(target=self._take_events, args=(self._watch,), daemon=True).start()
+
+    def _take_events(self, watch: Watch) -> None:
+        for event in watch:
+            kind = event.pop("kind")
+            if kind == "fault":
+                self._faults.append(event.get("text", "fault"))
+            elif kind in ("nve_gone", "nve_connected"):
+                self.emit(event.pop("t_s"), "note", text=f"{kind.replace('_', ' ')}: {event.get('nve')}")
+
+    def check(self) -> None:
+        """Raise LaboratoryError when the NVA has ended or reported a fault: no figure counts after that."""
+        if self._faults:
+            raise LaboratoryError(f"the NVA reported a fault: {self._faults[0].strip().splitlines()[-1]}")
+        if self._process is not None and self._process.poll() is not None:
+            lines = self._log.read_text(errors="replace").strip().splitlines()
+            last = lines[-1] if lines else "(it printed nothing)"
+            raise LaboratoryError(f"the NVA ended with status {self._process.returncode}: {last}")
+
+    def warm_up(self) -> None:
+        """Have every pair of VMs in a network exchange a packet, so that no flow is new to a datapath."""
+        for vm in self.topology.vms:
+            others = [
+                str(other.ipv4)
+                for other in self.topology.vms
+                if other.name != vm.name and other.virtual_network == vm.virtual_network
+            ]
+            for address in others:
+                argv = ["ping", "-c", "2", "-i", "0.002", "-W", "1", "-n", "-q", address]
+                commands.run(argv, pid=self.network[vm.name].pid, node=vm.name)
+
+    def move(self, vm: str, new_nve: str, **options: Any) -> MigrationRecord:
+        """Move a VM; see Migration for the options."""
+        migration = Migration(self.network, self.nva, vm, new_nve, emit=self.emit, **options)
+        return migration.run()
+
+    def stop(self) -> None:
+        """End the NVA in order; the rest ends with the sandbox."""
+        if self._watch is not None:
+            self._watch.close()
+        self.nva.close()
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(2.0)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
+
+__all__ = ["Laboratory", "LaboratoryError", "NvaError"]

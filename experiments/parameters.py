@@ -1,0 +1,97 @@
+"""The parameters of an experiment: names, defaults, what is allowed; read from ``NAME=value`` words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from topologies.units import parse_duration, parse_rate
+
+
+class ParameterError(ValueError):
+    """A parameter that does not exist or a value that is not allowed; says what is."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter; ``read`` turns its text into a value or raises ValueError."""
+
+    name: str
+    default: Any
+    meaning: str
+    read: Callable[[str], Any]
+    allowed: str
+
+
+def text(name: str, default: str, meaning: str, allowed: str = "text") -> Parameter:
+    """A parameter that is taken as it is written."""
+    return Parameter(name, default, meaning, str, allowed)
+
+
+def choice(name: str, default: str, meaning: str, choices: Sequence[str]) -> Parameter:
+    """One of a few words."""
+
+    def read(value: str) -> str:
+        if value not in choices:
+            raise ValueError
+        return value
+
+    return Parameter(name, default, meaning, read, "one of " + ", ".join(choices))
+
+
+def whole(name: str, default: int, meaning: str, low: int, high: int) -> Parameter:
+    """A whole number within bounds, both included."""
+
+    def read(value: str) -> int:
+        number = int(value)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return Parameter(name, default, meaning, read, f"a whole number from {low:,} to {high:,}")
+
+
+def duration_s(name: str, default: float, meaning: str) -> Parameter:
+    """A duration such as 20ms, held in seconds."""
+    return Parameter(name, default, meaning, parse_duration, "a duration such as 300ms or 1.5s")
+
+
+def rate_bps(name: str, default: int, meaning: str) -> Parameter:
+    """A rate such as 10Mbit, held in bits per second."""
+    return Parameter(name, default, meaning, parse_rate, "a rate such as 10Mbit")
+
+
+def read_parameters(known: Sequence[Parameter], words: Sequence[str]) -> dict[str, Any]:
+    """Values of all known parameters, those in ``words`` overruling the defaults. Raises ParameterError."""
+    by_name = {parameter.name: parameter for parameter in known}
+    values = {parameter.name: parameter.default for parameter in known}
+    for word in words:
+        name, equals, value = word.partition("=")
+        name = name.lower()
+        if not equals:
+            raise ParameterError(f"{word!r} is not a parameter: write NAME=value, such as {_example(known)}")
+        if name not in by_name:
+            raise ParameterError(f"there is no parameter {name!r}{_hint(name, by_name)}")
+        parameter = by_name[name]
+        try:
+            values[name] = parameter.read(value)
+        except ValueError:
+            raise ParameterError(f"{name}={value}: allowed is {parameter.allowed}") from None
+    return values
+
+
+def _example(known: Sequence[Parameter]) -> str:
+    return f"{known[0].name}={known[0].default}" if known else "NAME=value"
+
+
+def _hint(name: str, by_name: Mapping[str, Parameter]) -> str:
+    near = difflib.get_close_matches(name, by_name, n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{meant} (there are: {', '.join(by_name)})"
+
+
+def as_words(known: Sequence[Parameter], values: Mapping[str, Any]) -> list[str]:
+    """The words that differ from the defaults, to run the same again."""
+    return [f"{p.name}={values[p.name]}" for p in known if values[p.name] != p.default]
