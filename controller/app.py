@@ -63,8 +63,9 @@ class NvaApp(framework.App):  # type: ignore[misc] # the framework ships no type
         """An error message: the caller of what it answers deals with it; a stray one is told to watchers."""
         message = event.msg
         session = self._sessions.get(message.datapath)
-        if session is None or not session.on_error(message.xid, message.type, message.code):
-            name = framework.error_name(message.type, message.code)
+        code = message.exp_type if message.type == framework.EXPERIMENTER_ERROR else message.code
+        if session is None or not session.on_error(message.xid, message.type, code):
+            name = framework.error_name(message.type, code)
             self.nva.events.publish("note", text=f"OpenFlow error nobody waits for: {name}")
 
     @framework.on("packet_in")

@@ -12,7 +12,7 @@ from typing import Any
 
 from controller import openflow
 from controller.events import EventHub
-from controller.framework import error_name
+from controller.framework import EXPERIMENTER_ERROR, error_name
 from controller.journal import EPOCH_BITS
 from controller.pipeline import Flow
 from controller.session import NveGoneError, Reply, Session
@@ -314,8 +314,11 @@ def _refusals(sent: Sequence[_Sent]) -> dict[str, str]:
     found = {}
     for item in sent:
         if item.reply is not None and item.reply.errors:
-            first = item.reply.errors[0]
-            found[item.change.nve] = f"message {first.index}: {error_name(first.type, first.code)}"
+            # At a commit the bundle's own error only says that there is another one: that is the reason.
+            errors = sorted(item.reply.errors, key=lambda error: error.type == EXPERIMENTER_ERROR)
+            first = errors[0]
+            where = f"message {first.index}: " if first.index > 0 else ""
+            found[item.change.nve] = where + error_name(first.type, first.code)
     return found
 
 

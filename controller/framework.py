@@ -56,6 +56,7 @@ EVENTS = {
 
 
 LISTEN_TIMEOUT_S = 5.0
+EXPERIMENTER_ERROR: int = ofproto.OFPET_EXPERIMENTER
 
 
 def on(event: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -66,7 +67,15 @@ def on(event: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def error_name(type_: int, code: int) -> str:
-    """Return an OpenFlow error in words as far as the framework knows them."""
+    """Return an OpenFlow error in words as far as the framework knows them.
+
+    For an experimenter error (all of ONF's bundle errors are) ``code`` is its experimenter type.
+    """
+    if type_ == EXPERIMENTER_ERROR:
+        names = [
+            name for name, value in vars(ofproto).items() if name.startswith("ONFERR_") and value == code
+        ]
+        return names[0] if names else f"experimenter error {code}"
     to_type = getattr(ofproto, "ofp_error_type_to_str", None)
     to_code = getattr(ofproto, "ofp_error_code_to_str", None)
     if to_type is None or to_code is None:

@@ -18,7 +18,10 @@ class NveGoneError(Exception):
 
 @dataclass(frozen=True)
 class OpenFlowError:
-    """An error message: which of the submitted messages (index), OpenFlow type and code."""
+    """An error message: which of the submitted messages (index), OpenFlow type and code.
+
+    Index -1: a message of an earlier submit, which is how a bundle's message fails at its commit.
+    """
 
     index: int
     type: int
@@ -104,7 +107,11 @@ class Session:
                 if pending.first_xid <= xid <= barrier_xid:
                     pending.errors.append(OpenFlowError(xid - pending.first_xid, type_, code))
                     return True
-        return False
+            oldest = next(iter(self._pending.values()), None)
+            if oldest is None or xid > self._xid:
+                return False
+            oldest.errors.append(OpenFlowError(-1, type_, code))
+            return True
 
     def on_gone(self) -> None:
         """End everything that waits: the connection has ended."""

@@ -29,14 +29,19 @@ class Running:
     def __init__(self, path: Path) -> None:
         self.path = path / "nva.sock"
         self.faults: list[BaseException] = []
+        self.faulted = threading.Event()
         self.journal = Journal(path / "journal")
         self.events = EventHub(time.monotonic)
-        self.nva = Nva(self.journal, self.events, self.faults.append)
+        self.nva = Nva(self.journal, self.events, self.fault)
         self.server = Server(self.path, self.nva)
         self.nves = [FakeNve(n) for n in (1, 2, 3)]
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         for nve in self.nves:
             self.nva.nve_connected(nve.session)
+
+    def fault(self, error: BaseException) -> None:
+        self.faults.append(error)
+        self.faulted.set()
 
     def raw(self, line: bytes) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -174,6 +179,7 @@ def test_a_bug_ends_the_nva_and_the_caller_is_told(
     monkeypatch.setattr(running.nva, "status", lambda: 1 // 0)
     with pytest.raises(NvaError, match="the NVA failed and ends: ZeroDivisionError"):
         client.status()
+    assert running.faulted.wait(5.0)
     assert isinstance(running.faults[0], ZeroDivisionError)
 
 
