@@ -32,6 +32,7 @@ class SampleFile:
         self._partial = folder / f"{name}.parquet.partial"
         self._writer: Any = None
         self._schema: Any = None
+        self._trouble: RecordError | None = None
 
     def append(self, columns: Mapping[str, Any]) -> None:
         """Add one row group; every addition has the columns and types of the first. Raises RecordError."""
@@ -58,25 +59,34 @@ class SampleFile:
                 give_to_owner_of(self._partial.parent, self._partial)
             self._writer.write_table(table)
         except OSError as error:
-            raise explain(error, self.path) from error
+            self._trouble = explain(error, self.path)
+            raise self._trouble from error
 
     def close(self) -> None:
-        """Write the footer and give the file its name. Raises RecordError and removes the partial file."""
-        if self._writer is None:
+        """Write the footer and give the file its name.
+
+        Raises RecordError when that fails or an addition had failed. The file is then removed: what it holds
+        cannot be trusted, and a full disk gets room for the verdict.
+        """
+        if self._writer is None and self._trouble is None:
             return
         writer, self._writer = self._writer, None
         try:
-            writer.close()
-            descriptor = os.open(self._partial, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            self._partial.replace(self.path)
+            if writer is not None:
+                writer.close()
+            if self._trouble is None:
+                descriptor = os.open(self._partial, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                self._partial.replace(self.path)
         except OSError as error:
+            self._trouble = self._trouble or explain(error, self.path)
+        if self._trouble is not None:
             with contextlib.suppress(OSError):
                 self._partial.unlink(missing_ok=True)
-            raise explain(error, self.path) from error
+            raise self._trouble
 
 
 def _encodings(schema: Any) -> dict[str, Any]:

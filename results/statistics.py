@@ -67,7 +67,9 @@ def median_interval(
         vectorized=True,
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return [float(found.low), float(found.high)]
+    # scipy interpolates between resampled medians; rounding may step over the outermost value by a digit
+    least, most = float(array.min()), float(array.max())
+    return [max(least, float(found.low)), min(most, float(found.high))]
 
 
 def share_not_ruled_out(n: int, confidence: float = 0.95) -> float:

@@ -278,7 +278,40 @@ except RecordError as error:
     read = load_record(tmp_path / "latest")
     assert (read.status, "no space left" in read.why) == ("failed", True)
     assert [event["text"] for event in read_events(read.folder)] == ["kept"]
+    assert (read.folder / "events.jsonl").read_bytes().endswith(b"\n")  # no half line
     assert leftovers(tmp_path) == []
+
+
+def test_a_failed_replacement_keeps_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
+    files.write_atomic(tmp_path / "record.json", b"old")
+
+    def half(descriptor, data):
+        os.write(descriptor, data[:1])
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(files, "write_all", half)
+    with pytest.raises(RecordError, match="no space left"):
+        files.write_atomic(tmp_path / "record.json", b"new")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"record.json": b"old"}
+
+
+def test_samples_that_did_not_fit_on_the_disk_spoil_the_answer(tmp_path, monkeypatch):
+    import pyarrow.parquet as pq
+
+    made = create(tmp_path)
+    made.add_samples("lag", {"lag_s": np.array([0.1])})
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", refuse)
+    with pytest.raises(RecordError, match=r"lag\.parquet: no space left"):
+        made.add_samples("lag", {"lag_s": np.array([0.2])})
+    with pytest.raises(RecordError, match="no space left"):
+        made.finish("answered", "an experiment that did not look")
+    read = load_record(made.folder)
+    assert (read.status, read.why[:26]) == ("failed", "the record is incomplete: ")
+    assert list((made.folder / "samples").iterdir()) == []
 
 
 def test_too_little_space_is_told_before_the_run(tmp_path, monkeypatch):

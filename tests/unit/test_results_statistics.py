@@ -160,8 +160,8 @@ def test_a_clear_paired_difference_is_found_and_none_is_not():
 
 
 def test_losses_with_many_ties_have_an_honest_p_value():
-    # 3 of 20 pairs differ, all the same way: by chance 2 of 8 sign patterns are as extreme, p = 0.25
-    assert compare_paired([0.0] * 17 + [5.0] * 3, [0.0] * 20).p_value == pytest.approx(0.25, abs=0.02)
+    # 5 of 200 pairs differ, all the same way: by chance 2 of 32 sign patterns are as extreme, p = 0.0625
+    assert compare_paired([0.0] * 195 + [5.0] * 5, [0.0] * 200).p_value == pytest.approx(0.0625, abs=0.01)
 
 
 def test_a_comparison_needs_pairs():
