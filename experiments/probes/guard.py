@@ -8,8 +8,11 @@ namespace.
 
 The bounds. Open vSwitch in user space forwards only while it is scheduled; a ring or a socket buffer holds
 what arrives meanwhile. So a lag shorter than those queues last costs delay; a longer one costs packets which
-the network would not have lost. Two cores running nothing but the probes show lags up to some 10 ms (at
-20,000 packets/s); a queue of 100 packets lasts 20 ms at 5,000 packets/s. The default is that.
+the network would not have lost. On two cores with three ovs-vswitchd in a row and 5,000 packets/s each way, an
+otherwise idle machine showed 100 ms maxima of 0.9 ms (median), 6.8 ms (99 %) and 13.8 ms (largest of 30 s): a
+bound of 10 ms would refuse 1 half second in 30, one of 15 ms none. The default of 20 ms lies above that and
+below the 50 ms which a socket buffer of 212 kB (some 270 small frames) holds at that rate. For higher rates
+with such ports, lower it.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .build import probe_binary
+from .log_format import HEADER_BYTES, decode_header
 from .logs import ProbeLog, read_log
 from .packets import Packets, match
 from .process import ProbeError, ProbeProcess, Spawn
@@ -109,8 +110,8 @@ class UdpProbe:
 
     def received_so_far(self) -> int:
         """How many packets the receiver has logged; grows every half second while it runs."""
-        with contextlib.suppress(FileNotFoundError):
-            return len(parse_received(self.received_path.read_bytes()).records)
+        with contextlib.suppress(FileNotFoundError), self.received_path.open("rb") as file:
+            return decode_header(file.read(HEADER_BYTES)).records
         return 0
 
     def logs(self) -> tuple[ProbeLog, ProbeLog]:
