@@ -7,8 +7,8 @@ others. *Softnet drops*: frames the kernel dropped because a CPU's input queue w
 namespace.
 
 The bounds. Open vSwitch in user space forwards only while it is scheduled; a ring or a socket buffer holds
-what arrives meanwhile. So a lag shorter than those queues last costs delay; a longer one costs packets which
-the network would not have lost. On two cores with three ovs-vswitchd in a row and 5,000 packets/s each way, an
+what arrives meanwhile. So a lag shorter than those queues last costs delay, a longer one packets that the
+network would not have lost. On two cores with three ovs-vswitchd in a row and 5,000 packets/s each way, an
 otherwise idle machine showed 100 ms maxima of 0.9 ms (median), 6.8 ms (99 %) and 13.8 ms (largest of 30 s): a
 bound of 10 ms would refuse 1 half second in 30, one of 15 ms none. The default of 20 ms lies above that and
 below the 50 ms which a socket buffer of 212 kB (some 270 small frames) holds at that rate. For higher rates
