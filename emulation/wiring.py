@@ -248,8 +248,11 @@ class Wiring:
         payload = b"clear" + time.monotonic_ns().to_bytes(8, "big")
         listener = leg.listeners[DIRECT]
         listener.drain()
+        start_s = time.monotonic()
         leg.send(marker(payload))
-        return listener.wait_for(payload, timeout_s)
+        if listener.wait_for(payload, timeout_s) is None:
+            return None
+        return time.monotonic() - start_s
 
     def switch(self, new_nve: str) -> float:
         """Attach the VM to the new NVE and cut the old leg in both directions, in one message."""

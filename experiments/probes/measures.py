@@ -47,7 +47,7 @@ def udp_measures(packets: Packets, window: Window, period_s: float) -> dict[str,
     - ``lost_packets``, ``sent_packets``, ``refused_packets`` (not sent by the sender's host, hence not lost).
     - ``duplicated_packets``: arrivals beyond the first of each packet.
     - ``reordered_packets``: RFC 4737 section 3.3, see ``Packets.reordered``.
-    - ``blackout_s`` with ``blackout_lower_s`` and ``blackout_upper_s``: the longest of the ``lost_episodes``.
+    - ``blackout_s`` with ``blackout_lower_s`` and ``blackout_upper_s``: the longest of the ``lost_episodes_count``.
       The bounds are tx(last lost) - tx(first lost) and tx(first received after) - tx(last received before);
       the estimate is their middle: a blackout of n periods loses n packets give or take one. Without a loss
       the upper bound is the longest time between two packets sent: a blackout that fits between them is not
@@ -74,7 +74,7 @@ def udp_measures(packets: Packets, window: Window, period_s: float) -> dict[str,
         "lost_packets": int((~arrived).sum()),
         "duplicated_packets": int((packets.copies[rows].astype(np.int64) - 1).clip(min=0).sum()),
         "reordered_packets": int(packets.reordered[rows].sum()),
-        "lost_episodes": len(episodes),
+        "lost_episodes_count": len(episodes),
         "blackout_s": longest.estimate_s,
         "blackout_lower_s": longest.lower_s,
         "blackout_upper_s": longest.upper_s,

@@ -79,7 +79,7 @@ def tcp_measures(
     - ``tcp_stall_s``: the longest time without a read. One that goes on past the window's end counts in full,
       and one that began before the window counts from its start.
     - ``tcp_bytes``: bytes read within the window.
-    - ``tcp_time_to_90_percent_s``: from the beginning of that stall to the first ``bin_s`` after it, searched
+    - ``tcp_recovery_s``: from the beginning of that stall to the first ``bin_s`` after it, searched
       in steps of ``step_s``, with at least 90 % of the rate of the ``before_s`` ahead of the stall. None when
       that does not come within the window or nothing was read before.
     """
@@ -112,14 +112,14 @@ def tcp_measures(
     return {
         "tcp_stall_s": stall_s,
         "tcp_bytes": int(total[high] - total[low]),
-        "tcp_time_to_90_percent_s": recovered,
+        "tcp_recovery_s": recovered,
     }
 
 
 def info_measures(log: ProbeLog, window: Window, port: int) -> dict[str, Measure]:
     """Say what the congestion control of the connections with ``port`` went through within ``window``.
 
-    ``tcp_retransmits`` segments, ``tcp_timeouts`` (rises of the backoff counter seen; polling may miss one
+    ``tcp_retransmitted_segments`` segments, ``tcp_timeouts_count`` (rises of the backoff counter seen; polling may miss one
     that lasted less than a poll), ``tcp_cwnd_min_packets``, ``tcp_rto_max_s``. All None when nothing was
     polled.
     """
@@ -128,7 +128,7 @@ def info_measures(log: ProbeLog, window: Window, port: int) -> dict[str, Measure
     ours = (records["local_port"] == port) | (records["remote_port"] == port)
     records = records[ours & (t_s >= window[0]) & (t_s < window[1])]
     if not len(records):
-        return dict.fromkeys(("tcp_retransmits", "tcp_timeouts", "tcp_cwnd_min_packets", "tcp_rto_max_s"))
+        return dict.fromkeys(("tcp_retransmitted_segments", "tcp_timeouts_count", "tcp_cwnd_min_packets", "tcp_rto_max_s"))
     retransmits = timeouts = 0
     ends = np.stack((records["local_port"], records["remote_port"]), axis=1)
     for pair in np.unique(ends, axis=0):
@@ -136,8 +136,8 @@ def info_measures(log: ProbeLog, window: Window, port: int) -> dict[str, Measure
         retransmits += int(one["total_retrans"][-1] - one["total_retrans"][0])
         timeouts += int(np.diff(one["backoff"]).clip(min=0).sum())
     return {
-        "tcp_retransmits": retransmits,
-        "tcp_timeouts": timeouts,
+        "tcp_retransmitted_segments": retransmits,
+        "tcp_timeouts_count": timeouts,
         "tcp_cwnd_min_packets": int(records["cwnd"].min()),
         "tcp_rto_max_s": float(records["rto_us"].max()) / 1e6,
     }

@@ -53,12 +53,37 @@ def test_set_port_takes_a_number_that_only_a_closed_attachment_remembers() -> No
 
 
 REFUSED: list[tuple[str, str, Call, str]] = [
-    ("none", "unknown vm", lambda s: mapping.prepare(s, "m", "vm9", "nve2", "tunnel"), "there is no VM 'vm9'"),
-    ("none", "unknown nve", lambda s: mapping.prepare(s, "m", "vm1", "nve9", "tunnel"), "NVEs are: nve1, nve2"),
-    ("none", "unknown policy", lambda s: mapping.prepare(s, "m", "vm1", "nve2", "icmp"), "policies are: silent"),
+    (
+        "none",
+        "unknown vm",
+        lambda s: mapping.prepare(s, "m", "vm9", "nve2", "tunnel"),
+        "there is no VM 'vm9'",
+    ),
+    (
+        "none",
+        "unknown nve",
+        lambda s: mapping.prepare(s, "m", "vm1", "nve9", "tunnel"),
+        "NVEs are: nve1, nve2",
+    ),
+    (
+        "none",
+        "unknown policy",
+        lambda s: mapping.prepare(s, "m", "vm1", "nve2", "icmp"),
+        "policies are: silent",
+    ),
     ("none", "same nve", lambda s: mapping.prepare(s, "m", "vm1", "nve1", "tunnel"), "is at 'nve1' already"),
-    ("prepared", "second move", lambda s: mapping.prepare(s, "m", "vm1", "nve3", "tunnel"), "is moving already"),
-    ("prepared", "id in use", lambda s: mapping.prepare(s, "m1", "peer3", "nve1", "tunnel"), "new migration_id"),
+    (
+        "prepared",
+        "second move",
+        lambda s: mapping.prepare(s, "m", "vm1", "nve3", "tunnel"),
+        "is moving already",
+    ),
+    (
+        "prepared",
+        "id in use",
+        lambda s: mapping.prepare(s, "m1", "peer3", "nve1", "tunnel"),
+        "new migration_id",
+    ),
     ("prepared", "commit first", lambda s: mapping.commit(s, "m1"), "redirect first"),
     ("prepared", "finish first", lambda s: mapping.finish(s, "m1"), "commit_move first"),
     ("redirected", "redirect twice", lambda s: mapping.redirect(s, "m1"), "allowed at stage prepared"),

@@ -38,7 +38,7 @@ def steady(number: int, lost: Sequence[int] = ()) -> Packets:
 
 def test_nothing_lost_means_no_blackout_longer_than_the_sending_interval() -> None:
     measured = udp_measures(steady(100), WHOLE, PERIOD_S)
-    assert measured["lost_packets"] == measured["lost_episodes"] == 0
+    assert measured["lost_packets"] == measured["lost_episodes_count"] == 0
     assert measured["blackout_s"] == measured["blackout_lower_s"] == 0.0
     assert measured["blackout_upper_s"] == pytest.approx(PERIOD_S)
     assert measured["arrival_gap_class"] == GapClass.NONE
@@ -59,7 +59,7 @@ def test_blackout_bounds() -> None:
 def test_the_longest_of_several_episodes_is_the_blackout() -> None:
     measured = udp_measures(steady(100, [10, 40, 41, 42, 80]), WHOLE, PERIOD_S)
     assert measured["lost_packets"] == 5
-    assert measured["lost_episodes"] == 3
+    assert measured["lost_episodes_count"] == 3
     assert measured["blackout_s"] == pytest.approx(3 * PERIOD_S)
 
 
@@ -101,7 +101,7 @@ def test_an_episode_across_the_window_border_is_measured_whole() -> None:
     assert measured["lost_packets"] == 5
     assert measured["blackout_s"] == pytest.approx(10 * PERIOD_S)
     before = udp_measures(steady(100, range(45, 55)), (1.0 + 54.5 * PERIOD_S, 2.0), PERIOD_S)
-    assert before["lost_episodes"] == 0
+    assert before["lost_episodes_count"] == 0
 
 
 def test_a_window_within_a_blackout_sees_the_gap_around_it() -> None:
@@ -191,7 +191,7 @@ def test_against_definitions_read_word_for_word(
     assert isinstance(measured["blackout_lower_s"], float)
     assert isinstance(measured["blackout_s"], float)
     assert measured["blackout_lower_s"] <= measured["blackout_s"]
-    assert (measured["lost_packets"] == 0) == (measured["lost_episodes"] == 0)
+    assert (measured["lost_packets"] == 0) == (measured["lost_episodes_count"] == 0)
 
 
 def test_names_get_their_direction() -> None:

@@ -46,7 +46,7 @@ def steady_with_stall() -> Timeline:
 def test_stall_is_the_longest_gap() -> None:
     measured = tcp_measures(steady_with_stall(), (0.8, 2.5))
     assert measured["tcp_stall_s"] == pytest.approx(0.3)
-    assert measured["tcp_time_to_90_percent_s"] == pytest.approx(0.3)
+    assert measured["tcp_recovery_s"] == pytest.approx(0.3)
     # From 0.8 to 2.5 s are 1700 ms, of which 299 (1.001 to 1.299) have no read.
     assert measured["tcp_bytes"] == pytest.approx((1700 - 299) * 1000, abs=2000)
 
@@ -56,7 +56,7 @@ def test_a_slow_return_takes_longer_than_the_stall() -> None:
     fast = np.arange(1, 1000) * MS
     t_s = np.concatenate((fast, np.arange(650, 850) * 2 * MS, np.arange(1701, 3000) * MS))
     measured = tcp_measures(reads(t_s), (0.8, 3.0))
-    recovery_s = measured["tcp_time_to_90_percent_s"]
+    recovery_s = measured["tcp_recovery_s"]
     assert isinstance(recovery_s, float)
     # The 0.1 s from 1.68 s have 10 slow reads and 79 fast ones: 89 %. From 1.7 s on all are fast.
     assert recovery_s == pytest.approx(1.7 - 0.999, abs=0.021)
@@ -73,12 +73,12 @@ def test_a_stall_that_began_before_the_window_counts_from_its_start() -> None:
 def test_a_connection_that_never_comes_back() -> None:
     measured = tcp_measures(reads(np.arange(1, 1000) * MS), (0.8, 2.0))
     assert measured["tcp_stall_s"] == pytest.approx(2.0 - 0.999)
-    assert measured["tcp_time_to_90_percent_s"] is None
+    assert measured["tcp_recovery_s"] is None
 
 
 def test_a_receiver_that_read_nothing() -> None:
     measured = tcp_measures(reads(np.empty(0)), (0.0, 2.0))
-    assert measured == {"tcp_stall_s": 2.0, "tcp_bytes": 0, "tcp_time_to_90_percent_s": None}
+    assert measured == {"tcp_stall_s": 2.0, "tcp_bytes": 0, "tcp_recovery_s": None}
 
 
 def polled(*rows: dict[str, int]) -> ProbeLog:
@@ -103,8 +103,8 @@ def test_info_measures_are_within_the_window_and_per_connection() -> None:
         {**one, "t_ns": 9 * second, "total_retrans": 50},
     )
     assert info_measures(log, (0.5, 5.0), 80) == {
-        "tcp_retransmits": 3,
-        "tcp_timeouts": 2,
+        "tcp_retransmitted_segments": 3,
+        "tcp_timeouts_count": 2,
         "tcp_cwnd_min_packets": 1,
         "tcp_rto_max_s": 0.8,
     }

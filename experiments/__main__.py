@@ -1,0 +1,75 @@
+"""``python -m experiments COMMAND``: what the make targets call. Bad input: one line, exit status 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+USAGE = "usage: python -m experiments list | run NAME [NAME=value ...] | cli TOPOLOGY | shell NODE [RUN] | bench"
+
+
+def results_folder() -> Path:
+    """Where runs go: $RESULTS, else results/."""
+    return Path(os.environ.get("RESULTS") or Path(__file__).resolve().parents[1] / "results").absolute()
+
+
+def _list(_words: Sequence[str]) -> int:
+    from .catalog import EXPERIMENTS
+
+    for experiment in EXPERIMENTS.values():
+        print(f"make {experiment.name:<10} {', '.join(experiment.questions):<4} {experiment.question}")
+        for parameter in experiment.parameters:
+            print(f"    {parameter.name}={parameter.default:<12} {parameter.meaning} ({parameter.allowed})")
+    return 0
+
+
+def _run(words: Sequence[str]) -> int:
+    from . import catalog
+    from .parameters import read_parameters
+    from .run import start_run
+
+    if not words:
+        raise catalog.UnknownExperimentError(f"run which experiment? (there are: {', '.join(catalog.EXPERIMENTS)})")
+    experiment = catalog.find(words[0])
+    values = read_parameters(experiment.parameters, words[1:])
+    status, folder = start_run(experiment, values, results_folder())
+    return _conclude(status, folder)
+
+
+def _conclude(status: int, folder: Path) -> int:
+    """Table and report from the record alone; 0 only for a run that is answered."""
+    from results.reading import load_record
+    from results.report import write_report
+    from results.table import print_table
+
+    record = load_record(folder)
+    report = write_report(record) if record.trials else None
+    print_table(record, report)
+    if record.status == "answered":
+        return 0
+    return status or 1
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"list": _list, "run": _run}
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command; the exit status."""
+    if not words or words[0] not in COMMANDS:
+        print(USAGE, file=sys.stderr)
+        return 2
+    from .refusals import refusals
+
+    try:
+        return COMMANDS[words[0]](words[1:])
+    except refusals() as error:
+        print(str(error), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,23 @@
+"""All experiments by name."""
+
+from __future__ import annotations
+
+import difflib
+
+from .experiment import Experiment
+from .hot_l2 import EXPERIMENT as HOT_L2
+
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (HOT_L2,)}
+
+
+class UnknownExperimentError(LookupError):
+    """There is no experiment of that name; says which there are."""
+
+
+def find(name: str) -> Experiment:
+    """The experiment of that name. Raises UnknownExperimentError."""
+    if name in EXPERIMENTS:
+        return EXPERIMENTS[name]
+    near = difflib.get_close_matches(name, EXPERIMENTS, n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    raise UnknownExperimentError(f"there is no experiment {name!r}{meant} (there are: {', '.join(EXPERIMENTS)})")

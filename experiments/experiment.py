@@ -1,0 +1,29 @@
+"""What an experiment is: a name, the questions it answers, its parameters, and how its trials are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .parameters import Parameter
+
+
+class Trials(Protocol):
+    """The part of an experiment that runs inside the sandbox."""
+
+    def __call__(self, run: Any) -> None:
+        """Do all trials of a ``experiments.run.Run``."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One named experiment. ``check`` refuses impossible combinations before anything is built."""
+
+    name: str
+    questions: tuple[str, ...]
+    question: str
+    answer: str
+    parameters: tuple[Parameter, ...]
+    trials: Trials
+    check: Callable[[Mapping[str, Any]], None]

@@ -1,0 +1,73 @@
+"""hot-l2: what does a hot move cost when the VM keeps IP and MAC? (Q1)
+
+Question   A VM moves between NVEs while it exchanges UDP and TCP with a peer that stays. How many packets are lost,
+           duplicated, reordered, for how long is each direction dark, how long does TCP stand still?
+Varies     The path of the move relative to the peer: from the peer's own NVE to a remote one, between two remote
+           ones, and back to the peer's. With parameters also policy, attachment, rates, port type.
+Held fixed The topology, the peer, the VM's memory (none is copied: the VM runs on, so the figures are the network's
+           share of a move), the traffic in both directions, both initiators of TCP.
+Answer     One row a path with medians and 95 % intervals, beside null trials (no move) of the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from emulation.network import ATTACHMENTS
+from emulation.preflight import PORT_TYPES
+from mobility.policies import POLICIES, policy_for
+
+from .experiment import Experiment
+from .parameters import Parameter, choice, duration_s, rate_bps, text, whole
+from .run import Run
+from .trials import NULL, Schedule, path_of
+
+PARAMETERS: tuple[Parameter, ...] = (
+    text("topology", "two_racks", "topology of topologies/, or the path of a file"),
+    text("vm", "vm1", "the VM that moves"),
+    text("peer", "peer1", "the VM it talks to"),
+    choice("policy", "buffer", "what the old NVE does with packets for a VM that has left", tuple(POLICIES)),
+    choice("attachment", "rebind", "how the VM is attached", ATTACHMENTS),
+    choice("ports", "auto", "how NVEs attach to their ports", PORT_TYPES),
+    whole("rate_pps", 5000, "UDP packets per second, each way", 100, 50_000),
+    whole("payload", 64, "bytes in each UDP packet", 32, 1400),
+    rate_bps("tcp_rate", 5_000_000, "rate of each of the four TCP connections; 0 for no TCP"),
+    choice("congestion_control", "cubic", "TCP's congestion control", ("cubic", "reno", "bbr")),
+    whole("repeat", 10, "valid trials of each path, and null trials", 1, 10_000),
+    whole("seed", 1, "where the null trials fall among the moves", 0, 2**31),
+    duration_s("before", 0.25, "time of a trial before the move"),
+    duration_s("after", 0.4, "time of a trial after the move began"),
+)
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Refuse a policy that the attachment cannot do (MigrationRefusedError)."""
+    policy_for(values["policy"], values["attachment"])
+
+
+def trials(run: Run) -> None:
+    """Move the VM around the cycle that starts at its peer's NVE, null trials in between."""
+    vm, peer_nve = run.values["vm"], run.laboratory.network.location[run.values["peer"]]
+    others = [name for name in run.laboratory.network.nves if name != peer_nve]
+    cycle = [peer_nve, *others[:2]]
+    schedule = Schedule(cycle, peer_nve, run.values["repeat"], run.values["seed"])
+    run.expect(schedule.wanted())
+    with run.traffic():
+        if run.laboratory.network.location[vm] != peer_nve:
+            run.laboratory.move(vm, peer_nve, policy=run.values["policy"])
+        for new_nve in schedule.steps():
+            old_nve = run.laboratory.network.location[vm]
+            kind = NULL if new_nve is None else path_of(old_nve, new_nve, peer_nve)
+            schedule.count(kind, run.trial(kind, vm, new_nve))
+
+
+EXPERIMENT = Experiment(
+    name="hot-l2",
+    questions=("Q1",),
+    question="What does a hot move cost when the VM keeps its IP and MAC?",
+    answer="packets lost, duplicated, reordered; blackout; TCP stall; both directions, three paths, beside no move",
+    parameters=PARAMETERS,
+    trials=trials,
+    check=check,
+)

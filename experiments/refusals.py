@@ -1,0 +1,30 @@
+"""The errors that are answers to a user's input or to a machine that lacks something: one clear text, status 2."""
+
+from __future__ import annotations
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """Their types; each one's text says what, where, what is allowed, what to do."""
+    from controller.client import NvaError
+    from emulation.errors import EmulationError
+    from mobility.policies import MigrationRefusedError
+    from results.contract import RecordError
+    from topologies import TopologyErrors, UnknownNameError
+
+    from .catalog import UnknownExperimentError
+    from .parameters import ParameterError
+    from .probes.build import BuildError
+    from .probes.process import ProbeError
+
+    return (
+        BuildError,
+        EmulationError,
+        MigrationRefusedError,
+        NvaError,
+        ParameterError,
+        ProbeError,
+        RecordError,
+        TopologyErrors,
+        UnknownExperimentError,
+        UnknownNameError,
+    )

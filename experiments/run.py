@@ -1,0 +1,232 @@
+"""One run of one experiment: sandbox, laboratory, trials, record; and afterwards table and report.
+
+The record exists before the sandbox does and says that the run died; only a run that reaches its end says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from emulation import preflight
+from emulation.network import RUN_FOLDER, Options
+from emulation.nve import Datapath
+from emulation.sandbox import run_in_sandbox
+from results.record import RunRecord
+from results.statistics import summarise, summarise_by
+from topologies import load_topology, topology_file
+from topologies.model import Topology
+
+from .experiment import Experiment
+from .laboratory import PROJECT, Laboratory
+from .parameters import as_words
+from .probes.build import probe_binary
+from .probes.guard import LoadGuard
+from .progress import Progress
+from .traffic import Traffic, TrafficPlan
+from .trials import NULL
+
+DRAIN_S = 0.1  # what is under way at a window's end has arrived by then
+LAST_SAMPLES_S = 0.3
+
+
+class Run:
+    """What an experiment's trials work with: the laboratory, ``trial``, ``traffic``."""
+
+    def __init__(self, experiment: Experiment, values: Mapping[str, Any], record: RunRecord) -> None:
+        self.experiment, self.values, self.record = experiment, dict(values), record
+        self.laboratory: Laboratory
+        self._progress = Progress(experiment.name)
+        self._index = -1
+        self._pending: list[dict[str, Any]] = []
+        self._guard = LoadGuard(RUN_FOLDER / "guard")
+        self._traffic: Traffic | None = None
+
+    def execute(self, topology: Topology, datapath: Datapath) -> None:
+        """Build, do the trials, evaluate, write the verdict."""
+        options = Options(datapath, attachment=self.values.get("attachment", "rebind"))
+        self.laboratory = Laboratory(topology, options, self._emit)
+        with self._progress:
+            self.laboratory.start(self._progress.step)
+            self.record.set_environment({"start_s": self.laboratory.timings_s})
+            _write_nodes(self.record.folder, self.laboratory)
+            self.laboratory.warm_up()
+            self.experiment.trials(self)
+            self.laboratory.check()
+        self.record.set_environment({"load_after": list(os.getloadavg())})
+        status, why = verdict(self.record.trials)
+        summary = {"all": summarise(self.record.trials), "by_path": summarise_by(self.record.trials)}
+        self.record.finish(status, why, summary)
+        self.laboratory.stop()
+
+    def expect(self, trials: int) -> None:
+        """Say how many valid trials the progress bar should count to."""
+        self._progress.expect(trials)
+
+    def _emit(self, t_s: float, kind: str, **fields: Any) -> None:
+        self.record.event(t_s, kind, trial=self._index, **fields)
+
+    @contextmanager
+    def traffic(self) -> Iterator[None]:
+        """Probes and load guard run within the block; at its end the trials are evaluated and recorded."""
+        values = self.values
+        plan = TrafficPlan(
+            vm=values["vm"],
+            peer=values["peer"],
+            udp_pps=values["rate_pps"],
+            udp_payload_bytes=values["payload"],
+            tcp_bps=values["tcp_rate"],
+            congestion_control=values["congestion_control"],
+        )
+        self._traffic = Traffic(self.laboratory.network, plan, RUN_FOLDER / "probes")
+        guard_folder = RUN_FOLDER / "guard"
+        guard_folder.mkdir(exist_ok=True)
+        try:
+            self._guard.start(lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE))
+            self._traffic.start()
+            time.sleep(LAST_SAMPLES_S)  # TCP finds its pace
+            yield
+            time.sleep(LAST_SAMPLES_S)
+            self._traffic.stop()
+            self._guard.stop()
+        except BaseException:
+            self._traffic.kill()
+            self._guard.kill()
+            raise
+        self._progress.step("evaluating")
+        self._evaluate(self._traffic)
+
+    def trial(self, kind: str, vm: str, new_nve: str | None) -> bool:
+        """One trial: a move of ``vm`` (or none), in the middle of a window; whether the machine was quiet."""
+        self.laboratory.check()
+        self._index += 1
+        before = self._guard.snapshot()
+        start_s = before.t_s
+        _sleep_until(start_s + self.values["before"])
+        migration = None
+        if new_nve is not None:
+            done = self.laboratory.move(vm, new_nve, policy=self.values["policy"])
+            migration = done.as_dict()
+        end_s = max(start_s + self.values["before"] + self.values["after"], time.monotonic() + DRAIN_S)
+        _sleep_until(end_s)
+        valid, reason = self._guard.judge((start_s, end_s))
+        self._pending.append(
+            {
+                "index": self._index,
+                "valid": valid,
+                "invalid_reason": None if valid else reason,
+                "null": migration is None,
+                "parameters": {} if kind == NULL else {"path": kind},
+                "migration": migration,
+                "window_s": [start_s, end_s],
+            }
+        )
+        self._index_done(valid)
+        return valid
+
+    def _index_done(self, valid: bool) -> None:
+        self._progress.advance(valid)
+
+    def _evaluate(self, traffic: Traffic) -> None:
+        windows = [(trial["index"], tuple(trial["window_s"])) for trial in self._pending]
+        for trial, (_, window) in zip(self._pending, windows, strict=True):
+            measures = traffic.measures(window)
+            words = {name: value for name, value in measures.items() if isinstance(value, str)}
+            numbers = {name: value for name, value in measures.items() if name not in words}
+            self.record.add_trial({**trial, "measures": numbers, "classes": words})
+        for name, columns in traffic.samples(windows).items():
+            self.record.add_samples(name, columns)
+
+
+def verdict(trials: list[dict[str, Any]]) -> tuple[str, str]:
+    """``answered`` when every path and the null trials have at least one valid trial in two, else ``invalid``."""
+    kinds: dict[str, list[bool]] = {}
+    for trial in trials:
+        kind = NULL if trial["null"] else trial["parameters"].get("path", "moves")
+        kinds.setdefault(kind, []).append(trial["valid"])
+    if not kinds:
+        return "invalid", "no trial was done"
+    poor = [f"{kind}: {sum(valid)} of {len(valid)} valid" for kind, valid in kinds.items() if 2 * sum(valid) < len(valid)]
+    if poor:
+        return "invalid", "the machine was too busy (" + "; ".join(poor) + "); run it again when it is idle"
+    counts = ", ".join(f"{kind} {sum(valid)}" for kind, valid in kinds.items())
+    bad = sum(not ok for valid in kinds.values() for ok in valid)
+    return "answered", f"valid trials: {counts}; invalid and repeated: {bad}"
+
+
+def _sleep_until(moment_s: float) -> None:
+    """The window's own length: time is what is being waited for."""
+    while (left_s := moment_s - time.monotonic()) > 0:
+        time.sleep(left_s)
+
+
+def _write_nodes(folder: Path, laboratory: Laboratory) -> None:
+    """PIDs inside the sandbox, for those who want a shell in a node."""
+    network = laboratory.network
+    nodes = {node.name: node.pid for node in (*network.hosts, *network.switches)}
+    (folder / "nodes.json").write_text(json.dumps(nodes))
+
+
+def environment(datapath: Datapath, values: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """What a run found around it, as the record keeps it."""
+    def git(*words: str) -> str | None:
+        done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    changed = git("status", "--porcelain")
+    return {
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "datapath": datapath.kind,
+        "port_type": datapath.port_type,
+        "port_type_why": datapath.reason,
+        "attachment": values.get("attachment", "rebind"),
+        "delay_backend": "none",
+        "versions": {**preflight.versions(), "python": platform.python_version()},
+        "commit": git("rev-parse", "HEAD"),
+        "commit_changed": bool(changed),
+        "load": list(os.getloadavg()),
+        "command": command,
+    }
+
+
+def keep_visible(results_folder: Path) -> list[Path]:
+    """What must stay visible inside a sandbox, wherever it lies."""
+    return [PROJECT, results_folder, Path(sys.prefix), Path(sys.executable).resolve()]
+
+
+def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder: Path) -> tuple[int, Path]:
+    """Check everything, then run in a sandbox; the exit status (0: answered) and the run's folder."""
+    experiment.check(values)
+    topology = load_topology(topology_file(values["topology"]))
+    datapath = preflight.check(topology, values["ports"], results_folder)
+    probe_binary()
+    words = " ".join(shlex.quote(word) for word in as_words(experiment.parameters, values))
+    record = RunRecord.create(
+        results_folder, experiment.name, experiment.questions, values, topology.as_record()
+    )
+    record.set_environment(environment(datapath, values, f"make {experiment.name} {words}".strip()))
+    print(f"{experiment.name}: {topology.summary}; {datapath.kind} datapath, {datapath.port_type} ports "
+          f"({datapath.reason})")
+
+    def runner() -> int:
+        with record:
+            Run(experiment, values, record).execute(topology, datapath)
+        return 0
+
+    def on_start(init: int) -> None:
+        (record.folder / "sandbox.json").write_text(json.dumps({"init_pid": init}))
+
+    status = run_in_sandbox(runner, keep=keep_visible(results_folder), on_start=on_start)
+    return status, record.folder
