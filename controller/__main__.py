@@ -62,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     nva.dead_threads = lambda: framework.dead_threads(app)
     threading.Thread(target=server.serve_forever, name="northbound", daemon=True).start()
-    print(f"ready listen={arguments.listen}:{arguments.port} socket={arguments.socket}", flush=True)
+    where = f"listen={arguments.listen}:{arguments.port} socket={arguments.socket}"
+    print(f"ready {where} framework={framework.NAME}", flush=True)
     ended.wait()
     events.close(DRAIN_S)
     arguments.socket.unlink(missing_ok=True)

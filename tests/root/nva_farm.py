@@ -50,6 +50,7 @@ class Farm:
         self.environment = {"OF_FRAMEWORK": framework}
         self.python = python
         self.switches: dict[int, subprocess.Popen[bytes]] = {}
+        self.ready = ""
         self.nva: subprocess.Popen[bytes] | None = None
         self.socket = self.directory / "nva.sock"
 
@@ -207,6 +208,7 @@ class Farm:
         assert self.nva.stdout is not None
         line = self.nva.stdout.readline()
         assert line.startswith(b"ready "), (line, self.nva_errors())
+        self.ready = line.decode().strip()
         return time.monotonic() - start_s
 
     def nva_errors(self) -> str:
@@ -226,17 +228,54 @@ class Farm:
         return status
 
 
-def measure_commit(farm: Farm, client: NvaClient, repetitions: int) -> list[float]:
+def measure_commit(client: NvaClient, repetitions: int, policy: str = "tunnel") -> list[float]:
     """Return, for moves of vm1 to and fro, seconds from the call of commit_move to the last barrier."""
     found = []
     for number in range(repetitions):
         new = "nve2" if client.where("vm1")["nve"] == "nve1" else "nve1"
-        client.prepare_move(f"t{number}", "vm1", new, "tunnel")
-        client.redirect(f"t{number}")
+        migration_id = f"{policy} {number}"
+        client.prepare_move(migration_id, "vm1", new, policy)
+        if policy != "silent-drop":  # then all three NVEs change at the commit
+            client.redirect(migration_id)
         call_s = time.monotonic()
-        timing = client.commit_move(f"t{number}")
+        timing = client.commit_move(migration_id)
         found.append(timing["last_barrier_s"] - call_s)
-        client.finish_move(f"t{number}")
+        client.finish_move(migration_id)
+    return found
+
+
+def many(nves: int, vms: int, shift: int) -> dict[str, Any]:
+    """Return a configuration with VMs spread over NVEs; ``shift`` changes every VM's address."""
+    return {
+        "nves": [
+            {"name": f"nve{n}", "dpid": n, "underlay_ip": f"192.0.2.{n}", "tunnel_port": TUNNEL_PORT}
+            for n in range(1, nves + 1)
+        ],
+        "networks": [{"name": "red", "vni": 100}],
+        "vms": [
+            {
+                "name": f"vm{v}",
+                "vni": 100,
+                "mac": f"02:00:00:{shift:02x}:{v // 256:02x}:{v % 256:02x}",
+                "ipv4": f"10.{shift}.{v // 256}.{v % 256}",
+                "nve": (nve := f"nve{v % nves + 1}"),
+                "ports": {nve: {"direct": 100 + v}},
+            }
+            for v in range(1, vms + 1)
+        ],
+    }
+
+
+def measure_resync(client: NvaClient, nves: int, vms: int) -> list[tuple[int, float]]:
+    """Return (flows, seconds) of programming all NVEs: first with flows it never encoded, then again."""
+    found = []
+    for shift in (1, 1):
+        client.configure(**many(nves, 0, 0))
+        client.wait_programmed(60.0)
+        start_s = time.monotonic()
+        client.configure(**many(nves, vms, shift))
+        told = client.wait_programmed(60.0)["nves"].values()
+        found.append((sum(nve["flows"] for nve in told), max(nve["programmed_s"] for nve in told) - start_s))
     return found
 
 
@@ -245,19 +284,27 @@ def main() -> None:
     from tests.fake_nva_world import config
 
     with Farm() as farm:
-        for number in (1, 2, 3):
-            farm.add_nve(number, (10, 11, 20, 30))
+        for number in range(1, 11):
+            farm.add_nve(number, (10, 11, 20, 30) if number < 4 else ())
         print(f"start to ready: {farm.start_nva():.3f} s")
         client = farm.client()
-        client.configure(**config())
-        for number in (1, 2, 3):
+        client.configure(**many(10, 0, 0))
+        for number in range(1, 11):
             farm.set_controller(number)
-        client.wait_programmed(20.0)
-        times = sorted(measure_commit(farm, client, 40))
-        print(
-            f"commit_move, 3 NVEs, call to last barrier: median {statistics.median(times) * 1e3:.2f} ms, "
-            f"min {times[0] * 1e3:.2f}, p95 {times[37] * 1e3:.2f} (n=40)"
-        )
+        client.wait_programmed(30.0)
+        for (flows, seconds), what in zip(
+            measure_resync(client, 10, 170), ("new flows", "flows encoded before"), strict=True
+        ):
+            print(f"programming 10 NVEs, {flows} flows in all, {what}: {seconds:.3f} s")
+        client.configure(**config())
+        client.wait_programmed(30.0)
+        for policy in ("tunnel", "silent-drop"):
+            times = sorted(measure_commit(client, 40, policy))
+            print(
+                f"commit_move, 3 NVEs, {policy}, call to last barrier: "
+                f"median {statistics.median(times) * 1e3:.2f} ms, "
+                f"min {times[0] * 1e3:.2f}, p95 {times[37] * 1e3:.2f} (n=40)"
+            )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -202,8 +203,24 @@ def test_second_move_of_a_moving_vm_is_refused(client: NvaClient) -> None:
     assert error.value.code == -32001
 
 
+def test_hung_switch_is_named_and_comes_back(farm: Farm, client: NvaClient) -> None:
+    before = farm.flows(2)
+    farm.switches[2].send_signal(signal.SIGSTOP)
+    with pytest.raises(
+        NvaError, match=r"nothing was changed, because of NVE nve2 \(no answer to prepare"
+    ) as error:
+        client.prepare_move("m1", "vm1", "nve2", "tunnel")
+    assert error.value.code == -32002
+    farm.switches[2].send_signal(signal.SIGCONT)
+    client.wait_programmed(20.0)
+    assert farm.flows(2) == before
+    client.prepare_move("m1", "vm1", "nve2", "tunnel")
+
+
 def test_sigterm_ends_with_status_0_and_removes_the_socket(farm: Farm, client: NvaClient) -> None:
+    start_s = time.monotonic()
     assert farm.stop_nva(signal.SIGTERM) == 0
+    assert time.monotonic() - start_s < 1.0
     assert not farm.socket.exists()
 
 
