@@ -45,18 +45,6 @@ def members(state: State) -> dict[str, frozenset[int]]:
     return {name: frozenset(vnis) for name, vnis in found.items()}
 
 
-@lru_cache(maxsize=4096)
-def _wiring(ports: Ports) -> frozenset[Flow]:
-    """A wiring marker shows which leg leads to which port: it goes back out of the port it came from.
-
-    Every known port does this, also where the VM is not: the legs are checked before anything moves.
-    """
-    return frozenset(
-        flow(CLASSIFY, 110, {"in_port": number, "eth_type": ETH_MARKER}, (Output("in_port"),))
-        for number in ports.numbers()
-    )
-
-
 def _from_vm(vm: VM, ports: Ports) -> Iterator[Flow]:
     """Frames a VM sends, checked against its addresses; and the way out to its ports."""
     for number in ports.numbers():
@@ -72,6 +60,8 @@ def _from_vm(vm: VM, ports: Ports) -> Iterator[Flow]:
         yield flow(ANTI_SPOOF, 100, {**said, **arp}, (), RESOLVE)
     yield flow(ANTI_SPOOF, 100, {**said, "eth_type": ETH_RARP}, (Output("controller"),))
     yield flow(ANTI_SPOOF, 100, {**said, "eth_type": ETH_IPV4, "ipv4_src": vm.ipv4}, (), FORWARD)
+    # A marker from the VM to itself goes the way that frames for the VM go now: it finds out what is before it.
+    yield flow(ANTI_SPOOF, 100, {**said, "eth_dst": vm.mac, "eth_type": ETH_MARKER}, (), FORWARD)
     # A DHCP client without an address (RFC 2131 section 4.1). Nobody answers yet: FORWARD drops broadcast.
     dhcp: dict[str, Value] = {
         "ipv4_src": "0.0.0.0",
@@ -180,14 +170,11 @@ def _tunnel_flows(nve: NVE, vnis: frozenset[int]) -> frozenset[Flow]:
 
 
 def _parts(state: State, nve_name: str) -> dict[str, frozenset[Flow]]:
-    """Return an NVE's flows in parts that change together: the tunnel's, each VM's, each wiring."""
+    """Return an NVE's flows in parts that change together: the tunnel's and each VM's."""
     nve = state.nves[nve_name]
     vnis = members(state)[nve_name]
     parts = {"": _tunnel_flows(nve, vnis)}
     for vm in state.vms.values():
-        known = dict(vm.ports).get(nve_name)
-        if known is not None:
-            parts[f"wiring of {vm.name}"] = _wiring(known)
         if vm.vni not in vnis:
             continue
         move = state.moves.get(vm.name)

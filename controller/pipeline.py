@@ -53,7 +53,7 @@ TABLES: Mapping[str, Table] = {
         Table(
             0,
             CLASSIFY,
-            "notes network and origin of a frame; loops wiring markers back",
+            "notes network and origin of a frame",
             frozenset({"in_port", "eth_type", "tunnel_id"}),
             frozenset({ANTI_SPOOF, FORWARD}),
         ),
@@ -64,7 +64,7 @@ TABLES: Mapping[str, Table] = {
             # IPv6 will add ipv6_src, icmpv6_type and nd_target here and in RESOLVE.
             frozenset(
                 {
-                    *("in_port", "eth_src", "eth_type", "ipv4_src", "ipv4_dst"),
+                    *("in_port", "eth_src", "eth_dst", "eth_type", "ipv4_src", "ipv4_dst"),
                     *("ip_proto", "udp_src", "udp_dst", "arp_sha", "arp_spa"),
                 }
             ),

@@ -7,6 +7,7 @@ first switch daemon starts: Open vSwitch 3.1.0 tries a controller that refused i
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ from .plan import (
     router_interface,
 )
 from .sandbox import network_namespace
-from .wiring import DIRECT, REDIRECTED, Wiring
+from .wiring import DIRECT, REDIRECTED, Wiring, receive_on_one_processor
 
 RUN_FOLDER = Path("/run/overland")  # the sandbox's own /run
 ATTACHMENTS = ("rebind", "replug")
@@ -102,9 +103,10 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             self._configure(router, self._router_lines(router), forwarding=True)
         for vm in self.topology.vms:
             self._configure(vm.name, self._vm_lines(vm.name))
-            with network_namespace(self[vm.name].pid):
-                if self.options.datapath.kind == "userspace":
+            if self.options.datapath.kind == "userspace":
+                with network_namespace(self[vm.name].pid):
                     frames.transmit_checksum_off("eth0")
+            receive_on_one_processor("eth0", self._processor(vm.name), Path(f"/proc/{self[vm.name].pid}/root"))
         for nve in self.topology.nves:
             self._configure(nve.name, self._nve_lines(nve.name))
         self._shape_links()
@@ -189,10 +191,10 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         self.location[vm] = new_nve
         return self.ofports[new_nve][vm]
 
-    def settle(self, nves: Iterable[str] | None = None) -> None:
-        """Wait until the datapaths of the named NVEs (default: all) follow their flow tables."""
+    def settle(self, nves: Iterable[str], stale: Callable[[str], bool]) -> None:
+        """Wait until the datapaths of the named NVEs follow their flow tables; see ``nve.settle``."""
         switches = self.nves
-        settle({name: switches[name] for name in (switches if nves is None else nves)})
+        settle({name: switches[name] for name in nves}, stale)
 
     def spawn(self, node: str, argv: list[str], **streams: Any) -> subprocess.Popen[bytes]:
         """Start a long-running command in a node's namespace."""
@@ -310,6 +312,10 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             return list(self.topology.prewired_nves(vm))
         return [self.location[vm]]
 
+    def _processor(self, vm: str) -> int:
+        """The processor that receives for a VM: they take turns."""
+        return [one.name for one in self.topology.vms].index(vm) % (os.cpu_count() or 1)
+
     def _mtu(self, vm: str) -> int:
         mtu: int = self.topology.network_of(vm).mtu_bytes
         return mtu
@@ -367,7 +373,15 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
 
     def _wire(self, vm: str, first_action: int) -> None:
         model = self.topology.vm(vm)
-        wired = Wiring(vm, model.mac, model.nve, self._mtu(vm), self.options.buffer_bytes, first_action)
+        wired = Wiring(
+            vm,
+            model.mac,
+            model.nve,
+            self._mtu(vm),
+            self.options.buffer_bytes,
+            first_action,
+            self._processor(vm),
+        )
         wired.connect({nve: self[nve].number for nve in self._attached_nves(vm)})
         self.wirings[vm] = wired
 

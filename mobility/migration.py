@@ -29,6 +29,7 @@ from emulation.frames import MarkerListener
 from emulation.network import EmulatedNetwork
 from emulation.wiring import DIRECT, OUTBOUND, REDIRECTED
 
+from .datapath import stale_at_new_nve, stale_at_old_nve, stale_at_peer_nve
 from .policies import MigrationRefusedError, OldNvePolicy, policy_for
 
 PHASES = ("allocate", "prepare", "copy", "stop", "switch", "resume", "announce", "converge", "drain", "release")
@@ -72,7 +73,7 @@ class MigrationRecord:
     attachment: str
     phases: list[Phase] = field(default_factory=list)
     call_to_last_barrier_s: float | None = None
-    old_leg_clear_s: float | None = None
+    old_path_clear_s: float | None = None
     end_markers_s: float | None = None
     held_frames: dict[str, int] = field(default_factory=dict)
     dropped_frames: int = 0
@@ -108,6 +109,7 @@ class Migration:
         self._attachment = "rebind" if self._wiring else "replug"
         self._policy: OldNvePolicy = policy_for(policy, self._attachment)
         self._undo = ExitStack()
+        self._mac = network.topology.vm(vm).mac
         self.record = MigrationRecord(
             migration_id=uuid.uuid4().hex,
             kind=kind,
@@ -161,6 +163,9 @@ class Migration:
                     self._emit(timing[key], "barrier", nve=nve, step=step, operation=method)
         return {**result, "call_s": start_s}
 
+    def _underlay_ip(self, nve: str) -> str:
+        return str(self._network.topology.nve(nve).underlay_ip)
+
     # The phases.
 
     def _allocate(self) -> None:
@@ -175,7 +180,7 @@ class Migration:
         self._call("prepare_move", vm=record.vm, new_nve=record.new_nve, policy=record.policy)
         if self._wiring is not None:
             self._wiring.close_holders()
-        self._network.settle([record.new_nve])
+        self._network.settle([record.new_nve], stale_at_new_nve(self._mac))
 
     def _abort(self) -> None:
         """Undo of `prepare` and of all that follows up to the switch."""
@@ -193,12 +198,12 @@ class Migration:
         if self._policy.redirects:
             self._call("redirect")
             # Until the old NVE's datapath follows, packets still come through the old leg: they are the VM's.
-            self._network.settle([record.old_nve])
+            self._network.settle([record.old_nve], stale_at_old_nve(self._mac, self._underlay_ip(record.new_nve)))
         if self._policy.holds and wiring is not None:
             self._emit(wiring.hold_outbound(), "hold", holder=OUTBOUND)
-            record.old_leg_clear_s = wiring.await_leg_clear(record.old_nve, CLEAR_BOUND_S)
-            if record.old_leg_clear_s is None:
-                self._note(f"the old NVE had not handled the VM's last packets within {CLEAR_BOUND_S:g} s")
+            record.old_path_clear_s = wiring.await_old_path_clear(record.old_nve, record.new_nve, CLEAR_BOUND_S)
+            if record.old_path_clear_s is None:
+                self._note(f"the old path was not clear of the VM's last packets within {CLEAR_BOUND_S:g} s")
 
     def _switch(self) -> None:
         record = self.record
@@ -224,7 +229,9 @@ class Migration:
     def _converge(self) -> None:
         result = self._call("commit_move")
         self.record.call_to_last_barrier_s = result["last_barrier_s"] - result["call_s"]
-        self._network.settle()
+        self._network.settle(
+            self._network.nves, stale_at_peer_nve(self._mac, self._underlay_ip(self.record.old_nve))
+        )
 
     def _drain(self) -> None:
         if not self._policy.redirects or self._wiring is None:

@@ -228,12 +228,15 @@ def test_dhcp_client_passes_anti_spoof_and_ends_in_forward() -> None:
 # Markers
 
 
+def test_marker_from_the_vm_to_itself_takes_the_redirected_way_to_the_new_nve() -> None:
+    marker = {"in_port": DIRECT, "eth_type": ETH_MARKER, "eth_src": MOVER_MAC, "eth_dst": MOVER_MAC}
+    assert ways(FakeNetwork(at_stage("redirected")), "nve1", marker) == [(("nve1", "nve2"), REDIRECTED)]
+
+
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("nve", ["nve1", "nve2"])
-@pytest.mark.parametrize("port", [DIRECT, REDIRECTED])
-def test_wiring_marker_comes_back_out_of_the_port_it_came_from(stage: str, nve: str, port: int) -> None:
-    marker = {"in_port": port, "eth_type": ETH_MARKER, "eth_src": MOVER_MAC, "eth_dst": PEER_MACS["nve3"]}
-    assert ways(FakeNetwork(at_stage(stage)), nve, marker) == [((nve,), port)]
+def test_marker_from_the_vm_to_another_is_dropped(stage: str) -> None:
+    marker = {"in_port": DIRECT, "eth_type": ETH_MARKER, "eth_src": MOVER_MAC, "eth_dst": PEER_MACS["nve3"]}
+    assert ways(FakeNetwork(at_stage(stage)), "nve1", marker) == []
 
 
 def test_end_marker_from_the_tunnel_goes_as_data_does() -> None:
