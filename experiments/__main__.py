@@ -52,7 +52,13 @@ def _conclude(status: int, folder: Path) -> int:
     return status or 1
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"list": _list, "run": _run}
+def _bench(words: Sequence[str]) -> int:
+    from .bench import bench
+
+    return bench(words, results_folder())
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"list": _list, "run": _run, "bench": _bench}
 
 
 def main(words: Sequence[str]) -> int:
