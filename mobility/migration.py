@@ -194,7 +194,9 @@ class Migration:
     def _stop(self) -> None:
         record, wiring = self.record, self._wiring
         if self._policy.holds and wiring is not None:
-            self._emit(wiring.hold_inbound(record.new_nve), "hold", holder="inbound")
+            held_s = wiring.hold_inbound(record.new_nve)
+            for holder in (REDIRECTED, DIRECT):
+                self._emit(held_s, "hold", holder=holder)
         if self._policy.redirects:
             self._call("redirect")
             # Until the old NVE's datapath follows, packets still come through the old leg: they are the VM's.

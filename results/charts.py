@@ -17,18 +17,16 @@ WIDTH_INCHES = 4.9
 
 
 def charted_measures(record: Record) -> list[str]:
-    """The standard measures this run has, then its others; those that never vary are left out."""
+    """The measures of the contract that this run has (all of its measures when it has none), if they vary."""
     have = measures_of(record.trials)
-    standard = [name for column in STANDARD for name in column[1:] if name]
-    ordered = [name for name in standard if name in have] + [name for name in have if name not in standard]
-    return [
-        name
-        for name in ordered
-        if len(
-            set(values_of(record.trials, name, null=False)) | set(values_of(record.trials, name, null=True))
+
+    def varies(name: str) -> bool:
+        return (
+            len({value for null in (False, True) for value in values_of(record.trials, name, null=null)}) > 1
         )
-        > 1
-    ]
+
+    standard = [name for column in STANDARD for name in column[1:] if name in have]
+    return [name for name in standard or have if varies(name)]
 
 
 def draw_distributions(record: Record) -> list[tuple[str, Figure]]:

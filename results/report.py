@@ -72,7 +72,10 @@ def _when(text: Any) -> str:
 
 
 def _table(record: Record) -> dict[str, Any]:
-    """Columns (paths, then null) with their trials; a row a measure: (name, unit, [(median, spread)])."""
+    """Columns (paths, then null) with their trials; a row a measure: (name, unit, [(median, spread)]).
+
+    ``rows`` are the measures of the contract, ``others`` what else was measured.
+    """
     groups = group_by(record.trials)
     columns = [(path, count_trials(trials), figures) for (path, figures), trials in _by_path(record, groups)]
     nulls = [
@@ -84,8 +87,8 @@ def _table(record: Record) -> dict[str, Any]:
         columns.append((NULL_LABEL, count_trials(nulls), summarise_by(nulls)[NULL_LABEL]))
     have = measures_of(record.trials)
     standard = [name for column in STANDARD for name in column[1:] if name in have]
-    rows = []
-    for name in [*standard, *(name for name in have if name not in standard)]:
+
+    def row(name: str) -> tuple[str, str, list[tuple[str, str]]]:
         cells = [
             (
                 median_text(name, figures.get(name, {}), with_max=False),
@@ -93,9 +96,15 @@ def _table(record: Record) -> dict[str, Any]:
             )
             for *_, figures in columns
         ]
-        rows.append((label(name), scale(name)[1], cells))
+        return label(name), scale(name)[1], cells
+
     heads = [(path, counts["valid"], counts["invalid"]) for path, counts, _ in columns]
-    return {"heads": heads, "rows": rows}
+    shown = standard or have  # an experiment may measure other things altogether
+    return {
+        "heads": heads,
+        "rows": [row(name) for name in shown],
+        "others": [row(name) for name in have if name not in shown],
+    }
 
 
 def _by_path(record: Record, groups: Mapping[str, list[Any]]) -> Any:
