@@ -1,10 +1,10 @@
 """The errors of this package, all under one base class.
 
-    EmulationError
-    ├── CommandError      a command ended with a status other than 0
-    ├── SystemCallError   a system call or a netlink request was refused
-    ├── PreflightError    this machine cannot do what was asked; says what to install or change
-    └── WaitError         a condition did not come true within its bound
+EmulationError
+├── CommandError      a command ended with a status other than 0
+├── SystemCallError   a system call or a netlink request was refused
+├── PreflightError    this machine cannot do what was asked; says what to install or change
+└── WaitError         a condition did not come true within its bound
 """
 
 from __future__ import annotations

@@ -76,7 +76,12 @@ class MarkerListener:
         """Classic BPF: load the half-word at 12; equal: accept all; else: accept nothing."""
         program = b"".join(
             struct.pack("=HBBI", *instruction)
-            for instruction in ((0x28, 0, 0, 12), (0x15, 0, 1, ethertype), (0x06, 0, 0, 65535), (0x06, 0, 0, 0))
+            for instruction in (
+                (0x28, 0, 0, 12),
+                (0x15, 0, 1, ethertype),
+                (0x06, 0, 0, 65535),
+                (0x06, 0, 0, 0),
+            )
         )
         buffer = ctypes.create_string_buffer(program)
         self._socket.setsockopt(

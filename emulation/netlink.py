@@ -78,7 +78,9 @@ class TrafficControl:
         """Change the rate, burst and queue limit of the token-bucket filter at the root of a device."""
         rate = struct.pack("=BBHhHI", 0, LINKLAYER_ETHERNET, 0, 0, 0, rate_bytes_per_s)
         parameters = rate + bytes(12) + struct.pack("=III", limit_bytes, 0, 0)
-        options = _attribute(TCA_TBF_PARMS, parameters) + _attribute(TCA_TBF_BURST, struct.pack("=I", burst_bytes))
+        options = _attribute(TCA_TBF_PARMS, parameters) + _attribute(
+            TCA_TBF_BURST, struct.pack("=I", burst_bytes)
+        )
         message = struct.pack("=BxxxiIII", 0, interface, 0x10000, TC_H_ROOT, 0)
         message += _attribute(TCA_KIND, b"tbf\0") + _attribute(TCA_OPTIONS, options)
         self._request(RTM_NEWQDISC, NLM_F_ACK, message, "change a holder's rate")

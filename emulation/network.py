@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from mininet.net import Mininet
 from mininet.node import Host, Node
@@ -54,6 +54,13 @@ class Options:
     def __post_init__(self) -> None:
         if self.attachment not in ATTACHMENTS:
             raise EmulationError(f"attachment: {self.attachment!r} is not one of {', '.join(ATTACHMENTS)}")
+
+
+class VmPorts(TypedDict):
+    """A VM's port numbers at one NVE; ``redirected`` None: it has one port there."""
+
+    direct: int
+    redirected: int | None
 
 
 class Router(Node):  # type: ignore[misc]  # Mininet ships no types
@@ -106,7 +113,9 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             if self.options.datapath.kind == "userspace":
                 with network_namespace(self[vm.name].pid):
                     frames.transmit_checksum_off("eth0")
-            receive_on_one_processor("eth0", self._processor(vm.name), Path(f"/proc/{self[vm.name].pid}/root"))
+            receive_on_one_processor(
+                "eth0", self._processor(vm.name), Path(f"/proc/{self[vm.name].pid}/root")
+            )
         for nve in self.topology.nves:
             self._configure(nve.name, self._nve_lines(nve.name))
         self._shape_links()
@@ -161,7 +170,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             ],
         }
 
-    def vm_ports(self, vm: str, nve: str) -> dict[str, int | None]:
+    def vm_ports(self, vm: str, nve: str) -> VmPorts:
         """The port numbers of a VM at an NVE."""
         ports = self.ofports[nve]
         return {
@@ -169,7 +178,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             "redirected": ports.get(wiring.nve_device(vm, REDIRECTED)),
         }
 
-    def add_legs(self, vm: str, nve: str) -> dict[str, int | None]:
+    def add_legs(self, vm: str, nve: str) -> VmPorts:
         """Wire a pre-wired VM to one more NVE while everything runs; its port numbers there."""
         switch, mtu = self.nves[nve], self._mtu(vm)
         commands.batch("ip", Wiring.leg_lines(vm, switch.number, switch.pid, mtu))
@@ -256,7 +265,9 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         pid, mac, mtu = self[vm].pid, self.topology.vm(vm).mac, self._mtu(vm)
         if not self.is_prewired(vm):
             nve = self[self.location[vm]].pid
-            return [f"link add {vm} mtu {mtu} netns {nve} type veth peer name eth0 netns {pid} address {mac} mtu {mtu}"]
+            return [
+                f"link add {vm} mtu {mtu} netns {nve} type veth peer name eth0 netns {pid} address {mac} mtu {mtu}"
+            ]
         lines = Wiring.device_lines(vm, pid, mac, mtu)
         for nve in self._attached_nves(vm):
             lines += Wiring.leg_lines(vm, self[nve].number, self[nve].pid, mtu)
@@ -345,7 +356,9 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             lines.append(f"qdisc add dev {device} {parent} netem limit {limit} {delay} {loss}")
             parent = "parent 1: handle 2:"
         if quality.rate_bps:
-            burst = max(self.topology.underlay.mtu_bytes + 100, quality.rate_bps // 8 // 250)  # one tick at HZ=250
+            burst = max(
+                self.topology.underlay.mtu_bytes + 100, quality.rate_bps // 8 // 250
+            )  # one tick at HZ=250
             limit = quality.queue_packets * (self.topology.underlay.mtu_bytes + 14)
             lines.append(
                 f"qdisc add dev {device} {parent} tbf rate {quality.rate_bps}bit burst {burst} limit {limit}"

@@ -1,8 +1,8 @@
 """An NVE: a network namespace with its own Open vSwitch (database and switch daemon) and its underlay address.
 
-    kernel datapath     br-int (system) + vx0; the underlay address is on the uplink
-    userspace datapath  br-int (netdev) + vx0; the underlay address is on br-phy, which holds the uplink,
-                        because OVS sends its own tunnels only through a bridge
+kernel datapath     br-int (system) + vx0; the underlay address is on the uplink
+userspace datapath  br-int (netdev) + vx0; the underlay address is on br-phy, which holds the uplink,
+                    because OVS sends its own tunnels only through a bridge
 """
 
 from __future__ import annotations
@@ -181,7 +181,9 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
     def remove_port(self, name: str) -> None:
         """Take a port out of br-int; the device itself stays."""
         where = [["name", "==", name]]
-        rows = self.database.transact([{"op": "select", "table": "Port", "where": where, "columns": ["_uuid"]}])
+        rows = self.database.transact(
+            [{"op": "select", "table": "Port", "where": where, "columns": ["_uuid"]}]
+        )
         if not rows[0]["rows"]:
             raise EmulationError(f"{self.name}: no port {name} to take out of {INTEGRATION_BRIDGE}")
         self._change_bridge([], ["ports", "delete", ovs_set([rows[0]["rows"][0]["_uuid"]])])
@@ -218,7 +220,9 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
     def prefill_underlay_neighbour(self) -> None:
         """Tell OVS the gateway's MAC: it loses the first packet to a VTEP while it resolves a neighbour."""
         if self.datapath.kind == "userspace":
-            self.control.call("tnl/neigh/set", UNDERLAY_BRIDGE, self.access.gateway_ip, self.access.gateway_mac)
+            self.control.call(
+                "tnl/neigh/set", UNDERLAY_BRIDGE, self.access.gateway_ip, self.access.gateway_mac
+            )
 
     def trace(self, flow: str) -> str:
         """What the tables do with a packet (``ofproto/trace``)."""
@@ -260,7 +264,9 @@ def settle(nves: Mapping[str, NVE], stale: Callable[[str], bool], timeout_s: flo
         return not waiting
 
     names = ", ".join(nves)
-    commands.wait_until(settled, timeout_s, f"the datapath of {names} to follow its flow tables", every_s=0.0002)
+    commands.wait_until(
+        settled, timeout_s, f"the datapath of {names} to follow its flow tables", every_s=0.0002
+    )
 
 
 class _Bridge:
@@ -283,7 +289,12 @@ class _Bridge:
     def port_operations(self, name: str, interface: dict[str, Any]) -> list[dict[str, Any]]:
         interface_uuid = "if_" + name.replace("-", "_")
         return [
-            {"op": "insert", "table": "Interface", "uuid-name": interface_uuid, "row": {"name": name, **interface}},
+            {
+                "op": "insert",
+                "table": "Interface",
+                "uuid-name": interface_uuid,
+                "row": {"name": name, **interface},
+            },
             {
                 "op": "insert",
                 "table": "Port",
@@ -294,7 +305,9 @@ class _Bridge:
 
     def operations(self, columns: dict[str, Any]) -> list[dict[str, Any]]:
         ports = [(self.name, {"type": "internal"}), *self.ports]
-        operations = [operation for name, interface in ports for operation in self.port_operations(name, interface)]
+        operations = [
+            operation for name, interface in ports for operation in self.port_operations(name, interface)
+        ]
         row = {
             "name": self.name,
             "datapath_type": self.datapath.ovs_type,

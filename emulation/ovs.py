@@ -59,7 +59,9 @@ class _JsonSocket:
         try:
             data = self._socket.recv(65536)
         except TimeoutError:
-            raise OvsError(f"{self._owner}: {asked}: no answer within {self._socket.gettimeout():g} s") from None
+            raise OvsError(
+                f"{self._owner}: {asked}: no answer within {self._socket.gettimeout():g} s"
+            ) from None
         if not data:
             raise OvsError(f"{self._owner}: {asked}: Open vSwitch closed the connection (has it ended?)")
         return data.decode()

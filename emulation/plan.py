@@ -1,8 +1,8 @@
 """From a topology to addresses, interface names and routes: pure, nothing is touched.
 
-    management   10.255.0.0/16   NVA at .0.1, NVE number n at 10.255.0.0 + n + 1; not part of the underlay
-    router links 100.64.0.0/10   one /31 a link between routers (RFC 3021)
-    access links                 one /31 each from the same block; the router routes the NVE's underlay address over it
+management   10.255.0.0/16   NVA at .0.1, NVE number n at 10.255.0.0 + n + 1; not part of the underlay
+router links 100.64.0.0/10   one /31 a link between routers (RFC 3021)
+access links                 one /31 each from the same block; the router routes the NVE's underlay address over it
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ class Plan:
 
     def port_count(self) -> int:
         """How many ports of all NVEs face a veth: uplinks, VMs that stay, and two legs per pre-wired NVE."""
-        return len(self.topology.nves) + sum(2 * len(self.topology.prewired_nves(vm)) or 1 for vm in self.topology.vms)
+        return len(self.topology.nves) + sum(
+            2 * len(self.topology.prewired_nves(vm)) or 1 for vm in self.topology.vms
+        )
 
 
 def router_interface(neighbour: str) -> str:

@@ -39,7 +39,12 @@ _TOOLS = {
 
 def check(topology: Topology, ports: str, results_folder: Path) -> Datapath:
     """Find out whether the topology can run here and how; PreflightError lists everything that is missing."""
-    problems = [*_root_problems(), *_tool_problems(), *_netem_problems(topology), *_space_problems(results_folder)]
+    problems = [
+        *_root_problems(),
+        *_tool_problems(),
+        *_netem_problems(topology),
+        *_space_problems(results_folder),
+    ]
     datapath, why_not = choose_datapath(Plan(topology).port_count(), ports)
     if why_not:
         problems.append(why_not)
@@ -122,14 +127,23 @@ def choose_datapath(port_count: int, ports: str = "auto") -> tuple[Datapath | No
     if ports == "afpacket":
         return Datapath("userspace", "afpacket", "asked for"), None
     if ports in ("kernel", "auto") and _module("openvswitch"):
-        return Datapath("kernel", "kernel", "asked for" if ports == "kernel" else "openvswitch module is there"), None
+        return Datapath(
+            "kernel", "kernel", "asked for" if ports == "kernel" else "openvswitch module is there"
+        ), None
     if ports == "kernel":
-        return None, "ports=kernel: this kernel has no openvswitch module; leave ports=auto for the userspace datapath"
+        return (
+            None,
+            "ports=kernel: this kernel has no openvswitch module; leave ports=auto for the userspace datapath",
+        )
     lacking = _af_xdp_lacks()
     if ports == "afxdp":
-        return (None, f"ports=afxdp: {lacking}; use ports=afpacket") if lacking else (
-            Datapath("userspace", "afxdp", "asked for"),
-            None,
+        return (
+            (None, f"ports=afxdp: {lacking}; use ports=afpacket")
+            if lacking
+            else (
+                Datapath("userspace", "afxdp", "asked for"),
+                None,
+            )
         )
     need = port_count * AF_XDP_BYTES_PER_PORT
     bound = int(AF_XDP_SHARE_OF_MEMORY * available_memory_bytes())

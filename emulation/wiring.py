@@ -267,7 +267,10 @@ class Wiring:
         """Attach the VM to the new NVE and cut the old leg in both directions, in one message."""
         leg, port = self.leg(new_nve), port_device(self.vm)
         targets = [
-            (action, SINK) for nve, other in self.legs.items() if nve != new_nve for action in other.actions.values()
+            (action, SINK)
+            for nve, other in self.legs.items()
+            if nve != new_nve
+            for action in other.actions.values()
         ]
         targets.append((self._exits[OUTBOUND], leg.devices[DIRECT]))
         if OUTBOUND not in self._held:
@@ -319,7 +322,12 @@ class Wiring:
     def go_back(self, old_nve: str) -> None:
         """Undo of everything up to the switch: the VM hears and speaks through the old NVE, held frames follow."""
         old, port = self.leg(old_nve), port_device(self.vm)
-        targets = [(action, SINK) for nve, leg in self.legs.items() if nve != old_nve for action in leg.actions.values()]
+        targets = [
+            (action, SINK)
+            for nve, leg in self.legs.items()
+            if nve != old_nve
+            for action in leg.actions.values()
+        ]
         targets += [(action, port) for action in old.actions.values()]
         targets.append((self._exits[OUTBOUND], old.devices[DIRECT]))
         self._point(targets)

@@ -1,4 +1,4 @@
-"""``make bench``: the speeds the project wants to reach, each measured here and now, beside a control where there is one.
+"""``make bench``: the speeds the project wants to reach, measured here and now, beside a control where there is one.
 
 It is a benchmark, not a test: it prints what it measured and fails only when something cannot be measured at all.
 Everything runs one after the other, since measurements that run side by side measure each other.
@@ -116,7 +116,9 @@ def move_rows(moves: int, results_folder: Path) -> list[Row]:
     kept, single, ordered = (
         _clean(valid, stem) for stem in ("lost_packets", "duplicated_packets", "reordered_packets")
     )
-    control = f"{_clean(nulls, 'lost_packets')}, {_clean(nulls, 'reordered_packets')} of {len(nulls)} null trials"
+    control = (
+        f"{_clean(nulls, 'lost_packets')}, {_clean(nulls, 'reordered_packets')} of {len(nulls)} null trials"
+    )
     rows = [
         Row("hot moves, buffer, 5,000 packets/s: 0 lost", "all", f"{kept} of {n}", control, kept == n),
         Row("  0 duplicated", "all", f"{single} of {n}", "", single == n),
@@ -154,9 +156,10 @@ def move_rows(moves: int, results_folder: Path) -> list[Row]:
 
 def _round_trip_s(trials: Sequence[dict[str, Any]]) -> float:
     """The sum of both directions' median one-way delays, a median over the trials."""
-    return statistics.median(
-        sum(trial["measures"][f"delay_median_s_{side}_vm"] for side in ("to", "from")) for trial in trials
-    )
+    sums = [
+        float(sum(trial["measures"][f"delay_median_s_{side}_vm"] for side in ("to", "from"))) for trial in trials
+    ]
+    return statistics.median(sums)
 
 
 def fast_move_rows(moves: int, results_folder: Path) -> list[Row]:
@@ -203,7 +206,9 @@ def _start_of(nves: int, vms: int, ports: str) -> Callable[[], dict[str, float]]
 
     def measure() -> dict[str, float]:
         begin_s = time.monotonic()
-        laboratory = Laboratory(topology, Options(Datapath("userspace", ports, "benchmark")), lambda *a, **k: None)
+        laboratory = Laboratory(
+            topology, Options(Datapath("userspace", ports, "benchmark")), lambda *a, **k: None
+        )
         laboratory.start()
         start_s = time.monotonic() - begin_s
         memory_bytes = _memory_of_everything()
@@ -237,7 +242,9 @@ def _mininet_linear(switches: int) -> Callable[[], dict[str, float]]:
         _system_open_vswitch()
         Mininet.inited = True
         begin_s = time.monotonic()
-        net = Mininet(LinearTopo(switches), switch=_UserSwitch(OVSSwitch), controller=None, waitConnected=False)
+        net = Mininet(
+            LinearTopo(switches), switch=_UserSwitch(OVSSwitch), controller=None, waitConnected=False
+        )
         net.start()
         start_s = time.monotonic() - begin_s
         stop_begin_s = time.monotonic()
@@ -266,7 +273,9 @@ def _system_open_vswitch() -> None:
     commands.run(["ovsdb-tool", "create", str(database), "/usr/share/openvswitch/vswitch.ovsschema"])
     commands.run(["ip", "link", "set", "lo", "up"])
     socket = f"{folder}/db.sock"
-    commands.spawn(["ovsdb-server", str(database), f"--remote=punix:{socket}", f"--unixctl={folder}/ovsdb.ctl"])
+    commands.spawn(
+        ["ovsdb-server", str(database), f"--remote=punix:{socket}", f"--unixctl={folder}/ovsdb.ctl"]
+    )
     commands.wait_until(lambda: Path(socket).exists(), 10.0, "the database of Mininet's Open vSwitch")
     commands.run(["ovs-vsctl", "--no-wait", "init"])
     commands.spawn(["ovs-vswitchd", f"unix:{socket}", f"--unixctl={folder}/vswitchd.ctl"])

@@ -32,7 +32,18 @@ from emulation.wiring import DIRECT, OUTBOUND, REDIRECTED
 from .datapath import stale_at_new_nve, stale_at_old_nve, stale_at_peer_nve
 from .policies import MigrationRefusedError, OldNvePolicy, policy_for
 
-PHASES = ("allocate", "prepare", "copy", "stop", "switch", "resume", "announce", "converge", "drain", "release")
+PHASES = (
+    "allocate",
+    "prepare",
+    "copy",
+    "stop",
+    "switch",
+    "resume",
+    "announce",
+    "converge",
+    "drain",
+    "release",
+)
 KINDS = ("hot",)
 CLEAR_BOUND_S = 0.05
 END_MARKER_BOUND_S = 0.1
@@ -200,10 +211,14 @@ class Migration:
         if self._policy.redirects:
             self._call("redirect")
             # Until the old NVE's datapath follows, packets still come through the old leg: they are the VM's.
-            self._network.settle([record.old_nve], stale_at_old_nve(self._mac, self._underlay_ip(record.new_nve)))
+            self._network.settle(
+                [record.old_nve], stale_at_old_nve(self._mac, self._underlay_ip(record.new_nve))
+            )
         if self._policy.holds and wiring is not None:
             self._emit(wiring.hold_outbound(), "hold", holder=OUTBOUND)
-            record.old_path_clear_s = wiring.await_old_path_clear(record.old_nve, record.new_nve, CLEAR_BOUND_S)
+            record.old_path_clear_s = wiring.await_old_path_clear(
+                record.old_nve, record.new_nve, CLEAR_BOUND_S
+            )
             if record.old_path_clear_s is None:
                 self._note(f"the old path was not clear of the VM's last packets within {CLEAR_BOUND_S:g} s")
 
@@ -244,9 +259,7 @@ class Migration:
         if self._policy.holds:
             self._release_holder(DIRECT)
 
-    def _await_end_markers(
-        self, markers: MarkerListener, missing: set[str], sent_s: float
-    ) -> float | None:
+    def _await_end_markers(self, markers: MarkerListener, missing: set[str], sent_s: float) -> float | None:
         deadline_s = time.monotonic() + END_MARKER_BOUND_S
         while missing:
             frame = markers.next(deadline_s - time.monotonic())
@@ -280,7 +293,9 @@ def _check_names(network: EmulatedNetwork, vm: str, new_nve: str, kind: str) -> 
     if vm not in network.location:
         raise MigrationRefusedError(f"there is no VM {vm!r}; this network has {', '.join(network.location)}")
     if new_nve not in network.nves:
-        raise MigrationRefusedError(f"there is no NVE {new_nve!r}; this network has {', '.join(network.nves)}")
+        raise MigrationRefusedError(
+            f"there is no NVE {new_nve!r}; this network has {', '.join(network.nves)}"
+        )
     if network.location[vm] == new_nve:
         others = ", ".join(name for name in network.nves if name != new_nve)
         raise MigrationRefusedError(f"{vm} is at {new_nve} already; move it to one of {others}")

@@ -15,7 +15,10 @@ class MigrationRefusedError(ValueError):
 
 @dataclass(frozen=True)
 class OldNvePolicy:
-    """One policy. ``redirects``: the old NVE sends packets on; ``holds``: the new NVE keeps them until the VM is there."""
+    """One policy.
+
+    ``redirects``: the old NVE sends packets on; ``holds``: the new NVE keeps them until the VM is there.
+    """
 
     name: str
     redirects: bool
@@ -28,10 +31,18 @@ POLICIES = {
     policy.name: policy
     for policy in (
         OldNvePolicy(
-            "silent-drop", False, False, ("rebind", "replug"), "packets that still reach the old NVE vanish there"
+            "silent-drop",
+            False,
+            False,
+            ("rebind", "replug"),
+            "packets that still reach the old NVE vanish there",
         ),
         OldNvePolicy(
-            "tunnel", True, False, ("rebind", "replug"), "the old NVE tunnels them to the new NVE from the stop on"
+            "tunnel",
+            True,
+            False,
+            ("rebind", "replug"),
+            "the old NVE tunnels them to the new NVE from the stop on",
         ),
         OldNvePolicy(
             "buffer",
@@ -48,7 +59,9 @@ def policy_for(name: str, attachment: str) -> OldNvePolicy:
     """The policy of that name, if the VM's attachment can do it; else MigrationRefusedError."""
     policy = POLICIES.get(name)
     if policy is None:
-        raise MigrationRefusedError(f"policy={name}: there is no such old-NVE policy; allowed: {', '.join(POLICIES)}")
+        raise MigrationRefusedError(
+            f"policy={name}: there is no such old-NVE policy; allowed: {', '.join(POLICIES)}"
+        )
     if attachment not in policy.attachments:
         possible = ", ".join(p.name for p in POLICIES.values() if attachment in p.attachments)
         raise MigrationRefusedError(
