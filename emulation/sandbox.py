@@ -68,10 +68,7 @@ def die_with_parent() -> None:
 
 
 def run_in_sandbox(
-    runner: Callable[[], int],
-    *,
-    keep: Sequence[Path] = (),
-    on_start: Callable[[int], None] = lambda pid: None,
+    runner: Callable[[], int], *, keep: Sequence[Path] = (), on_start: Callable[[int], None] = lambda pid: None
 ) -> int:
     """Run ``runner`` inside and return its exit status (128 + signal when it was killed).
 
@@ -147,16 +144,11 @@ def _exit_status(wait_status: int) -> int:
 
 
 def _keeper(
-    runner: Callable[[], int],
-    keep: Sequence[Path],
-    supervisor: int,
-    pid_write: int,
-    alive_read: int,
-    alive_write: int,
+    runner: Callable[[], int], keep: Sequence[Path], supervisor: int, pid_write: int, alive_read: int, alive_write: int
 ) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    pass
+    die_with_parent()
     if os.getppid() != supervisor:
         return 1  # the supervisor died before the kernel was asked to tell us
     flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
@@ -212,11 +204,7 @@ def _prepare_mounts(keep: Sequence[Path]) -> None:
 
 def _outermost(paths: Sequence[Path]) -> list[Path]:
     resolved = sorted({path.resolve() for path in paths})
-    return [
-        path
-        for path in resolved
-        if not any(path.is_relative_to(other) for other in resolved if other != path)
-    ]
+    return [path for path in resolved if not any(path.is_relative_to(other) for other in resolved if other != path)]
 
 
 def _make_private(folder: Path, visible: Sequence[Path]) -> None:
