@@ -18,12 +18,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from emulation import commands
 from emulation.commands import wait_until
-from emulation.sandbox import run_in_sandbox
+from emulation.errors import CommandError
+from emulation.frames import ETH_P_ALL
+from emulation.network import Options
+from emulation.nve import Datapath
+from emulation.sandbox import network_namespace, run_in_sandbox
+from experiments.laboratory import Laboratory
+from topologies import Topology, load_topology, topology_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEEP = (REPOSITORY, Path(sys.prefix), Path(sys.executable).resolve().parent)
 GONE_BOUND_S = 2.0
+_SOL_PACKET, _PACKET_IGNORE_OUTGOING, _SO_RCVBUFFORCE = 263, 23, 33
 
 
 def children(pid: int) -> list[int]:
@@ -200,3 +208,61 @@ def in_sandbox(body: Callable[[], Any], timeout_s: float = 60.0, keep: Sequence[
     """Run ``body`` in a sandbox; what it returned. Fails with its traceback, or when something is left."""
     with sandboxed(body, keep) as running:
         return running.result(timeout_s)
+
+
+class Capture:
+    """All frames that arrive on a device of a node, kept by its socket until they are asked for."""
+
+    def __init__(self, pid: int, device: str) -> None:
+        with network_namespace(pid):
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64_000_000)
+            self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+            self._socket.bind((device, ETH_P_ALL))
+
+    def frames(self) -> list[bytes]:
+        """What has arrived since the last call."""
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found.append(self._socket.recv(65536, socket.MSG_DONTWAIT))
+        return found
+
+
+def pings(node_pid: int, address: str, count: int = 2) -> int:
+    """How many of ``count`` pings from a node were answered."""
+    argv = ["ping", "-c", str(count), "-i", "0.01", "-W", "1", "-n", "-q", address]
+    try:
+        said = commands.run(argv, pid=node_pid)
+    except CommandError:
+        return 0
+    return int(said.split(" packets transmitted, ")[1].split()[0])
+
+
+def topology(**changes: Any) -> Topology:
+    """two_racks with other values: ``access__rate="10Mbit"`` sets underlay.access.rate."""
+    made = load_topology(topology_file("two_racks")).as_file()
+    for path, value in changes.items():
+        *folders, key = path.split("__")
+        place = made["underlay"]
+        for folder in folders:
+            place = place[int(folder) if folder.isdigit() else folder]
+        place[key] = value
+    return Topology.model_validate(made)
+
+
+@contextlib.contextmanager
+def laboratory(
+    wanted: Topology,
+    port_type: str = "afpacket",
+    attachment: str = "rebind",
+    emit: Any = lambda *_, **__: None,
+) -> Iterator[Laboratory]:
+    """A running laboratory; call it inside a sandbox."""
+    datapath = Datapath("userspace", port_type, "asked for by a test")
+    made = Laboratory(wanted, Options(datapath, attachment=attachment), emit)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
