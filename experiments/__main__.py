@@ -7,7 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-USAGE = "usage: python -m experiments list | run NAME [NAME=value ...] | cli TOPOLOGY | shell NODE [RUN] | bench"
+USAGE = (
+    "usage: python -m experiments list | run NAME [NAME=value ...] | cli TOPOLOGY [NAME=value ...]\n"
+    "       python -m experiments shell NODE [RUN] [-- COMMAND ...] | bench"
+)
 
 
 def results_folder() -> Path:
@@ -31,11 +34,25 @@ def _run(words: Sequence[str]) -> int:
     from .run import start_run
 
     if not words:
-        raise catalog.UnknownExperimentError(f"run which experiment? (there are: {', '.join(catalog.EXPERIMENTS)})")
+        raise catalog.UnknownExperimentError(
+            f"run which experiment? (there are: {', '.join(catalog.EXPERIMENTS)})"
+        )
     experiment = catalog.find(words[0])
     values = read_parameters(experiment.parameters, words[1:])
     status, folder = start_run(experiment, values, results_folder())
     return _conclude(status, folder)
+
+
+def _cli(words: Sequence[str]) -> int:
+    from .session import start_cli
+
+    return start_cli(words, results_folder())
+
+
+def _shell(words: Sequence[str]) -> int:
+    from .enter import shell
+
+    return shell(words, results_folder())
 
 
 def _conclude(status: int, folder: Path) -> int:
@@ -58,7 +75,13 @@ def _bench(words: Sequence[str]) -> int:
     return bench(words, results_folder())
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"list": _list, "run": _run, "bench": _bench}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "list": _list,
+    "run": _run,
+    "bench": _bench,
+    "cli": _cli,
+    "shell": _shell,
+}
 
 
 def main(words: Sequence[str]) -> int:

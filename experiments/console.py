@@ -1,0 +1,251 @@
+"""The console: Mininet's CLI on a running laboratory, with the verbs of this project."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Sequence
+from typing import IO, Any
+
+from controller.pipeline import describe
+from mobility.migration import KINDS, PHASES
+from mobility.policies import POLICIES
+
+from .console_text import flow_lines, help_lines, move_lines, policy_lines, where_lines
+from .interrupts import interrupts_between
+from .journey import Packet, conclusion, follow, journey_lines
+from .laboratory import Laboratory
+from .mininet_console import NOT_HERE, ConsoleError, MininetConsole, starting
+from .parameters import Parameter, choice, read_parameters
+from .watching import EventTap, watch_command, watch_live
+from .whereabouts import names_at, places, whereabouts, wire_of
+from .why import PROTOCOLS, TABLE_NAMES, parse_flows
+
+OWN = ("migrate", "where", "why", "flows", "watch", "tables")
+AUTO = "auto"
+_SWITCH = PHASES.index("switch")
+
+
+class Console(MininetConsole):
+    """The verbs of this project; ``policy``: the old-NVE policy of a ``migrate`` that names none."""
+
+    own = tuple(verb for verb in OWN if verb != "watch")
+
+    def __init__(
+        self, laboratory: Laboratory, tap: EventTap, policy: str = AUTO, stdin: IO[str] = sys.stdin
+    ) -> None:
+        super().__init__(laboratory.network, stdin)
+        self.laboratory, self.tap, self.policy = laboratory, tap, policy
+        self.locals |= {"laboratory": laboratory, "nva": laboratory.nva}
+
+    # Own verbs. The first line of each docstring is its line in help.
+
+    def do_migrate(self, line: str) -> None:
+        """Move a VM to another NVE: migrate VM NVE [hot] [policy=NAME].
+
+        Prints the phases with their times, the frames that were held and a conclusion.
+        Ctrl-C before the VM is switched takes the move back; after that the move is finished first.
+        """
+        words = line.split()
+        names, kinds = [word for word in words if "=" not in word], [KINDS[0]]
+        if len(names) < 2:
+            raise ConsoleError(
+                f"usage: migrate VM NVE [{'|'.join(KINDS)}] [policy=NAME] (help migrate explains)"
+            )
+        vm, nve, *kinds = names
+        if len(kinds) > 1:
+            raise ConsoleError(
+                f"migrate {vm} {nve}: {' '.join(kinds[1:])!r} is too much; usage: migrate VM NVE [hot]"
+            )
+        self.known(vm, self.vms(), "VM")
+        options = read_parameters((_policy(self.policy),), [word for word in words if "=" in word])
+        policy = options["policy"]
+        if policy == AUTO:
+            policy = "buffer" if self.mn.is_prewired(vm) else "tunnel"
+        self.known(nve, list(self.mn.nves), "NVE")
+        self.laboratory.check()
+        self._refuse_second_move(vm)
+        kind = kinds[0] if kinds else KINDS[0]
+        with interrupts_between(PHASES[: _SWITCH + 1]) as hooks:
+            try:
+                record = self.laboratory.move(vm, nve, kind=kind, policy=policy, hooks=hooks)
+            except KeyboardInterrupt:
+                at = self.mn.location[vm]
+                raise ConsoleError(f"interrupted: the move was taken back, {vm} stays at {at}") from None
+        print("\n".join(move_lines(record)), flush=True)
+
+    def do_where(self, line: str) -> None:
+        """Show where VMs are: where [VM]. The NVA's mapping beside the kernel's wires.
+
+        NVE (NVA): where the NVA's mapping has the VM. port, redirected: its ports on that NVE's br-int.
+        wire (kernel): where its frames really go and come from, read from the kernel; the last column
+        says whether both agree, or how far a move is.
+        """
+        words = line.split()
+        for vm in words:
+            self.known(vm, self.vms(), "VM")
+        self.laboratory.check()
+        nva = self.laboratory.nva
+        found = [whereabouts(self.mn, nva.where(vm)) for vm in words or self.vms()]
+        print("\n".join(where_lines(found, nva.status()["version"])), flush=True)
+
+    def do_why(self, line: str) -> None:
+        """Explain a packet's way: why VM VM [icmp|tcp|udp|arp]. Every table at every NVE it passes.
+
+        Nothing is sent: each NVE's Open vSwitch is asked what its tables would do (ofproto/trace).
+        For every table: the flow that matches, in words, and what it does. The last line is the
+        conclusion: delivered to which port, or dropped in which table and why.
+        """
+        words = line.split()
+        if not 2 <= len(words) <= 3:
+            raise ConsoleError(f"usage: why VM VM [{'|'.join(PROTOCOLS)}]")
+        source, target = words[0], words[1]
+        protocol = words[2] if len(words) == 3 else PROTOCOLS[0]
+        for vm in (source, target):
+            self.known(vm, self.vms(), "VM")
+        if source == target:
+            raise ConsoleError(
+                f"why {source} {target}: a VM's packets to itself do not leave it; name two VMs"
+            )
+        self.known(protocol, PROTOCOLS, "protocol")
+        self.laboratory.check()
+        network = self.mn.topology.network_of(source)
+        one, other = self.mn.topology.vm(source), self.mn.topology.vm(target)
+        packet = Packet(protocol, network.vni, one.mac, other.mac, str(one.ipv4), str(other.ipv4))
+        wire = wire_of(self.mn, source)
+        if wire.speaks not in self.mn.nves:
+            raise ConsoleError(f"{source} reaches no NVE now: its wire is {wire.speaks}")
+        start = wire.speaks
+        hops = follow(packet, start, self.mn.vm_ports(source, start)["direct"] or 0, places(self.mn))
+        print("\n".join([*journey_lines(hops), conclusion(hops, source, target)]), flush=True)
+        self._say_wire(hops[-1].place.name, hops[-1].trace.end.port, target)
+
+    def do_flows(self, line: str) -> None:
+        """Show an NVE's flows in words: flows NVE [TABLE], with packet counts.
+
+        TABLE is a number or a name of the pipeline (see tables). dpctl dump-flows shows them raw, of all NVEs.
+        """
+        words = line.split()
+        if not 1 <= len(words) <= 2:
+            raise ConsoleError(f"usage: flows NVE [TABLE]; NVEs: {', '.join(self.mn.nves)}")
+        self.known(words[0], list(self.mn.nves), "NVE")
+        table = self._table(words[1]) if len(words) == 2 else None
+        dump = self.mn.nves[words[0]].dpctl("dump-flows")
+        print(
+            "\n".join(flow_lines(words[0], parse_flows(dump), names_at(self.mn, words[0]), table)), flush=True
+        )
+
+    def do_watch(self, line: str) -> None:
+        """Show events live: watch [SECONDS], until Ctrl-C; or those of a command: watch migrate VM NVE.
+
+        Live, the events are the NVA's. With a command, those of the move (phases, holders, switch) are
+        shown with them, in the order of time, when the command has ended.
+        """
+        words = line.split()
+        self.laboratory.check()
+        if words and words[0] in self.verbs():
+            if words[0] == "watch":
+                raise ConsoleError("watch watch: name another command, such as watch migrate VM NVE")
+            watch_command(self.laboratory.nva, self.tap, lambda: self.onecmd(line))
+            return
+        if len(words) > 1:
+            raise ConsoleError("usage: watch [SECONDS], or watch COMMAND")
+        if not words and not self.isatty():
+            raise ConsoleError("watch: say for how many SECONDS when commands do not come from a terminal")
+        watch_live(self.laboratory.nva, _seconds(words[0]) if words else None)
+
+    def do_tables(self, _line: str) -> None:
+        """Show the pipeline: each table's purpose, what it may match on, where it may go next."""
+        print(describe(), flush=True)
+
+    def do_help(self, line: str) -> None:
+        """List the commands, or explain one: help COMMAND."""
+        words = line.split()
+        if not words:
+            own = {verb: getattr(self, f"do_{verb}").__doc__ for verb in OWN}
+            others = [verb for verb in self.verbs() if verb not in (*OWN, *NOT_HERE)]
+            print("\n".join(help_lines(own, others, self.mn.topology)), flush=True)
+            return
+        method = getattr(self, f"do_{words[0]}", None)
+        if method is None or not method.__doc__:
+            there = ", ".join(self.verbs())
+            raise ConsoleError(f"help: there is no command {words[0]!r} (there are: {there})")
+        text = inspect.cleandoc(method.__doc__)
+        if words[0] == "migrate":
+            text += "\n" + "\n".join(policy_lines())
+        print(text, flush=True)
+
+    # Completion.
+
+    def complete_migrate(self, text: str, line: str, begidx: int, _endidx: int) -> list[str]:
+        """VM, NVE, kind, policy."""
+        before = line[:begidx].split()[1:]
+        if not before:
+            return starting(text, self.vms())
+        if len(before) == 1:
+            here = self.mn.location.get(before[0])
+            return starting(text, [nve for nve in self.mn.nves if nve != here])
+        given = [f"policy={policy}" for policy in (*POLICIES, AUTO)]
+        return starting(
+            text, [word for word in (*KINDS, *given) if word.partition("=")[0] not in _keys(before)]
+        )
+
+    def complete_where(self, text: str, *_ignored: Any) -> list[str]:
+        """VMs."""
+        return starting(text, self.vms())
+
+    def complete_why(self, text: str, line: str, begidx: int, _endidx: int) -> list[str]:
+        """VM, VM, protocol."""
+        before = line[:begidx].split()[1:]
+        return starting(text, [vm for vm in self.vms() if vm not in before] if len(before) < 2 else PROTOCOLS)
+
+    def complete_flows(self, text: str, line: str, begidx: int, _endidx: int) -> list[str]:
+        """NVE, table."""
+        return starting(text, TABLE_NAMES.values() if line[:begidx].split()[1:] else self.mn.nves)
+
+    # Details.
+
+    def _table(self, word: str) -> int:
+        numbers = {name: number for number, name in TABLE_NAMES.items()}
+        if word.isdigit() and int(word) in TABLE_NAMES:
+            return int(word)
+        self.known(word.upper(), list(numbers), "table")
+        return numbers[word.upper()]
+
+    def _refuse_second_move(self, vm: str) -> None:
+        move = self.laboratory.nva.where(vm)["move"]
+        if move is not None:
+            raise ConsoleError(
+                f"{vm} is moving already, from {move['old_nve']} to {move['new_nve']} (stage {move['stage']}); "
+                "wait until it has arrived"
+            )
+
+    def _say_wire(self, nve: str, port: int | None, target: str) -> None:
+        """Add what happens behind the port, when that is not simply the VM."""
+        if port is None or target not in self.mn.ofports[nve]:
+            return
+        ports = self.mn.vm_ports(target, nve)
+        which = next((leg for leg, number in ports.items() if number == port), "")
+        end = wire_of(self.mn, target).hears.get((nve, which), "vm")
+        if end != "vm":
+            print(f"but behind that port the wire is {end}: {target} does not get it now", flush=True)
+
+
+def _policy(default: str) -> Parameter:
+    return choice(
+        "policy", default, "what the old NVE does with packets for a VM that has left", (AUTO, *POLICIES)
+    )
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds_s = float(word)
+    except ValueError:
+        seconds_s = -1.0
+    if not 0 < seconds_s <= 86_400:
+        raise ConsoleError(f"watch {word}: allowed is a number of seconds, such as 10, or a command")
+    return seconds_s
+
+
+def _keys(words: Sequence[str]) -> set[str]:
+    return {word.partition("=")[0] for word in words}

@@ -1,0 +1,215 @@
+"""What the console says: tables and sentences from plain values. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from controller.pipeline import TABLES
+from emulation.nve import Datapath
+from mobility.migration import MigrationRecord, Phase
+from mobility.policies import POLICIES
+from topologies.model import Topology
+
+from .whereabouts import Whereabouts
+from .why import TABLE_NAMES, FlowLine, Names, action_words, match_words
+
+_NVES_IN_GREETING = 10
+_VMS_IN_GREETING = 6
+
+
+def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
+    """Rows as lines with aligned columns."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))] if rows else []
+    return [
+        (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+        for row in rows
+    ]
+
+
+def greeting(topology: Topology, datapath: Datapath, took_s: float) -> list[str]:
+    """What is there, and what to try; for a terminal."""
+    shown = topology.nves[:_NVES_IN_GREETING]
+    rows = [("NVE", "rack", "underlay", "VMs")]
+    rows += [(nve.name, nve.rack, str(nve.underlay_ip), _vms_at(topology, nve.name)) for nve in shown]
+    more = len(topology.nves) - len(shown)
+    return [
+        f"{topology.name}: {topology.summary}",
+        f"{datapath.kind} datapath, {datapath.port_type} ports; up in {took_s:.1f} s",
+        "",
+        *columns(rows),
+        *([f"  ... and {more} more: where"] if more else []),
+        "",
+        *examples(topology),
+        "",
+    ]
+
+
+def _vms_at(topology: Topology, nve: str) -> str:
+    vms = [f"{vm.name} {vm.ipv4}" for vm in topology.vms_on(nve)]
+    rest = [f"and {len(vms) - _VMS_IN_GREETING} more"] if len(vms) > _VMS_IN_GREETING else []
+    return ", ".join(vms[:_VMS_IN_GREETING] + rest) or "none"
+
+
+def examples(topology: Topology) -> list[str]:
+    """Commands that make sense in this topology."""
+    lines = []
+    if topology.vms:
+        vm = next((one for one in topology.vms if topology.prewired_nves(one)), topology.vms[0])
+        peer = next(
+            (o for o in topology.vms if o.virtual_network == vm.virtual_network and o.name != vm.name), None
+        )
+        other = next((nve.name for nve in reversed(topology.nves) if nve.name != vm.nve), None)
+        tried = [f"{vm.name} ping -c 3 {peer.name}"] if peer else []
+        tried += [f"migrate {vm.name} {other}"] if other else []
+        tried += [f"where {vm.name}"] + ([f"why {vm.name} {peer.name}"] if peer else []) + [f"flows {vm.nve}"]
+        lines.append("Try: " + "  |  ".join(tried))
+    lines.append("Tab completes. help lists the commands. exit or Ctrl-D ends everything.")
+    lines.append(f"From another terminal: make shell NODE={topology.nves[0].name}")
+    return lines
+
+
+def help_lines(own: Mapping[str, str | None], others: Sequence[str], topology: Topology) -> list[str]:
+    """The list of commands: own ones with a line each; the first line of a docstring is its line here."""
+    lines = ["Of this project (help COMMAND says more):"]
+    lines += columns([(verb, (text or "").strip().partition("\n")[0]) for verb, text in own.items()])
+    lines.append("Of Mininet:")
+    lines += textwrap.wrap(" ".join(others), 76, initial_indent="  ", subsequent_indent="  ")
+    if len(topology.vms) > 1:
+        first, second = topology.vms[0].name, topology.vms[1].name
+        lines.append("A node's name runs a command in the node; names of nodes become addresses:")
+        lines.append(f"  {first} ping -c 3 {second}    {topology.nves[0].name} ip address")
+    return lines
+
+
+def policy_lines() -> list[str]:
+    """The old-NVE policies with their meaning."""
+    rows = [
+        (policy.name, policy.meaning + ("" if "replug" in policy.attachments else " (pre-wired VMs only)"))
+        for policy in POLICIES.values()
+    ]
+    rows.append(("auto", "buffer for a pre-wired VM, tunnel for any other; used when no policy is given"))
+    return ["policy=NAME, what the old NVE does with packets for a VM that has left:", *columns(rows)]
+
+
+def move_lines(record: MigrationRecord) -> list[str]:
+    """A move that was done: phases, what was held, one line of conclusion."""
+    phases = [phase for phase in record.phases if phase.end_s - phase.start_s >= 0]
+    zero_s = phases[0].start_s
+    rows = [("phase", "begins", "takes")]
+    rows += [(p.name, _ms(p.start_s - zero_s).rjust(9), _ms(p.end_s - p.start_s).rjust(9)) for p in phases]
+    facts = [
+        (
+            "frames held",
+            ", ".join(f"{count} {holder}" for holder, count in record.held_frames.items()) or "none",
+        )
+    ]
+    if record.dropped_frames:
+        facts.append(("frames the holders dropped since the start", str(record.dropped_frames)))
+    for what, took_s in (
+        ("old path clear of the VM's last frames", record.old_path_clear_s),
+        ("last end marker came out at the new NVE", record.end_markers_s),
+        ("commit call to last barrier", record.call_to_last_barrier_s),
+    ):
+        if took_s is not None:
+            facts.append((what, f"{_ms(took_s)}"))
+    how = f"{record.kind}, {record.attachment}, policy {record.policy}"
+    return [
+        f"{record.vm}: {record.old_nve} to {record.new_nve}, {how}",
+        *columns(rows),
+        *columns([(f"{what}:", value) for what, value in facts]),
+        _conclusion(record, phases),
+    ]
+
+
+def _conclusion(record: MigrationRecord, phases: Sequence[Phase]) -> str:
+    times = {phase.name: phase for phase in phases}
+    text = f"{record.vm} is at {record.new_nve}: moved in {_ms(phases[-1].end_s - phases[0].start_s)}"
+    if "stop" in times and "resume" in times:
+        text += (
+            f", of which {_ms(times['resume'].end_s - times['stop'].start_s)} from stop to the end of resume"
+        )
+    return text + "."
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f} ms"
+
+
+def where_lines(found: Iterable[Whereabouts], version: int) -> list[str]:
+    """The mapping beside the wires, and every disagreement in words."""
+    found = list(found)
+    rows = [("VM", "IP", "NVE (NVA)", "port", "redirected", "wire (kernel)", "")]
+    for one in found:
+        redirected = one.ports.get("redirected")
+        rows.append(
+            (
+                one.vm,
+                one.ipv4,
+                one.nve,
+                str(one.ports.get("direct", "none")),
+                "-" if redirected is None else str(redirected),
+                one.wire.words(),
+                _agreement(one),
+            )
+        )
+    return [*columns(rows), f"  version {version} of the NVA's mapping"]
+
+
+def _agreement(one: Whereabouts) -> str:
+    if one.move is not None:
+        move = one.move
+        return f"moving {move['old_nve']} to {move['new_nve']}: {move['stage']}, policy {move['policy']}"
+    return "agree" if one.wire.agrees_with(one.nve) else f"DISAGREE: the wire does not lead to {one.nve}"
+
+
+def flow_lines(nve: str, flows: Sequence[FlowLine], names: Names, table: int | None = None) -> list[str]:
+    """A flow dump by table, in words, with packet counts."""
+    wanted = [number for number in sorted(TABLE_NAMES) if table in (None, number)]
+    shown = [flow for flow in flows if flow.table in wanted]
+    lines = [f"{nve}: {_count(len(shown), 'flow')}" + ("" if table is None else f" in {TABLE_NAMES[table]}")]
+    for number in wanted:
+        name = TABLE_NAMES[number]
+        here = [flow for flow in shown if flow.table == number]
+        lines.append(f"{number} {name}: {TABLES[name].purpose} ({_count(len(here), 'flow')})")
+        for flow in here:
+            lines.append(
+                f"  {flow.packets:>9,} packets  priority {flow.priority}  {match_words(flow.match, names)}"
+            )
+            lines.append(f"  {'':>17}  -> {action_words(flow.actions, names)}")
+    return lines
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+_EVENTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "barrier": lambda e: f"{e['nve']} has done it: {e['step']} of {e['operation']}",
+    "end_marker": lambda e: f"sent by {e['nve']}, round {e['number']}" if "number" in e else f"of {e['nve']}",
+    "fault": lambda e: f"in the NVA: {str(e.get('text', '')).strip().splitlines()[-1:] or ['?']}",
+    "flow_mods": lambda e: f"{e['count']} to {e['nve']}",
+    "hold": lambda e: f"{e['holder']} frames are held from now on",
+    "northbound": lambda e: f"{e['method']} took {_ms(e['end_s'] - e['start_s'])}",
+    "note": lambda e: str(e["text"]),
+    "nve_connected": lambda e: f"{e['nve'] or e['dpid']} is connected to the NVA",
+    "nve_gone": lambda e: f"{e['nve'] or e['dpid']} has lost the NVA",
+    "phase": lambda e: f"{e['name']} begins, takes {_ms(e['end_s'] - e['start_s'])}",
+    "rarp": lambda e: f"{e['vm']} announced itself at {e['nve']}",
+    "release": lambda e: f"{_count(e['frames'], e['holder'] + ' frame')} let go",
+    "switch": lambda e: f"attached to {e['new_nve']}, cut off from {e['old_nve']}",
+}
+
+
+def event_line(event: Mapping[str, Any], zero_s: float) -> str:
+    """One event of the NVA or of a move on one line; ``zero_s``: the time shown as 0."""
+    kind = event["kind"]
+    others = {key: value for key, value in event.items() if key not in ("t_s", "kind")}
+    known = _EVENTS.get(kind)
+    try:
+        text = known(event) if known else ""
+    except KeyError:
+        text = ""  # of a later NVA: said as it came
+    text = text or " ".join(f"{key}={value}" for key, value in others.items())
+    return f"  {(event['t_s'] - zero_s) * 1e3:+11.2f} ms  {kind:<13} {text}"

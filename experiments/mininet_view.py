@@ -1,0 +1,99 @@
+"""Interfaces and links as Mininet's own verbs expect them: the network is configured outside Mininet.
+
+Nothing is run or moved here; the view says what is there, and is made anew after a move.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mininet.link import Intf, Link
+from mininet.node import Node
+
+from emulation import commands
+from emulation.errors import CommandError
+from emulation.network import EmulatedNetwork
+from emulation.plan import TUNNEL_PORT, UPLINK, router_interface
+
+_UPLINK_NUMBER = 0  # Mininet's default interface is the lowest: an NVE's address is that of its underlay
+
+
+class KnownInterface(Intf):  # type: ignore[misc]  # Mininet ships no types
+    """An interface whose addresses are known, so that no command is needed to learn them."""
+
+    def __init__(
+        self, node: Node, name: str, ip: str | None, mac: str | None = None, port: int | None = None
+    ) -> None:
+        self._known = (ip, mac)
+        super().__init__(name, node=node, port=port, moveIntfFn=lambda *_: None)
+        self.ip, self.mac = ip, mac
+
+    def config(self, **_params: Any) -> dict[str, Any]:
+        """Nothing to configure."""
+        return {}
+
+    def updateIP(self) -> str | None:  # noqa: N802 - Mininet's name
+        """Its address."""
+        return self._known[0]
+
+    def updateMAC(self) -> str | None:  # noqa: N802 - Mininet's name
+        """Its MAC."""
+        return self._known[1]
+
+    def updateAddr(self) -> tuple[str | None, str | None]:  # noqa: N802 - Mininet's name
+        """Both."""
+        return self._known
+
+    def ifconfig(self, *args: str) -> str:
+        """``up``, ``down`` or nothing (what the kernel says of it); what failed is returned as text."""
+        words = ["set", self.name, *args] if args else ["show", "dev", self.name]
+        try:
+            return commands.run(["ip", "link", *words], pid=self.node.pid, node=self.node.name)
+        except CommandError as error:
+            return str(error)
+
+
+class KnownLink(Link):  # type: ignore[misc]  # Mininet ships no types
+    """A link between two known interfaces."""
+
+    def __init__(self, left: KnownInterface, right: KnownInterface) -> None:
+        self.intf1, self.intf2 = left, right
+        left.link = right.link = self
+
+
+def refresh(network: EmulatedNetwork) -> None:
+    """Give every node its interfaces and the network its links, as they are now."""
+    for node in (*network.hosts, *network.switches):
+        for known in (node.intfs, node.ports, node.nameToIntf):
+            known.clear()
+    network.links = [*_router_links(network), *_access_links(network)]
+    for nve, ports in network.ofports.items():
+        for name, number in ports.items():
+            address = str(network.topology.nve(nve).underlay_ip) if name == TUNNEL_PORT else None
+            KnownInterface(network[nve], name, address, port=number)
+    for vm in network.topology.vms:
+        own = KnownInterface(network[vm.name], "eth0", str(vm.ipv4), vm.mac)
+        # A pre-wired VM has a port at several NVEs; the link shown is the one it uses.
+        other = network[network.location[vm.name]].nameToIntf.get(vm.name)
+        if other is not None:
+            network.links.append(KnownLink(own, other))
+
+
+def _router_links(network: EmulatedNetwork) -> list[KnownLink]:
+    return [
+        KnownLink(
+            KnownInterface(network[link.left], router_interface(link.right), link.left_ip),
+            KnownInterface(network[link.right], router_interface(link.left), link.right_ip),
+        )
+        for link in network.plan.router_links
+    ]
+
+
+def _access_links(network: EmulatedNetwork) -> list[KnownLink]:
+    return [
+        KnownLink(
+            KnownInterface(network[one.router], router_interface(one.nve), one.gateway_ip, one.gateway_mac),
+            KnownInterface(network[one.nve], UPLINK, one.underlay_ip, one.underlay_mac, port=_UPLINK_NUMBER),
+        )
+        for one in network.plan.access_links.values()
+    ]
