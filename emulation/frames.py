@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import select
 import socket
@@ -47,14 +48,19 @@ class FrameSender:
     """Sends frames on one device; ``bypass``: past the device's queueing discipline and its filters."""
 
     def __init__(self, device: str, *, bypass: bool) -> None:
+        self._device = device
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         if bypass:
             self._socket.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
         self._socket.bind((device, 0))
 
     def send(self, frame: bytes) -> None:
-        """Send one whole frame."""
-        self._socket.send(frame)
+        """Send one whole frame; a full queue loses it without a word, as it does with any other. EmulationError."""
+        try:
+            self._socket.send(frame)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise EmulationError(f"{self._device}: cannot send a frame: {error.strerror}") from None
 
     def close(self) -> None:
         """Close the socket."""
