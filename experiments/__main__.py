@@ -56,14 +56,18 @@ def _shell(words: Sequence[str]) -> int:
 
 
 def _conclude(status: int, folder: Path) -> int:
-    """Table and report from the record alone; 0 only for a run that is answered."""
+    """Table, timeline and report from the record alone; 0 only for a run that is answered."""
     from results.reading import load_record
-    from results.report import write_report
+    from results.report import chosen_trials, write_report
     from results.table import print_table
+    from results.timeline import save_timeline
 
     record = load_record(folder)
     report = write_report(record) if record.trials else None
+    pictures = save_timeline(record, chosen_trials(record)[0][0]) if record.trials else []
     print_table(record, report)
+    for picture in pictures[:1]:
+        print(f"timeline: {picture}")
     if record.status == "answered":
         return 0
     return status or 1
