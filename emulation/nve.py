@@ -98,15 +98,7 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
     def start_switch(self, ports: Sequence[str]) -> None:
         """Write the configuration in one transaction, then start the switch daemon on it."""
         self.database.transact(self._initial_configuration(ports))
-        self._spawn(
-            [
-                "ovs-vswitchd",
-                f"unix:{self.folder}/db.sock",
-                f"--unixctl={self.folder}/vswitchd.ctl",
-                f"--log-file={self.folder}/ovs-vswitchd.log",
-                "-vconsole:off",
-            ]
-        )
+        self._start_daemon()
 
     def restart_switch(self) -> None:
         """Kill the switch daemon (all flows are lost with it) and start it again."""
@@ -116,11 +108,10 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
         if self._control is not None:
             self._control.close()
             self._control = None
-        self.start_switch_again()
-
-    def start_switch_again(self) -> None:
-        """Start the switch daemon on the configuration that the database holds."""
         (self.folder / "vswitchd.ctl").unlink(missing_ok=True)
+        self._start_daemon()
+
+    def _start_daemon(self) -> None:
         self._spawn(
             [
                 "ovs-vswitchd",
