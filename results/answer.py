@@ -6,9 +6,18 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from results.answer_groups import grouped_sentence
 from results.display import number
+from results.grouping import DEFAULT_GROUP_BY
 from results.reading import Record
-from results.statistics import PERCENTILE_RULE, Trials, count_trials, share_not_ruled_out, values_of
+from results.statistics import (
+    PERCENTILE_RULE,
+    Trials,
+    count_trials,
+    interval_of,
+    share_not_ruled_out,
+    values_of,
+)
 
 _SIDES = (("to", "to the VM"), ("from", "from it"))
 
@@ -16,10 +25,15 @@ _SIDES = (("to", "to the VM"), ("from", "from it"))
 def answer_sentence(record: Record) -> str:
     """The answer in one sentence, or why there is none.
 
-    Made from the standard measures of the valid trials; an experiment without them answers in its verdict.
+    The experiment's own; else made of the measures of the valid trials, of each group where the record says
+    by what to group; an experiment without either answers in its verdict.
     """
     if record.status != "answered":
-        return f"No answer: {record.why}."
+        return f"No answer: {record.why.rstrip('.')}."
+    if record.answer:
+        return record.answer
+    if record.group_by != DEFAULT_GROUP_BY or record.shown_measures is not None:
+        return grouped_sentence(record) or (record.why if record.why.endswith(".") else f"{record.why}.")
     moves = count_trials(record.trials)["valid"]
     parts = [_packets(record.trials), _blackout(record.trials), _stall(record.trials)]
     told = [part for part in parts if part]
@@ -72,7 +86,7 @@ def _blackout(trials: Trials) -> str:
         values = values_of(trials, name, null=False)
         if values and max(values) > 0:
             median_s = median(values)
-            usual = f"a median {number(name, median_s)} ms and " if median_s else ""
+            usual = f"a median {_with_interval(name, values)} and " if median_s else ""
             told.append(f"{usual}at most {number(name, max(values))} ms {words}")
     return f"the blackout was {', '.join(told)}" if told else ""
 
@@ -84,8 +98,15 @@ def _stall(trials: Trials) -> str:
         values, floor = (values_of(trials, name, null=null) for null in (False, True))
         if values:
             without = f" (without a move {number(name, median(floor))} ms)" if floor else ""
-            told.append(f"{number(name, median(values))} ms {words}{without}")
+            told.append(f"{_with_interval(name, values)} {words}{without}")
     return f"the longest TCP pause was a median {' and '.join(told)}" if told else ""
+
+
+def _with_interval(name: str, values: Sequence[float]) -> str:
+    """'18.2 ms [16.3, 20.1]': the median with its 95 % interval, which few values do not have."""
+    interval = interval_of(name, values)
+    told = "" if interval is None else f" [{number(name, interval[0])}, {number(name, interval[1])}]"
+    return f"{number(name, median(values))} ms{told}"
 
 
 def limits(record: Record) -> list[str]:

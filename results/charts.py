@@ -1,55 +1,73 @@
-"""Distributions of a run's measures: every trial a dot, a row a path, the null trials beside them."""
+"""Every trial of a run in pictures: a strip a measure with a row a group, or a curve over a parameter."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from results import style
-from results.display import NULL_LABEL, STANDARD, label, scale
+from results.curves import draw_curve
+from results.display import label, scale, shown_measures
+from results.grouping import groups_of, null_groups, numeric_parameter
 from results.reading import Record
-from results.statistics import group_by, measures_of, median_interval, values_of
+from results.statistics import interval_of, values_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH_INCHES = 4.9
+LETTER_INCHES = 0.062  # about, at 7 points
+MOST_CHARTS = 12  # when nothing says which measures matter
 
 
 def charted_measures(record: Record) -> list[str]:
-    """The measures of the contract that this run has (all of its measures when it has none), if they vary."""
-    have = measures_of(record.trials)
+    """The measures that tables show first, if they vary."""
 
     def varies(name: str) -> bool:
         return (
             len({value for null in (False, True) for value in values_of(record.trials, name, null=null)}) > 1
         )
 
-    standard = [name for column in STANDARD for name in column[1:] if name in have]
-    return [name for name in standard or have if varies(name)]
+    names = shown_measures(record.trials, record.shown_measures)
+    return [name for name in names if varies(name)][:MOST_CHARTS]
 
 
 def draw_distributions(record: Record) -> list[tuple[str, Figure]]:
-    """(measure, figure) of each measure that varies: dots are trials, the bar the median with its interval.
+    """(measure, figure) of each measure that varies.
 
-    Zero is on every axis, so that lengths compare. Null trials are rings in a row of their own.
+    With a numeric parameter among those that make the groups, a curve over it; else a strip: dots are trials,
+    the bar the median with its interval. Zero is on every axis of a strip, so that lengths compare. Null
+    trials are rings in a row of their own.
     """
+    across = numeric_parameter(record.trials, record.group_by)
+    if across is not None:
+        names = [name for name in record.group_by if name != across]
+        return [(name, draw_curve(record.trials, name, across, names)) for name in charted_measures(record)]
+    groups = [(group, False) for group in groups_of(record.trials, record.group_by)]
+    groups += [(group, True) for group in null_groups(record.trials, record.group_by)]
+    return [
+        (
+            name,
+            _strip_figure(
+                name,
+                [(group.label, values_of(group.trials, name, null=False), null) for group, null in groups],
+            ),
+        )
+        for name in charted_measures(record)
+    ]
+
+
+def _strip_figure(name: str, data: list[tuple[str, list[float], bool]]) -> Figure:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    groups: dict[str, list[Any]] = dict(group_by(record.trials))
-    nulls = [trial for trial in record.trials if trial["null"]]
-    height = 0.5 + 0.26 * (len(groups) + bool(nulls))
-    made = []
-    for name in charted_measures(record):
-        data = [(path, values_of(trials, name, null=False), False) for path, trials in groups.items()]
-        data += [(NULL_LABEL, values_of(nulls, name, null=True), True)] if nulls else []
-        with mpl.rc_context({"font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": style.GRID}):
-            figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="none")
-            panel = figure.add_axes((0.25, 0.24 / height, 0.72, 1 - 0.49 / height))
-            _draw_strip(panel, name, data)
-        made.append((name, figure))
-    return made
+    height = 0.5 + 0.26 * len(data)
+    left = min(max(0.25, (max(len(text) for text, *_ in data) * LETTER_INCHES + 0.12) / WIDTH_INCHES), 0.55)
+    with mpl.rc_context({"font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": style.GRID}):
+        figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="none")
+        panel = figure.add_axes((left, 0.24 / height, 0.97 - left, 1 - 0.49 / height))
+        _draw_strip(panel, name, data)
+    return figure
 
 
 def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]]) -> None:
@@ -69,7 +87,7 @@ def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]
         )  # seeded: same record, same picture
         looks: dict[str, Any] = {"mec": style.MUTED if null else colour, "mfc": "none" if null else colour}
         panel.plot(shown, row + spread, ls="none", marker="o", ms=3.4, mew=0.7, alpha=0.75, **looks)
-        interval = median_interval(values)
+        interval = interval_of(name, values)
         if interval is not None:
             panel.plot(
                 np.asarray(interval) * factor, [row, row], color=style.INK, lw=1.6, solid_capstyle="butt"

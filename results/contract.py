@@ -39,6 +39,9 @@ _RECORD_KEYS: dict[str, type] = {
     "verdict": dict,
 }
 
+# Optional keys; a reader that does not know them shows less, so they need no newer format.
+OPTIONAL_LISTS = ("group_by", "shown_measures")
+
 
 class RecordError(Exception):
     """A record cannot be written or read. The text says what, where and what to do next; one line."""
@@ -145,6 +148,22 @@ def checked_trial(trial: Mapping[str, Any], where: str = "trial") -> dict[str, A
     return made
 
 
+def checked_names(key: str, names: Any, where: str) -> list[str]:
+    """The names in `group_by` (trial parameters) or `shown_measures`. Raises RecordError."""
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
+        raise RecordError(f"{where}: {key} is {names!r}, wanted a list of names")
+    if len(set(names)) != len(names):
+        raise RecordError(f"{where}: {key} has a name twice: {', '.join(names)}")
+    if not names:
+        raise RecordError(f"{where}: {key} is empty; leave it out for the usual one")
+    unnamed = [name for name in names if key == "shown_measures" and UNIT_WORDS.isdisjoint(name.split("_"))]
+    if unnamed:
+        raise RecordError(
+            f"{where}: shown_measures: {unnamed[0]!r} does not say its unit, so it is no measure"
+        )
+    return list(names)
+
+
 def checked_verdict(status: str, why: str) -> dict[str, str]:
     """The verdict object. Raises RecordError for an unknown status or a missing reason."""
     if status not in STATUSES:
@@ -173,6 +192,11 @@ def check_record(data: Any, where: str) -> dict[str, Any]:
                 f"{where}: {key!r} {found}, wanted a {kind.__name__}; not a complete record of a run"
             )
     checked_verdict(data["verdict"].get("status", ""), data["verdict"].get("why", ""))
+    for key in OPTIONAL_LISTS:
+        if key in data:
+            checked_names(key, data[key], where)
+    if not isinstance(data.get("answer", ""), str):
+        raise RecordError(f"{where}: 'answer' is a {type(data['answer']).__name__}, wanted text")
     for number, trial in enumerate(data["trials"]):
         checked_trial(trial, f"{where}: trials[{number}]")
     return data

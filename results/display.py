@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.contract import UNIT_WORDS
-from results.statistics import LAST_BARRIER
+from results.statistics import LAST_BARRIER, Trials, measures_of
 
-NULL_LABEL = "null (floor)"
 # (heading, measure towards the VM, measure from the VM); a measure without direction stands alone
-STANDARD: tuple[tuple[str, str, str | None], ...] = (
+Column = tuple[str, str, str | None]
+STANDARD: tuple[Column, ...] = (
     ("lost", "lost_packets_to_vm", "lost_packets_from_vm"),
     ("blackout", "blackout_s_to_vm", "blackout_s_from_vm"),
     ("duplicated", "duplicated_packets_to_vm", "duplicated_packets_from_vm"),
@@ -42,6 +42,48 @@ def label(measure: str) -> str:
         words.remove(unit)
     text = " ".join(_WRITTEN.get(word, word) for word in words)
     return text[:1].upper() + text[1:]
+
+
+def columns_of(trials: Trials, shown: Sequence[str] | None = None) -> list[Column]:
+    """What tables, charts and answers show, in order: the measures of `shown`, else the standard ones.
+
+    Only measures that some trial has; every measure when it has none of those. The two directions of a
+    measure make one column.
+    """
+    have = measures_of(trials)
+    if shown is None:
+        there = [
+            column
+            for column in STANDARD
+            if any(name in have for name in column[1:]) and (column[2] or column[1] in have)
+        ]
+        return there or paired(have)
+    return paired([name for name in shown if name in have] or have)
+
+
+def shown_measures(trials: Trials, shown: Sequence[str] | None = None) -> list[str]:
+    """The measures of `columns_of` one by one, those that some trial has."""
+    have = measures_of(trials)
+    return [name for column in columns_of(trials, shown) for name in column[1:] if name in have]
+
+
+def paired(names: Sequence[str]) -> list[Column]:
+    """Columns of any measures: `x_to_vm` with `x_from_vm` where both are named, first seen first."""
+    made: list[Column] = []
+    for name in names:
+        other = name.replace("_to_vm", "_from_vm") if "_to_vm" in name else None
+        if other in names:
+            made.append((_heading(name.replace("_to_vm", "")), name, other))
+        elif "_from_vm" not in name or name.replace("_from_vm", "_to_vm") not in names:
+            made.append((_heading(name), name, None))
+    return made
+
+
+def _heading(measure: str) -> str:
+    """'delay max', 'TCP stall': the label as it stands inside a heading."""
+    standard = {column[1].replace("_to_vm", ""): column[0] for column in STANDARD}
+    text = label(measure)
+    return standard.get(measure) or (text if text[1:2].isupper() else text[:1].lower() + text[1:])
 
 
 def number(measure: str, value: float | None, *, digits: int = 3) -> str:

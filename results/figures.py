@@ -26,13 +26,13 @@ def empty(panel: Axes, text: str) -> None:
     panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=style.MUTED)
 
 
-def legend(panel: Axes, handles: Sequence[Any]) -> None:
-    """One line of keys above the panel at the right."""
+def legend(panel: Axes, handles: Sequence[Any], *, columns: int | None = None) -> None:
+    """Keys above the panel at the right: in one line, or in lines of `columns` each."""
     panel.legend(
         handles=handles,
         loc="lower right",
         bbox_to_anchor=(1.0, 0.99),
-        ncols=len(handles),
+        ncols=columns or len(handles),
         frameon=False,
         fontsize=7,
         labelcolor=style.INK,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from results.contract import DIED, RecordError, check_record
+from results.grouping import DEFAULT_GROUP_BY
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,21 @@ class Record:
     def why(self) -> str:
         """The verdict's reason."""
         return str(self.data["verdict"]["why"])
+
+    @property
+    def group_by(self) -> tuple[str, ...]:
+        """Trial parameters whose values make the groups."""
+        return tuple(self.data.get("group_by", DEFAULT_GROUP_BY))
+
+    @property
+    def shown_measures(self) -> tuple[str, ...] | None:
+        """The measures to show first; None for the standard ones."""
+        return tuple(self.data["shown_measures"]) if "shown_measures" in self.data else None
+
+    @property
+    def answer(self) -> str | None:
+        """The experiment's own answer; None when it gave none."""
+        return self.data.get("answer") or None
 
     @property
     def unfinished(self) -> bool:

@@ -20,7 +20,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from results.contract import DIED, FORMAT_VERSION, RecordError, checked_trial, checked_verdict, plain
+from results.contract import (
+    DIED,
+    FORMAT_VERSION,
+    RecordError,
+    checked_names,
+    checked_trial,
+    checked_verdict,
+    plain,
+)
 from results.files import explain, give_to_owner_of, point_link, write_all, write_atomic
 from results.reading import Record, find_run, list_runs, load_record, read_events
 from results.samples import SampleFile, read_samples, sample_names
@@ -72,10 +80,15 @@ class RunRecord:
         questions: Sequence[str],
         parameters: Mapping[str, Any],
         topology: Mapping[str, Any],
+        *,
+        group_by: Sequence[str] | None = None,
+        shown_measures: Sequence[str] | None = None,
     ) -> Self:
         """Make results_dir/runs/<UTC stamp>-<experiment>-<6 hex>/ with a record that says the run died.
 
-        `results_dir/latest` then points to it. Raises RecordError (not writable, no space), leaves nothing.
+        `group_by`: trial parameters whose values make the rows of tables and charts, default `path`.
+        `shown_measures`: what they show, default the standard measures. `results_dir/latest` then points to
+        the run. Raises RecordError (not writable, no space), leaves nothing.
         """
         if not _EXPERIMENT.match(experiment):
             raise RecordError(f"experiment {experiment!r}: a name has only letters, digits, '.', '_' and '-'")
@@ -93,6 +106,9 @@ class RunRecord:
             "summary": {},
             "verdict": checked_verdict("failed", DIED),
         }
+        for key, names in (("group_by", group_by), ("shown_measures", shown_measures)):
+            if names is not None:
+                data[key] = checked_names(key, names, experiment)
         results_dir = Path(results_dir).absolute()
         folder = _make_folder(results_dir, f"{now:%Y%m%dT%H%M%SZ}-{experiment}")
         record = cls(folder, data)
@@ -149,15 +165,28 @@ class RunRecord:
                 self._samples[name] = SampleFile(self.folder / "samples", name)
             self._samples[name].append(columns)
 
-    def finish(self, status: str, why: str, summary: Mapping[str, Any] | None = None) -> None:
+    def finish(
+        self,
+        status: str,
+        why: str,
+        summary: Mapping[str, Any] | None = None,
+        *,
+        answer: str | None = None,
+    ) -> None:
         """Close every file and write the verdict: `answered`, `invalid` or `failed`, and why in words.
 
-        Raises RecordError; if events or samples could not be completed the verdict says so and is `failed`.
+        `answer`: the answer in one sentence, with its figure and interval; without it one is made of the
+        measures. Raises RecordError; if events or samples could not be completed the verdict says so and is
+        `failed`.
         """
         verdict = checked_verdict(status, why)
+        if answer is not None and not (isinstance(answer, str) and answer.strip()):
+            raise RecordError(f"answer: {answer!r} is not a sentence; leave it out to have one made")
         made = plain(summary or {}, "summary")
         with self._lock:
             self._open()
+            if answer is not None:
+                self._data["answer"] = " ".join(answer.split())
             self._conclude(verdict, made)
 
     def _conclude(self, verdict: dict[str, str], summary: dict[str, Any]) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from results import style
 from results.answer import answer_sentence, environment_rows, limits, reproduce_command
+from results.chosen import chosen_trials
 from results.contract import RecordError
-from results.display import NULL_LABEL, STANDARD, label, median_text, scale, spread_text
+from results.display import label, median_text, scale, shown_measures, spread_text
 from results.files import write_atomic
+from results.grouping import SEPARATOR, groups_of, label_of, null_groups, numeric_parameter, parameter_label
 from results.reading import Record, read_events
 from results.samples import sample_names
-from results.statistics import PERCENTILE_RULE, count_trials, group_by, measures_of, summarise_by, value_of
+from results.statistics import PERCENTILE_RULE, count_trials, measures_of, summarise_group
+from results.table import MOST_GROUPS_ACROSS
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -42,6 +45,7 @@ def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str
         undefined=jinja2.StrictUndefined,
     )
     troubles: list[str] = []
+    across = numeric_parameter(record.trials, record.group_by)
     shown = chosen_trials(record) if trials is None else [(index, "asked for") for index in trials]
     return environment.get_template("report.html").render(
         record=record,
@@ -51,9 +55,14 @@ def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str
         table=_table(record),
         percentile_rule=PERCENTILE_RULE,
         distributions=_distributions(record),
+        across=parameter_label(across) if across else "",
         timelines=_timelines(record, shown, troubles),
         troubles=troubles,
-        invalid=[trial for trial in record.trials if not trial["valid"]],
+        invalid=[
+            (trial["index"], label_of(trial, record.group_by), trial["invalid_reason"])
+            for trial in record.trials
+            if not trial["valid"]
+        ],
         limits=limits(record),
         environment=environment_rows(record.environment),
         parameters=environment_rows(record.parameters),
@@ -72,21 +81,18 @@ def _when(text: Any) -> str:
 
 
 def _table(record: Record) -> dict[str, Any]:
-    """Columns (paths, then null) with their trials; a row a measure: (name, unit, [(median, spread)]).
+    """The figures: `heads` of the groups (then null) and, a row a measure, (name, unit, [(median, spread)]).
 
-    ``rows`` are the measures of the contract, ``others`` what else was measured.
+    ``rows`` are the measures to show first, ``others`` what else was measured. ``down``: the groups are rows.
     """
-    groups = group_by(record.trials)
-    columns = [(path, count_trials(trials), figures) for (path, figures), trials in _by_path(record, groups)]
-    nulls = [
-        trial | {"null": False, "parameters": {"path": NULL_LABEL}}
-        for trial in record.trials
-        if trial["null"]
+    names = measures_of(record.trials)
+    columns = [
+        (group, count_trials(group.trials), summarise_group(group, names))
+        for group in [
+            *groups_of(record.trials, record.group_by),
+            *null_groups(record.trials, record.group_by),
+        ]
     ]
-    if nulls:
-        columns.append((NULL_LABEL, count_trials(nulls), summarise_by(nulls)[NULL_LABEL]))
-    have = measures_of(record.trials)
-    standard = [name for column in STANDARD for name in column[1:] if name in have]
 
     def row(name: str) -> tuple[str, str, list[tuple[str, str]]]:
         cells = [
@@ -98,17 +104,14 @@ def _table(record: Record) -> dict[str, Any]:
         ]
         return label(name), scale(name)[1], cells
 
-    heads = [(path, counts["valid"], counts["invalid"]) for path, counts, _ in columns]
-    shown = standard or have  # an experiment may measure other things altogether
+    shown = shown_measures(record.trials, record.shown_measures)
     return {
-        "heads": heads,
+        "heads": [(group.label, counts["valid"], counts["invalid"]) for group, counts, _ in columns],
         "rows": [row(name) for name in shown],
-        "others": [row(name) for name in have if name not in shown],
+        "others": [row(name) for name in names if name not in shown],
+        "down": len(columns) > MOST_GROUPS_ACROSS,
+        "by": SEPARATOR.join(parameter_label(name) for name in record.group_by),
     }
-
-
-def _by_path(record: Record, groups: Mapping[str, list[Any]]) -> Any:
-    return zip(summarise_by(record.trials).items(), groups.values(), strict=True)
 
 
 def _distributions(record: Record) -> list[Any]:
@@ -119,33 +122,6 @@ def _distributions(record: Record) -> list[Any]:
         _inline(to_svg(figure, salt=f"{record.name}-{name}", paper="none"))
         for name, figure in draw_distributions(record)
     ]
-
-
-def chosen_trials(record: Record) -> list[tuple[int, str]]:
-    """(index, why) of the trials whose timelines are shown: a typical and the worst of each path, one null.
-
-    Worst has most lost, then duplicated, then reordered packets, then the longest TCP stall; typical has the
-    median stall of the others. Invalid trials only where there is no valid one at all.
-    """
-    chosen: dict[int, list[str]] = {}
-    for path, trials in group_by(record.trials).items():
-        ranked = sorted((trial for trial in trials if trial["valid"]), key=_badness)
-        if ranked:
-            by_stall = sorted(ranked[:-1] or ranked, key=lambda trial: _badness(trial)[-1])
-            chosen.setdefault(by_stall[(len(by_stall) - 1) // 2]["index"], []).append(f"typical for {path}")
-            chosen.setdefault(ranked[-1]["index"], []).append(f"the worst of {path}")
-    nulls = [trial["index"] for trial in record.trials if trial["null"] and trial["valid"]]
-    if nulls:
-        chosen.setdefault(nulls[0], []).append("a null trial for comparison")
-    if not chosen and record.trials:
-        chosen[record.trials[0]["index"]] = ["the first trial; none is valid"]
-    return [(index, " and ".join(why)) for index, why in chosen.items()]
-
-
-def _badness(trial: Mapping[str, Any]) -> tuple[float, ...]:
-    sides = ("to_vm", "from_vm")
-    kinds = ("lost_packets", "duplicated_packets", "reordered_packets", "tcp_stall_s")
-    return tuple(sum(value_of(trial, f"{kind}_{side}") or 0.0 for side in sides) for kind in kinds)
 
 
 def _timelines(record: Record, shown: Sequence[tuple[int, str]], troubles: list[str]) -> list[dict[str, str]]:
@@ -165,6 +141,8 @@ def _timelines(record: Record, shown: Sequence[tuple[int, str]], troubles: list[
             timeline = gather(record, index, events)
         except RecordError as error:
             troubles.append(str(error))
+            continue
+        if timeline.empty:
             continue
         figure = draw_timeline(timeline, titled=False)
         svg = to_svg(figure, salt=f"{record.name}-{index}", paper="none")

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from results.grouping import DEFAULT_GROUP_BY, Group, groups_of
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -72,6 +74,14 @@ def median_interval(
     return [max(least, float(found.low)), min(most, float(found.high))]
 
 
+def interval_of(measure: str, values: Sequence[float], *, seed: int = 0) -> list[float] | None:
+    """`median_interval` of a measure's values: the same wherever it is told.
+
+    Each measure has its own stream, so that adding a measure changes no other's interval.
+    """
+    return median_interval(values, seed=seed ^ zlib.crc32(measure.encode()))
+
+
 def share_not_ruled_out(n: int, confidence: float = 0.95) -> float:
     """Upper bound of the share of moves that do X when none of n did: 1 - (1 - confidence)^(1/n).
 
@@ -112,24 +122,31 @@ def summarise(trials: Trials, *, seed: int = 0) -> dict[str, dict[str, Any]]:
     return {name: _summary(trials, trials, name, seed) for name in measures_of(trials)}
 
 
+def summarise_group(group: Group, names: Sequence[str], *, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """`summarise` of one group: its own moves, its own null trials as the floor."""
+    return {name: _summary(group.trials, group.nulls, name, seed) for name in names}
+
+
 def summarise_by(
-    trials: Trials, parameter: str = "path", *, seed: int = 0
+    trials: Trials, parameters: str | Sequence[str] = DEFAULT_GROUP_BY, *, seed: int = 0
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """`summarise` per value of a trial parameter, first seen first; the floor is always all null trials."""
+    """`summarise` per group of trials (`grouping.groups_of`), by the group's label."""
     names = measures_of(trials)
     return {
-        group: {name: _summary(members, trials, name, seed) for name in names}
-        for group, members in group_by(trials, parameter).items()
+        group.label: summarise_group(group, names, seed=seed)
+        for group in groups_of(trials, _several(parameters))
     }
 
 
-def group_by(trials: Trials, parameter: str = "path") -> dict[str, list[Mapping[str, Any]]]:
-    """Trials that are no null trials by the text of a parameter (`-` where it is not set), valid or not."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for trial in trials:
-        if not trial["null"]:
-            groups.setdefault(str(trial["parameters"].get(parameter, "-")), []).append(trial)
-    return groups
+def group_by(
+    trials: Trials, parameters: str | Sequence[str] = DEFAULT_GROUP_BY
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Trials that are no null trials, valid or not, by the label of their group (`grouping.groups_of`)."""
+    return {group.label: list(group.trials) for group in groups_of(trials, _several(parameters))}
+
+
+def _several(parameters: str | Sequence[str]) -> Sequence[str]:
+    return (parameters,) if isinstance(parameters, str) else parameters
 
 
 def count_trials(trials: Trials) -> dict[str, Any]:
@@ -154,8 +171,7 @@ def _summary(moves: Trials, nulls: Trials, name: str, seed: int) -> dict[str, An
     return {
         "n": len(values),
         "median": float(np.median(values)) if values else None,
-        # Each measure has its own stream, so that adding a measure changes no other's interval.
-        "ci95": median_interval(values, seed=seed ^ zlib.crc32(name.encode())),
+        "ci95": interval_of(name, values, seed=seed),
         "p95": quantile(values, 0.95),
         "p99": quantile(values, 0.99),
         "min": min(values, default=None),

@@ -1,20 +1,25 @@
-"""The terminal table of a run: one row a path and one for the null trials (rich)."""
+"""The terminal table of a run: one row a group and one for the null trials (rich)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.answer import answer_sentence
-from results.display import NOT_MEASURED, NULL_LABEL, STANDARD, heading, median_text
+from results.display import NOT_MEASURED, Column, columns_of, heading, median_text
+from results.grouping import DEFAULT_GROUP_BY, Group, groups_of, null_groups, parameter_label
 from results.reading import Record
-from results.statistics import count_trials, group_by, summarise_by
+from results.statistics import count_trials, measures_of, summarise_group
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 _TO, _FROM = "→", "←"
+MOST_GROUPS_ACROSS = 4  # with more, a group is always a row
+MOST_COLUMNS = 8  # when nothing says which measures matter
+_Rows = list[tuple[Group, list[str]]]
 
 
 def grid(record: Record) -> tuple[list[str], list[tuple[str, list[str]]]]:
@@ -22,34 +27,23 @@ def grid(record: Record) -> tuple[list[str], list[tuple[str, list[str]]]]:
 
     A line reads 'median [95 % interval]'; → is towards the VM, ← from it.
     """
+    headings, rows = _grid(record)
+    return headings, [(group.label, cells) for group, cells in rows]
+
+
+def _grid(record: Record) -> tuple[list[str], _Rows]:
     trials = record.trials
-    shown = [
-        column
-        for column in STANDARD
-        if any(name in trial["measures"] for trial in trials for name in column[1:] if name)
-        or (column[2] is None and any(trial["migration"] for trial in trials))
-    ]
-    headings = ["trials", *(heading(name, to_vm) for name, to_vm, _ in shown)]
-    groups = group_by(trials)
+    columns = columns_of(trials, record.shown_measures)[:MOST_COLUMNS]
+    names = measures_of(trials)
     rows = []
-    for path, figures in summarise_by(trials).items():
-        counts = count_trials(groups[path])
-        rows.append(
-            (path, [_number_of(counts["valid"], counts["invalid"]), *(_cell(c, figures) for c in shown)])
-        )
-    nulls = [trial | {"null": False, "parameters": {"path": "-"}} for trial in trials if trial["null"]]
-    if nulls:
-        figures, counts = summarise_by(nulls)["-"], count_trials(nulls)
-        cells = [_number_of(counts["valid"], counts["invalid"]), *(_cell(c, figures) for c in shown)]
-        rows.append((NULL_LABEL, cells))
-    return headings, rows
+    for group in [*groups_of(trials, record.group_by), *null_groups(trials, record.group_by)]:
+        counts, figures = count_trials(group.trials), summarise_group(group, names)
+        number = f"{counts['valid']}" + (f"\n+ {counts['invalid']} invalid" if counts["invalid"] else "")
+        rows.append((group, [number, *(_cell(column, figures) for column in columns)]))
+    return ["trials", *(heading(name, measure) for name, measure, _ in columns)], rows
 
 
-def _number_of(valid: int, invalid: int) -> str:
-    return f"{valid}" + (f"\n+ {invalid} invalid" if invalid else "")
-
-
-def _cell(column: tuple[str, str, str | None], figures: dict[str, dict[str, Any]]) -> str:
+def _cell(column: Column, figures: dict[str, dict[str, Any]]) -> str:
     _, to_vm, from_vm = column
     if from_vm is None:
         return median_text(to_vm, figures.get(to_vm, {}))
@@ -58,32 +52,81 @@ def _cell(column: tuple[str, str, str | None], figures: dict[str, dict[str, Any]
     return "\n".join(texts) or NOT_MEASURED
 
 
-def make_table(record: Record, width: int) -> Table:
-    """The table for a terminal of `width` characters; paths down when that fits, else measures down."""
+def make_tables(record: Record, width: int) -> list[Table]:
+    """The table for a terminal of `width` characters.
+
+    A row a group when that fits; else, with few groups, a column a group; with many the measures are spread
+    over several tables of a row a group each.
+    """
+    headings, rows = _grid(record)
+    what = f"{record.experiment} ({', '.join(record.questions)})"
+    title = f"{what}: median [95 % interval], {_TO} to VM, {_FROM} from VM"
+    stacked = [text.replace(", ", ",\n").replace("call to ", "call to\n") for text in headings]
+    lead = [parameter_label(name) for name in record.group_by]
+    named: list[list[str]] = [
+        [part.replace(" to ", "\nto ") for part in group.parts]
+        if record.group_by == DEFAULT_GROUP_BY
+        else list(group.parts)
+        for group, _ in rows
+    ]
+    widths = [_width(column) for column in zip([*lead, *stacked], *_joined(named, rows), strict=True)]
+    if sum(widths) + 2 * len(widths) + 2 <= width:
+        return [_by_row(title, lead, stacked, named, [cells for _, cells in rows])]
+    if len(rows) <= MOST_GROUPS_ACROSS:
+        return [_by_column(title, headings, rows)]
+    made: list[Table] = []
+    start = 0
+    while start < len(stacked):
+        end, room = start, width - 2 - sum(size + 2 for size in widths[: len(lead)])
+        while end < len(stacked) and (end == start or room >= widths[len(lead) + end] + 2):
+            room -= widths[len(lead) + end] + 2
+            end += 1
+        part = [cells[start:end] for _, cells in rows]
+        made.append(_by_row("" if made else title, lead, stacked[start:end], named, part))
+        start = end
+    return made
+
+
+def _joined(named: Sequence[list[str]], rows: _Rows) -> list[list[str]]:
+    return [[*parts, *cells] for parts, (_, cells) in zip(named, rows, strict=True)]
+
+
+def _width(cells: Sequence[str]) -> int:
+    return max(len(line) for cell in cells for line in cell.split("\n"))
+
+
+def _new(title: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    headings, rows = grid(record)
-    what = f"{record.experiment} ({', '.join(record.questions)})"
-    title = f"{what}: median [95 % interval], {_TO} to VM, {_FROM} from VM"
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_lines=False
-    )
-    stacked = [text.replace(", ", ",\n").replace("call to ", "call to\n") for text in headings]
-    wide = [["path", *stacked], *([name.replace(" to ", "\nto "), *cells] for name, cells in rows)]
-    widths = [
-        max(len(line) for cell in column for line in cell.split("\n")) for column in zip(*wide, strict=True)
-    ]
-    if sum(widths) + 2 * len(widths) + 2 <= width:
-        for text, least in zip(wide[0], widths, strict=True):
-            table.add_column(text, style="bold" if text == "path" else None, min_width=least)
-        for cells in wide[1:]:
-            table.add_row(*cells)
+    looks: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "box": box.SIMPLE_HEAD}
+    return Table(title=title or None, show_lines=False, **looks)
+
+
+def _by_row(
+    title: str, lead: list[str], headings: list[str], named: list[list[str]], cells: list[list[str]]
+) -> Table:
+    """A row a group; a line between all rows, or where the first parameter changes when rows are many."""
+    table = _new(title)
+    many = len(named) > 2 * MOST_GROUPS_ACROSS
+    for number, text in enumerate([*lead, *headings]):
+        column = [parts[number] for parts in named] if number < len(lead) else []
+        least = _width([text, *(column or [row[number - len(lead)] for row in cells])])
+        looks: dict[str, Any] = {"style": "bold", "overflow": "fold"} if number < len(lead) else {}
+        # where rows are many the table is made to fit, but for names that are wider than the terminal
+        table.add_column(text, min_width=None if many and number < len(lead) else least, **looks)
+    for number, (parts, row) in enumerate(zip(named, cells, strict=True)):
+        table.add_row(*parts, *row)
+        if not many or (number + 1 < len(named) and named[number + 1][0] != parts[0]):
             table.add_section()
-        return table
+    return table
+
+
+def _by_column(title: str, headings: list[str], rows: _Rows) -> Table:
+    table = _new(title)
     table.add_column("", style="bold")
-    for name, _ in rows:
-        table.add_column(name, overflow="fold")
+    for group, _ in rows:
+        table.add_column(group.label, overflow="fold")
     for number, text in enumerate(headings):
         table.add_row(text, *(cells[number] for _, cells in rows))
         table.add_section()
@@ -97,7 +140,8 @@ def print_table(record: Record, report: Path | None = None, console: Console | N
 
     console = console or Console()
     if record.trials:
-        console.print(make_table(record, console.width))
+        for table in make_tables(record, console.width):
+            console.print(table)
     counts = count_trials(record.trials)
     for reason, times in counts["reasons"].items():
         console.print(Text(f"invalid, not in any figure: {times} x {reason}"), style="yellow")

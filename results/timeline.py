@@ -11,12 +11,14 @@ from results.figures import HEIGHT_INCHES, WIDTH_INCHES, empty, headline, legend
 from results.files import write_atomic
 from results.reading import Record
 from results.timeline_data import Timeline, gather
+from results.timeline_signals import Lag
 from results.timeline_traffic import delay_limits, draw_packets, draw_tcp
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_CPU_ROWS = 8  # above it, only the CPUs with the longest lags
 MOST_NVE_ROWS = 6  # above it, NVEs that are neither old nor new share one row
 _KINDS = (  # kind and its step, name in the legend, marker, colour, size
     ("flow_mods", None, "flow-mods", "^", style.GREEN, 5.0),
@@ -42,10 +44,12 @@ def draw_timeline(
     rows = _control_rows(timeline)
     phase_count = max(len(timeline.phases), 2)
     heights = [0.155 * phase_count + 0.1, 0.19 * max(len(rows), 2) + 0.1, 1.35, 1.35, 1.5]
+    if timeline.lags is not None:
+        heights.append(0.1 * max(len(_lag_rows(timeline.lags)), 2) + 0.1)
     with mpl.rc_context({"font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": style.GRID}):
         figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), facecolor="none")
         panels: Sequence[Axes] = figure.subplots(
-            5, 1, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": 0.2}
+            len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": 0.2}
         )
         figure.subplots_adjust(left=0.115, right=0.985, top=0.93 if titled else 0.972, bottom=0.065)
         if titled:
@@ -58,9 +62,11 @@ def draw_timeline(
         for panel, (side, name, colour) in zip(panels[2:4], style.DIRECTIONS, strict=True):
             draw_packets(panel, timeline.packets.get(side), name, colour, (lo, hi), limits)
         draw_tcp(panels[4], timeline, lo, hi)
-        panels[4].set_xlim(lo, hi)
-        panels[4].set_xlabel(f"ms relative to {timeline.zero_name}", color=style.INK)
-        panels[4].tick_params(axis="x", length=3, color=style.GRID)
+        if timeline.lags is not None:
+            _draw_lags(panels[5], timeline.lags, lo, hi)
+        panels[-1].set_xlim(lo, hi)
+        panels[-1].set_xlabel(f"ms relative to {timeline.zero_name}", color=style.INK)
+        panels[-1].tick_params(axis="x", length=3, color=style.GRID)
     return figure
 
 
@@ -167,6 +173,33 @@ def _draw_calls(panel: Axes, timeline: Timeline, row: int, lo: float, hi: float)
             if start - margin - width >= taken:
                 panel.text(start - margin, row, method, ha="right", **looks)
             taken = end
+
+
+def _lag_rows(lags: Sequence[Lag]) -> list[int]:
+    """The CPUs that were late, ascending; of many those with the longest lags."""
+    longest: dict[int, float] = {}
+    for lag in lags:
+        longest[lag.cpu] = max(longest.get(lag.cpu, 0.0), lag.end_ms - lag.start_ms)
+    return sorted(sorted(longest, key=lambda cpu: -longest[cpu])[:MOST_CPU_ROWS])
+
+
+def _draw_lags(panel: Axes, lags: Sequence[Lag], lo: float, hi: float) -> None:
+    """A bar from when a process should have run until it did; all of one length would be a busy machine."""
+    shown = [lag for lag in lags if lag.end_ms >= lo and lag.start_ms <= hi]
+    rows = _lag_rows(shown)
+    if not rows:
+        headline(panel, "machine: scheduling lag")
+        empty(panel, "no late wake-up")
+        return
+    longest = max(lag.end_ms - lag.start_ms for lag in shown)
+    headline(panel, f"machine: scheduling lag, a bar from due to woken; longest {longest:.3g} ms")
+    for lag in shown:
+        if lag.cpu in rows:
+            width = max(lag.end_ms - lag.start_ms, (hi - lo) / 600)  # at least two pixels
+            looks: dict[str, Any] = {"height": 0.6, "color": style.GOLD, "linewidth": 0}
+            panel.barh(rows.index(lag.cpu), width, left=lag.end_ms - width, **looks)
+    panel.set_yticks(range(len(rows)), [f"CPU {cpu}" for cpu in rows], size=7)
+    panel.set_ylim(len(rows) - 0.4, -0.6)
 
 
 def save_timeline(

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from results.contract import RecordError
+from results.grouping import DEFAULT_GROUP_BY, label_of
 from results.reading import Record, read_events
 from results.samples import read_samples, sample_names
+from results.timeline_signals import Lag, Resent, lags_of, resent_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,8 +67,16 @@ class Timeline:
     )  # holder, from, to, frames
     packets: dict[str, Packets] = field(default_factory=dict)
     tcp: dict[str, Progress] = field(default_factory=dict)
+    resent: dict[str, Resent] = field(default_factory=dict)
+    lags: list[Lag] | None = None  # within the window; None: not recorded
     old_nve: str = ""
     new_nve: str = ""
+
+    @property
+    def empty(self) -> bool:
+        """True when there is nothing to draw: no phases, no events, no traffic."""
+        control = any(self.points.values()) or self.calls or self.holds
+        return not (self.phases or control or self.packets or self.tcp)
 
 
 def gather(record: Record, index: int, events: Sequence[Mapping[str, Any]] | None = None) -> Timeline:
@@ -80,15 +90,28 @@ def gather(record: Record, index: int, events: Sequence[Mapping[str, Any]] | Non
         events = read_events(record.folder)
     there = set(sample_names(record.folder))
     names = [f"{kind}_{side}" for kind in ("udp", "tcp") for side in ("to_vm", "from_vm")]
+    names.append("tcp_info")
     samples = {name: read_samples(record.folder, name, trial=index) for name in names if name in there}
-    return build(trial, [event for event in events if event.get("trial") == index], samples)
+    if "lag" in there:  # of the machine, not of a trial
+        samples["lag"] = read_samples(record.folder, "lag")
+    own = [event for event in events if event.get("trial") == index]
+    return build(trial, own, samples, group_by=record.group_by)
 
 
 def build(
-    trial: Mapping[str, Any], events: Iterable[Mapping[str, Any]], samples: Mapping[str, Mapping[str, Array]]
+    trial: Mapping[str, Any],
+    events: Iterable[Mapping[str, Any]],
+    samples: Mapping[str, Mapping[str, Array]],
+    *,
+    group_by: Sequence[str] = DEFAULT_GROUP_BY,
 ) -> Timeline:
-    """The timeline of one trial from its own events and samples; missing parts stay empty."""
+    """The timeline of one trial from its own events and samples; missing parts stay empty.
+
+    `group_by`: the trial parameters that its title tells.
+    """
     events = list(events)
+    lag = samples.get("lag")
+    samples = {name: columns for name, columns in samples.items() if name != "lag"}
     migration = trial["migration"] or {}
     phases = migration.get("phases") or [
         event for event in events if event["kind"] == "phase" and {"name", "start_s", "end_s"} <= event.keys()
@@ -114,7 +137,7 @@ def build(
         if event["kind"] == "northbound" and {"start_s", "end_s"} <= event.keys()
     ]
     return Timeline(
-        title=_title(trial),
+        title=_title(trial, group_by),
         zero_s=zero_s,
         zero_name=zero_name,
         window=window,
@@ -132,6 +155,8 @@ def build(
             for side in ("to_vm", "from_vm")
             if len(samples.get(f"tcp_{side}", {}).get("t_s", ()))
         },
+        resent=resent_of(samples.get("tcp_info", {}), zero_s),
+        lags=None if lag is None else lags_of(lag, zero_s, window),
         old_nve=str(migration.get("old_nve", "")),
         new_nve=str(migration.get("new_nve", "")),
     )
@@ -162,15 +187,15 @@ def _zero(
     return (float(events[0]["t_s"]), "first event") if events else (0.0, "start of the clock")
 
 
-def _title(trial: Mapping[str, Any]) -> str:
+def _title(trial: Mapping[str, Any], group_by: Sequence[str]) -> str:
     parts = [f"Trial {trial['index']}"]
     migration = trial["migration"]
     if trial["null"]:
         parts.append("null, nothing moves")
     if migration:
         parts.append(f"{migration['kind']} move {migration['old_nve']} → {migration['new_nve']}")
-    if "path" in trial["parameters"]:
-        parts.append(str(trial["parameters"]["path"]))
+    if not trial["null"] and any(name in trial["parameters"] for name in group_by):
+        parts.append(label_of(trial, group_by))
     if not trial["valid"]:
         parts.append(f"INVALID: {trial['invalid_reason']}")
     return ", ".join(parts)

@@ -114,9 +114,46 @@ def draw_tcp(panel: Axes, timeline: Timeline, lo: float, hi: float) -> None:
         headline(panel, "TCP")
         empty(panel, "no TCP transfer in the record")
         return
-    headline(
-        panel, "TCP: kB read by the receiver since the left edge; longest gap (bold): " + ", ".join(told)
-    )
     panel.grid(True, axis="y", color=style.GRID, linewidth=0.5)
     panel.set_ylim(bottom=0)
+    resent = _draw_resent(panel, timeline, lo, hi)
+    text = "TCP: kB read by the receiver since the left edge; longest gap (bold): " + ", ".join(told)
+    headline(panel, text + resent)
     legend(panel, panel.get_legend_handles_labels()[0])
+
+
+def _draw_resent(panel: Axes, timeline: Timeline, lo: float, hi: float) -> str:
+    """Marks where retransmissions and timeouts were first seen, a row a direction at the top; what to say."""
+    told, named = [], set()
+    for number, (side, name, colour) in enumerate(style.DIRECTIONS):
+        marks = timeline.resent.get(side)
+        if marks is None:
+            continue
+        counts = []
+        for word, times, marker, size in (
+            ("retransmit", marks.retransmit_ms, "|", 8.0),
+            ("RTO", marks.rto_ms, "X", 6.5),
+        ):
+            shown = [at for at in times if lo <= at <= hi]
+            if not shown:
+                continue
+            counts.append(f"{len(shown)} {word}{'s' if len(shown) != 1 else ''}")
+            edge = 1.5 if marker == "|" else 0.5
+            looks: dict[str, Any] = {"ls": "none", "marker": marker, "ms": size, "mew": edge, "zorder": 4}
+            colours: dict[str, Any] = {"mec": colour if marker == "|" else style.PAPER, "mfc": colour}
+            label = word if word not in named else None
+            named.add(word)
+            transform = panel.get_xaxis_transform()  # heights as shares of the panel
+            panel.plot(
+                shown,
+                [0.93 - 0.13 * number] * len(shown),
+                transform=transform,
+                label=label,
+                **looks,
+                **colours,
+            )
+        if counts:
+            told.append(f"{name} {' and '.join(counts)}")
+    if told:
+        panel.set_ylim(top=panel.get_ylim()[1] * 1.3)
+    return "; " + ", ".join(told) if told else ""
