@@ -90,8 +90,8 @@ def _netem_problems(topology: Topology) -> list[str]:
 
 def _space_problems(folder: Path) -> list[str]:
     """A run of a minute writes some 10 MB; less than 100 MB free is asking for half a record."""
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not os.access(existing, os.W_OK):
+    existing = next(parent for parent in (folder, *folder.parents) if os.access(parent, os.F_OK))
+    if not os.access(existing, os.W_OK | os.X_OK):
         return [f"{existing} is not writable: results go there; choose another place with RESULTS=FOLDER"]
     free = shutil.disk_usage(existing).free
     if free < 100_000_000:

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from . import control_group
 from .errors import SystemCallError
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
@@ -100,6 +101,8 @@ def _become(body: Callable[[], int]) -> None:
     status = 70  # EX_SOFTWARE, when even printing failed
     try:
         status = body()
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
     except Exception as error:  # the process boundary: nobody above can catch it
         print(f"error: {error}", file=sys.stderr)
         status = 2
@@ -161,7 +164,9 @@ def _keeper(
     os.close(alive_read)
     os.write(pid_write, f"{init}\n".encode())
     os.close(pid_write)
+    inside = Path("/proc/self/ns/pid_for_children").stat().st_ino
     _, status = os.waitpid(init, 0)
+    control_group.remove_group_of(inside)
     return _exit_status(status)
 
 
@@ -173,6 +178,7 @@ def _init(runner: Callable[[], int], keep: Sequence[Path], alive_read: int) -> i
         return 1
     os.close(alive_read)
     _prepare_mounts(keep)
+    control_group.enter_own_group()
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -198,8 +204,17 @@ def _prepare_mounts(keep: Sequence[Path]) -> None:
     _mount("proc", Path("/proc"), "proc")
     # A /sys of before would go on showing the devices of the host's network namespace.
     _mount("sysfs", Path("/sys"), "sysfs")
+    _mount_control_groups()
     Path("/run/netns").mkdir()
     _libc.sethostname(b"overland", 8)
+
+
+def _mount_control_groups() -> None:
+    """The whole machine's, as outside; without any a sandbox works, but no VM's processes can be frozen."""
+    for kind, data in (("cgroup2", ""), ("cgroup", "freezer")):
+        with contextlib.suppress(SystemCallError):
+            _mount("overland", control_group.MOUNT_POINT, kind, 0, data)
+            return
 
 
 def _outermost(paths: Sequence[Path]) -> list[Path]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from topologies.model import Topology
+
 from .parameters import Parameter
 
 
@@ -18,7 +20,7 @@ class Trials(Protocol):
 
 @dataclass(frozen=True)
 class Experiment:
-    """One named experiment. ``check`` refuses impossible combinations before anything is built."""
+    """One named experiment. ``check`` refuses impossible values and topologies before anything is built."""
 
     name: str
     questions: tuple[str, ...]
@@ -26,4 +28,4 @@ class Experiment:
     answer: str
     parameters: tuple[Parameter, ...]
     trials: Trials
-    check: Callable[[Mapping[str, Any]], None]
+    check: Callable[[Mapping[str, Any], Topology], None]

@@ -17,9 +17,10 @@ from typing import Any
 from emulation.network import ATTACHMENTS
 from emulation.preflight import PORT_TYPES
 from mobility.policies import POLICIES, policy_for
+from topologies.model import Topology, UnknownNameError, Vm
 
 from .experiment import Experiment
-from .parameters import Parameter, choice, duration_s, rate_bps, text, whole
+from .parameters import Parameter, ParameterError, choice, duration_s, rate_bps, text, whole
 from .run import Run
 from .trials import NULL, Schedule, path_of
 
@@ -41,9 +42,33 @@ PARAMETERS: tuple[Parameter, ...] = (
 )
 
 
-def check(values: Mapping[str, Any]) -> None:
-    """Refuse a policy that the attachment cannot do (MigrationRefusedError)."""
+def check(values: Mapping[str, Any], topology: Topology) -> None:
+    """Refuse what this topology cannot do (ParameterError) or this attachment cannot (MigrationRefusedError)."""
     policy_for(values["policy"], values["attachment"])
+    vm, peer = (vm_of(topology, name, values[name]) for name in ("vm", "peer"))
+    if vm.name == peer.name:
+        others = ", ".join(one.name for one in topology.vms if one.name != vm.name)
+        raise ParameterError(f"peer={peer.name}: is the VM that moves itself; choose another (there are: {others})")
+    if vm.virtual_network != peer.virtual_network:
+        raise ParameterError(
+            f"peer={peer.name}: is in virtual network {peer.virtual_network} and {vm.name} in {vm.virtual_network}, "
+            "and nothing leads from one to the other; choose two VMs of one network"
+        )
+    if len(topology.nves) < 2:
+        raise ParameterError(f"topology={values['topology']}: has one NVE; a move needs two at least")
+    if values["attachment"] == "rebind" and not topology.prewired_nves(vm):
+        raise ParameterError(
+            f"attachment=rebind: {vm.name} is not pre-wired in topology {topology.name}; give it `prewired: all` "
+            "there, or use attachment=replug policy=silent-drop"
+        )
+
+
+def vm_of(topology: Topology, parameter: str, name: str) -> Vm:
+    """The VM a parameter names. Raises ParameterError with the names there are."""
+    try:
+        return topology.vm(name)
+    except UnknownNameError as error:
+        raise ParameterError(f"{parameter}={name}: {error}") from None
 
 
 def trials(run: Run) -> None:

@@ -155,7 +155,11 @@ def verdict(trials: list[dict[str, Any]]) -> tuple[str, str]:
         kinds.setdefault(kind, []).append(trial["valid"])
     if not kinds:
         return "invalid", "no trial was done"
-    poor = [f"{kind}: {sum(valid)} of {len(valid)} valid" for kind, valid in kinds.items() if 2 * sum(valid) < len(valid)]
+    poor = [
+        f"{kind}: {sum(valid)} of {len(valid)} valid"
+        for kind, valid in kinds.items()
+        if 2 * sum(valid) < len(valid)
+    ]
     if poor:
         return "invalid", "the machine was too busy (" + "; ".join(poor) + "); run it again when it is idle"
     counts = ", ".join(f"{kind} {sum(valid)}" for kind, valid in kinds.items())
@@ -178,6 +182,7 @@ def _write_nodes(folder: Path, laboratory: Laboratory) -> None:
 
 def environment(datapath: Datapath, values: Mapping[str, Any], command: str) -> dict[str, Any]:
     """What a run found around it, as the record keeps it."""
+
     def git(*words: str) -> str | None:
         done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
@@ -208,8 +213,8 @@ def keep_visible(results_folder: Path) -> list[Path]:
 
 def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder: Path) -> tuple[int, Path]:
     """Check everything, then run in a sandbox; the exit status (0: answered) and the run's folder."""
-    experiment.check(values)
     topology = load_topology(topology_file(values["topology"]))
+    experiment.check(values, topology)
     datapath = preflight.check(topology, values["ports"], results_folder)
     probe_binary()
     words = " ".join(shlex.quote(word) for word in as_words(experiment.parameters, values))
@@ -217,8 +222,10 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
         results_folder, experiment.name, experiment.questions, values, topology.as_record()
     )
     record.set_environment(environment(datapath, values, f"make {experiment.name} {words}".strip()))
-    print(f"{experiment.name}: {topology.summary}; {datapath.kind} datapath, {datapath.port_type} ports "
-          f"({datapath.reason})")
+    print(
+        f"{experiment.name}: {topology.summary}; {datapath.kind} datapath, {datapath.port_type} ports "
+        f"({datapath.reason})"
+    )
 
     def runner() -> int:
         with record:

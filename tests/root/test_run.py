@@ -1,0 +1,310 @@
+"""``python -m experiments run``: a whole run, two at once, every way to end early, and input that cannot be."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emulation import preflight
+from emulation.commands import wait_until
+from results.contract import DIED
+from tests.root.sandboxed import GONE_BOUND_S, REPOSITORY, children, processes_of
+
+pytestmark = pytest.mark.root
+
+SMALL = ("repeat=1", "rate_pps=1000", "tcp_rate=1Mbit", "before=150ms", "after=250ms", "ports=afpacket")
+RUN_BOUND_S = 60.0
+BOTH_WAYS = ("lost_packets", "duplicated_packets", "reordered_packets", "blackout_s", "tcp_stall_s")
+
+
+class Started:
+    """A run in a process group of its own; ended and looked after at the end of the test."""
+
+    def __init__(self, results: Path, *words: str) -> None:
+        self.results = results
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "experiments", "run", *words],
+            cwd=REPOSITORY,
+            env={**os.environ, "RESULTS": str(results)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.namespace: str | None = None
+
+    def folder(self) -> Path:
+        """The one run's folder, once it is there."""
+        (found,) = wait_until(lambda: self._folders(), 20.0, "a run's folder")
+        assert isinstance(found, Path)
+        return found
+
+    def _folders(self) -> list[Path]:
+        runs = self.results / "runs"
+        return [path for path in runs.iterdir() if (path / "record.json").exists()] if runs.is_dir() else []
+
+    def init(self) -> int:
+        """The sandbox's PID 1, by its PID on the host, once the sandbox is there."""
+        path = self.folder() / "sandbox.json"
+        wait_until(lambda: path.exists() and path.read_text(), 20.0, "a sandbox")
+        init = int(json.loads(path.read_text())["init_pid"])
+        self.namespace = str(Path(f"/proc/{init}/ns/pid").readlink())
+        return init
+
+    def until_moving(self) -> int:
+        """Wait until the trials have begun; the runner's PID on the host."""
+        init = self.init()
+        events = self.folder() / "events.jsonl"
+        wait_until(lambda: events.exists() and "switch" in events.read_text(), 40.0, "the first move")
+        return children(init)[0]
+
+    def ended(self, timeout_s: float) -> tuple[int, str, str]:
+        """Exit status, stdout, stderr."""
+        stdout, stderr = self.process.communicate(timeout=timeout_s)
+        return self.process.returncode, stdout, stderr
+
+    def record(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder() / "record.json").read_text())
+        return found
+
+    def assert_nothing_left(self) -> None:
+        assert self.namespace is not None
+        wait_until(lambda: not processes_of(self.namespace or ""), GONE_BOUND_S, "all of the run to end")
+
+    def clean_up(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        with contextlib.suppress(ValueError):  # read to the end already
+            self.process.communicate()
+
+
+@contextlib.contextmanager
+def started(results: Path, *words: str) -> Iterator[Started]:
+    run = Started(results, *words)
+    try:
+        yield run
+    finally:
+        run.clean_up()
+
+
+def assert_answered(run: Started) -> None:
+    """A complete run: verdict, every measure of the contract for every trial, samples, report."""
+    status, stdout, stderr = run.ended(RUN_BOUND_S)
+    assert (status, stderr) == (0, ""), stdout
+    record = run.record()
+    assert record["verdict"]["status"] == "answered", record["verdict"]
+    kinds = sorted(trial["parameters"].get("path", "null") for trial in record["trials"] if trial["valid"])
+    assert kinds == ["co-located to remote", "null", "remote to co-located", "remote to remote"]
+    for trial in record["trials"]:
+        names = {f"{name}_{way}_vm" for name in BOTH_WAYS for way in ("to", "from")}
+        assert names <= set(trial["measures"]), names - set(trial["measures"])
+    moves = [trial for trial in record["trials"] if not trial["null"]]
+    assert [trial["migration"]["outcome"] for trial in moves] == ["done"] * len(moves)
+    folder = run.folder()
+    assert {path.stem for path in (folder / "samples").iterdir()} >= {
+        "udp_to_vm",
+        "udp_from_vm",
+        "tcp_to_vm",
+        "tcp_from_vm",
+    }
+    assert "<html" in (folder / "report.html").read_text()[:1000].lower()
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert {"phase", "flow_mods", "barrier", "northbound", "switch"} <= {event["kind"] for event in events}
+    assert (run.results / "latest").resolve() == folder
+    assert str(folder) in stdout.replace("\n", "")
+
+
+def test_a_run_answers_its_question(tmp_path: Path) -> None:
+    with started(tmp_path, "hot-l2", *SMALL) as run:
+        run.init()
+        assert_answered(run)
+        run.assert_nothing_left()
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Each has its own network; on a busy machine trials may be invalid and repeated, but both find an answer."""
+    with (
+        started(tmp_path / "one", "hot-l2", *SMALL) as one,
+        started(tmp_path / "other", "hot-l2", *SMALL, "policy=tunnel") as other,
+    ):
+        assert one.init() != other.init()
+        for run in (one, other):
+            status, stdout, stderr = run.ended(2 * RUN_BOUND_S)
+            assert stderr == ""
+            verdict = run.record()["verdict"]
+            # Two runs share the processors: the guard may rule one out, and must then say so.
+            assert (status, verdict["status"]) in ((0, "answered"), (1, "invalid")), (stdout, verdict)
+            if verdict["status"] == "invalid":
+                assert "the machine was too busy" in verdict["why"]
+            run.assert_nothing_left()
+
+
+def test_a_killed_run_leaves_a_record_that_says_so_and_nothing_else(tmp_path: Path) -> None:
+    with started(tmp_path, "hot-l2", *SMALL, "repeat=100") as run:
+        os.kill(run.until_moving(), signal.SIGKILL)
+        status, stdout, stderr = run.ended(5.0)
+        assert status == 128 + signal.SIGKILL
+        assert run.record()["verdict"] == {"status": "failed", "why": DIED}
+        assert DIED[:30] in stdout
+        assert "Traceback" not in stdout + stderr
+        run.assert_nothing_left()
+
+
+def test_a_killed_supervisor_takes_everything_with_it(tmp_path: Path) -> None:
+    with started(tmp_path, "hot-l2", *SMALL, "repeat=100") as run:
+        run.until_moving()
+        run.process.kill()
+        run.assert_nothing_left()
+        assert run.record()["verdict"] == {"status": "failed", "why": DIED}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_can_be_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    with started(tmp_path, "hot-l2", *SMALL, "repeat=100") as run:
+        run.until_moving()
+        start_s = time.monotonic()
+        if number == signal.SIGINT:
+            os.killpg(run.process.pid, number)  # what a terminal does
+        else:
+            run.process.send_signal(number)
+        status, stdout, stderr = run.ended(10.0)
+        # 2 s for the sandbox to end; the table is printed by the process that has loaded everything already.
+        assert time.monotonic() - start_s < 3.0
+        assert status == 130
+        verdict = run.record()["verdict"]
+        assert (verdict["status"], verdict["why"]) == ("failed", "stopped by the user (Ctrl-C)")
+        assert "stopped by the user" in stdout
+        assert stderr == ""
+        run.assert_nothing_left()
+
+
+ONE_NVE = """\
+name: one_nve
+underlay:
+  racks: [{name: rack1}]
+nves: [{name: nve1, rack: rack1, underlay_ip: 192.0.2.1}]
+tenants: [{name: acme}]
+virtual_networks: [{name: blue, tenant: acme, vni: 1, subnet_v4: 10.1.0.0/24}]
+vms:
+  - {name: vm1, virtual_network: blue, nve: nve1, ipv4: 10.1.0.10, prewired: all}
+  - {name: peer1, virtual_network: blue, nve: nve1, ipv4: 10.1.0.1}
+"""
+TWO_NETWORKS = """\
+name: two_networks
+underlay:
+  racks: [{name: rack1}]
+nves:
+  - {name: nve1, rack: rack1, underlay_ip: 192.0.2.1}
+  - {name: nve2, rack: rack1, underlay_ip: 192.0.2.2}
+tenants: [{name: acme}]
+virtual_networks:
+  - {name: blue, tenant: acme, vni: 1, subnet_v4: 10.1.0.0/24}
+  - {name: red, tenant: acme, vni: 2, subnet_v4: 10.1.0.0/24}
+vms:
+  - {name: vm1, virtual_network: blue, nve: nve1, ipv4: 10.1.0.10, prewired: all}
+  - {name: peer1, virtual_network: red, nve: nve1, ipv4: 10.1.0.1}
+"""
+
+BAD = [
+    (["hot_l3"], "there is no experiment 'hot_l3'; did you mean 'hot-l2'?"),
+    (["hot-l2", "polcy=tunnel"], "there is no parameter 'polcy'; did you mean 'policy'?"),
+    (["hot-l2", "tunnel"], "'tunnel' is not a parameter: write NAME=value"),
+    (["hot-l2", "repeat=0"], "repeat=0: allowed is a whole number from 1 to 10,000"),
+    (["hot-l2", "repeat=two"], "repeat=two: allowed is a whole number"),
+    (["hot-l2", "after=3"], "after=3: allowed is a duration such as"),
+    (["hot-l2", "policy=hope"], "policy=hope: allowed is one of silent-drop, tunnel, buffer"),
+    (["hot-l2", "attachment=replug"], "policy=buffer needs attachment=rebind"),
+    (["hot-l2", "topology=two_raks"], "two_racks"),
+    (["hot-l2", "topology=/no/such.yaml"], "/no/such.yaml"),
+    (["hot-l2", "vm=vm2"], "vm=vm2: there is no VM 'vm2'"),
+    (["hot-l2", "peer=pear1"], "peer=pear1: there is no VM 'pear1'; did you mean 'peer1'?"),
+    (["hot-l2", "vm=peer1"], "peer=peer1: is the VM that moves itself"),
+    (["hot-l2", "vm=peer2"], "attachment=rebind: peer2 is not pre-wired in topology two_racks"),
+    (["hot-l2", "topology={one_nve}"], "has one NVE; a move needs two at least"),
+    (["hot-l2", "topology={two_networks}"], "peer1: is in virtual network red and vm1 in blue"),
+]
+
+
+def refused(results: Path, words: list[str], program: tuple[str, ...] = ("-m", "experiments", "run")) -> str:
+    """Exit status 2, nothing but one line on stderr, no run folder; the line."""
+    done = subprocess.run(
+        [sys.executable, *program, *words],
+        cwd=REPOSITORY,
+        env={**os.environ, "RESULTS": str(results)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (2, ""), (done.stdout, done.stderr)
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert not results.is_dir() or not list(results.glob("runs/*"))
+    return done.stderr
+
+
+@pytest.mark.parametrize(("words", "text"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_bad_input_is_one_clear_line(words: list[str], text: str, tmp_path: Path) -> None:
+    files = {}
+    for name, content in (("one_nve", ONE_NVE), ("two_networks", TWO_NETWORKS)):
+        files[name] = tmp_path / f"{name}.yaml"
+        files[name].write_text(content)
+    assert text in refused(tmp_path / "results", [word.format_map(files) for word in words])
+
+
+def test_delay_without_netem_is_refused(tmp_path: Path) -> None:
+    if preflight._module("sch_netem"):
+        pytest.skip("this kernel has netem")
+    line = refused(tmp_path, ["hot-l2", "topology=wide_area"])
+    assert "underlay.links[2].delay needs netem, and this kernel has none (CONFIG_NET_SCH_NETEM)" in line
+
+
+def test_a_results_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert str(file) in refused(file, ["hot-l2"])
+    assert refused(Path("/proc/there-is-none"), ["hot-l2"]).startswith("/proc")
+
+
+def test_without_root_it_says_what_to_do() -> None:
+    """Everything is loaded first: another user may not be able to read the interpreter's own files."""
+    program = (
+        "import os, sys\n"
+        "from experiments import __main__, run, catalog, parameters, refusals\n"
+        "refusals.refusals()\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "sys.exit(__main__.main(['run', 'hot-l2']))\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        line = refused(Path(folder) / "results", [], ("-c", program))
+    assert line == "not root: namespaces and Open vSwitch need it; run the same command with sudo\n"
+
+
+def test_a_results_folder_of_somebody_else_is_refused_without_a_traceback(tmp_path: Path) -> None:
+    """tmp_path lies under a folder that only its owner may enter."""
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom emulation import preflight\nos.setuid(65534)\n"
+        f"print(preflight._space_problems(Path({str(tmp_path)!r}) / 'results'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "is not writable: results go there; choose another place with RESULTS=FOLDER" in done.stdout
