@@ -69,7 +69,10 @@ def die_with_parent() -> None:
 
 
 def run_in_sandbox(
-    runner: Callable[[], int], *, keep: Sequence[Path] = (), on_start: Callable[[int], None] = lambda pid: None
+    runner: Callable[[], int],
+    *,
+    keep: Sequence[Path] = (),
+    on_start: Callable[[int], None] = lambda pid: None,
 ) -> int:
     """Run ``runner`` inside and return its exit status (128 + signal when it was killed).
 
@@ -147,13 +150,19 @@ def _exit_status(wait_status: int) -> int:
 
 
 def _keeper(
-    runner: Callable[[], int], keep: Sequence[Path], supervisor: int, pid_write: int, alive_read: int, alive_write: int
+    runner: Callable[[], int],
+    keep: Sequence[Path],
+    supervisor: int,
+    pid_write: int,
+    alive_read: int,
+    alive_write: int,
 ) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     die_with_parent()
     if os.getppid() != supervisor:
         return 1  # the supervisor died before the kernel was asked to tell us
+    listing = control_group.own_listing()  # asked now: the inside's /proc does not know the keeper
     flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
     _checked("unshare namespaces (needs root)", _libc.unshare(flags))
     init = os.fork()
@@ -164,9 +173,8 @@ def _keeper(
     os.close(alive_read)
     os.write(pid_write, f"{init}\n".encode())
     os.close(pid_write)
-    inside = Path("/proc/self/ns/pid_for_children").stat().st_ino
     _, status = os.waitpid(init, 0)
-    control_group.remove_group_of(inside)
+    control_group.sweep_after_end(listing)
     return _exit_status(status)
 
 
@@ -219,7 +227,11 @@ def _mount_control_groups() -> None:
 
 def _outermost(paths: Sequence[Path]) -> list[Path]:
     resolved = sorted({path.resolve() for path in paths})
-    return [path for path in resolved if not any(path.is_relative_to(other) for other in resolved if other != path)]
+    return [
+        path
+        for path in resolved
+        if not any(path.is_relative_to(other) for other in resolved if other != path)
+    ]
 
 
 def _make_private(folder: Path, visible: Sequence[Path]) -> None:
