@@ -1,4 +1,4 @@
-"""`python -m results report|table|timeline|list`: look at runs, without root; bad input: one line, exit 2."""
+"""`python -m results report|table|timeline|answers|list`: look at runs, without root; bad input: one line, exit 2."""
 
 from __future__ import annotations
 
@@ -54,6 +54,16 @@ def _parser() -> argparse.ArgumentParser:
     timeline.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="folder to write into (default the run's)"
     )
+    answers = commands.add_parser(
+        "answers", parents=[common], help="write the answers of all questions as Markdown and HTML"
+    )
+    answers.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE.md",
+        help="default ANSWERS.md in the results folder; answers.html goes beside it",
+    )
     commands.add_parser("list", parents=[common], help="list the runs, oldest first")
     return parser
 
@@ -92,6 +102,12 @@ def _list(results_dir: Path) -> None:
 def _run(options: argparse.Namespace) -> None:
     if options.command == "list":
         return _list(options.results_dir)
+    if options.command == "answers":
+        from results.answers import write_answers
+
+        for path in write_answers(options.results_dir, options.output):
+            print(path)
+        return None
     record: Record = load_record(find_run(options.results_dir, options.run))
     if options.command == "report":
         from results.report import write_report

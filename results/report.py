@@ -15,12 +15,11 @@ from results.contract import RecordError
 from results.display import label, median_text, scale, shown_measures, spread_text
 from results.files import write_atomic
 from results.grouping import SEPARATOR, groups_of, label_of, null_groups, numeric_parameter, parameter_label
+from results.page import page_template, theme
 from results.reading import Record, read_events
 from results.samples import sample_names
 from results.statistics import PERCENTILE_RULE, count_trials, measures_of, summarise_group
 from results.table import MOST_GROUPS_ACROSS
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(record: Record, path: Path | None = None, *, trials: Sequence[int] | None = None) -> Path:
@@ -35,19 +34,10 @@ def write_report(record: Record, path: Path | None = None, *, trials: Sequence[i
 
 def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str:
     """The page as text. Raises RecordError when events or samples cannot be read."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     troubles: list[str] = []
     across = numeric_parameter(record.trials, record.group_by)
     shown = chosen_trials(record) if trials is None else [(index, "asked for") for index in trials]
-    return environment.get_template("report.html").render(
+    return page_template("report.html").render(
         record=record,
         started=_when(record.data.get("started_utc")),
         counts=count_trials(record.trials),
@@ -68,8 +58,7 @@ def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str
         parameters=environment_rows(record.parameters),
         command=reproduce_command(record),
         samples=sample_names(record.folder),
-        light={variable: colour for colour, (variable, _) in style.ON_DARK.items()},
-        dark=dict(style.ON_DARK.values()),
+        **theme(),
     )
 
 

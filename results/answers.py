@@ -1,0 +1,203 @@
+"""The answers of all questions from the records of a results folder: one row a question and experiment.
+
+Of each experiment the newest answered run counts, apart for each datapath and accelerator: figures made under
+other conditions are never mixed. A short form (`quick`) counts only where there is no full run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from results.answer import answer_sentence
+from results.answer_groups import floor_figures, lead_figures
+from results.contract import RecordError
+from results.files import write_atomic
+from results.published import Published, published_for
+from results.questions import BY_NUMBER, QUESTIONS
+from results.reading import Record, list_runs, load_record
+from results.statistics import count_trials
+
+NO_RECORD = "No answered record yet."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one run says of one question. `trials`: how many of each kind; `ran_on`: conditions in words."""
+
+    experiment: str
+    sentence: str
+    figures: list[str]
+    floor: list[str]
+    trials: str
+    ran_on: str
+    date: str
+    folder: Path
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def page(self) -> Path:
+        """The run's report where there is one, else its record."""
+        report = self.folder / "report.html"
+        return report if report.exists() else self.folder / "record.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question with its answers; none: nothing was recorded, `note` says what is known."""
+
+    number: str
+    text: str
+    experiments: tuple[str, ...]
+    answers: list[Answer]
+    published: list[Published]
+    note: str = ""
+
+
+def read_all(results_dir: Path) -> tuple[list[Record], list[str]]:
+    """Every readable record, oldest first, and a line for each that could not be read."""
+    records, troubles = [], []
+    for folder in list_runs(results_dir):
+        try:
+            records.append(load_record(folder))
+        except RecordError as error:
+            troubles.append(str(error))
+    return records, troubles
+
+
+def conditions(record: Record) -> tuple[str, str]:
+    """(datapath, accelerator): runs that differ in them have answers of their own."""
+    found = record.environment
+    return str(found.get("datapath") or "datapath not known"), str(found.get("accelerator") or "")
+
+
+def rows_of(records: Sequence[Record]) -> list[Row]:
+    """One row a question, Q1 to Q25, then those that only a record names. Records oldest first."""
+    chosen = _chosen(records)
+    named = {number for record in records for number in record.questions}
+    others = sorted(named - BY_NUMBER.keys(), key=_in_order)
+    rows = []
+    for number in [*(question.number for question in QUESTIONS), *others]:
+        question = BY_NUMBER.get(number)
+        experiments = question.experiments if question else ()
+        of_question = [record for record in records if number in record.questions]
+        answers = [_answer(record, of_question) for record in chosen if number in record.questions]
+        rows.append(
+            Row(
+                number,
+                question.text if question else "A question that the list of questions does not have.",
+                experiments,
+                answers,
+                published_for(number),
+                "" if answers else _why_none(of_question),
+            )
+        )
+    return rows
+
+
+def _in_order(number: str) -> tuple[int, str]:
+    digits = number.lstrip("Qq")
+    return (int(digits) if digits.isdigit() else 10**6), number
+
+
+def _chosen(records: Iterable[Record]) -> list[Record]:
+    """The newest answered record of each experiment and conditions, full runs before short ones."""
+    best: dict[tuple[str, ...], Record] = {}
+    for record in records:
+        key = (record.experiment, *conditions(record))
+        if record.status == "answered" and not (is_quick(record) and key in best and not is_quick(best[key])):
+            best[key] = record
+    return [best[key] for key in sorted(best)]
+
+
+def is_quick(record: Record) -> bool:
+    """Whether a run was the short form of its experiment."""
+    return bool(record.parameters.get("quick"))
+
+
+def _why_none(records: Sequence[Record]) -> str:
+    if not records:
+        return NO_RECORD
+    last = records[-1]
+    return f"{NO_RECORD} The newest run ({last.experiment}, {_date(last)}) is {last.status}: {last.why}"
+
+
+def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
+    counts = count_trials(record.trials)
+    trials = f"{counts['valid']} valid, {counts['invalid']} invalid; null: {counts['null_valid']} valid"
+    trials += f", {counts['null_invalid']} invalid" if counts["null_invalid"] else ""
+    notes = ["short form (quick): fewer trials than a full run"] if is_quick(record) else []
+    same = [
+        one
+        for one in of_question
+        if (one.experiment, conditions(one)) == (record.experiment, conditions(record))
+    ]
+    newer = [
+        one for one in same if one.name > record.name and one.status != "answered" and not one.unfinished
+    ]
+    if newer:
+        notes.append(f"a newer run ({_date(newer[-1])}) is {newer[-1].status}: {newer[-1].why}")
+    larger = max(same, key=lambda one: one.status == "answered" and count_trials(one.trials)["valid"])
+    more = count_trials(larger.trials)["valid"]
+    if larger.status == "answered" and more > counts["valid"]:
+        notes.append(f"an older run ({larger.name}) has more valid trials: {more}")
+    return Answer(
+        experiment=record.experiment,
+        sentence=answer_sentence(record),
+        figures=lead_figures(record),
+        floor=floor_figures(record),
+        trials=trials,
+        ran_on=_ran_on(record),
+        date=_date(record),
+        folder=record.folder,
+        notes=notes,
+    )
+
+
+def _ran_on(record: Record) -> str:
+    found = record.environment
+    datapath, accelerator = conditions(record)
+    told: list[Any] = [f"{datapath} datapath" if datapath != "datapath not known" else datapath]
+    told += [f"{found['port_type']} ports"] if found.get("port_type") else []
+    told += [accelerator] if accelerator else []
+    delay = found.get("delay_backend")
+    told += [f"delay by {delay}"] if delay and delay != "none" else []
+    told += [f"kernel {found['kernel']}"] if found.get("kernel") else []
+    commit = str(found.get("commit") or "")[:7]
+    told += [f"commit {commit}{' and changes' if found.get('commit_changed') else ''}"] if commit else []
+    return ", ".join(told)
+
+
+def _date(record: Record) -> str:
+    try:
+        return f"{datetime.fromisoformat(str(record.data.get('started_utc'))):%Y-%m-%d}"
+    except ValueError:
+        return "no date"
+
+
+def link_from(page: Path, target: Path) -> str:
+    """The address of `target` in a page at `page`: relative, so that a results folder may move."""
+    return Path(os.path.relpath(target, page.absolute().parent)).as_posix()
+
+
+def write_answers(results_dir: Path, output: Path | None = None) -> list[Path]:
+    """Write ANSWERS.md (or `output`) and answers.html beside it; the two paths. Raises RecordError."""
+    from results.answers_pages import as_html, as_markdown
+
+    if not results_dir.is_dir():
+        raise RecordError(f"{results_dir}: no such folder of results; give one with --results-dir")
+    output = output or results_dir / "ANSWERS.md"
+    if output.suffix != ".md":
+        raise RecordError(f"{output}: the answers are written as Markdown; give a name that ends in .md")
+    if not output.parent.is_dir():
+        raise RecordError(f"{output.parent}: no such folder; make it first or choose another")
+    records, troubles = read_all(results_dir)
+    rows = rows_of(records)
+    page = output.with_name("answers.html")
+    write_atomic(output, as_markdown(rows, troubles, output).encode())
+    write_atomic(page, as_html(rows, troubles, page).encode())
+    return [output, page]

@@ -1,0 +1,93 @@
+"""All answers as Markdown and as a page for people (jinja2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from results.answers import Answer, Row, link_from
+from results.page import page_template, theme
+from results.published import Published
+
+HEAD = "# Answers\n"
+INTRODUCTION = (
+    "Made from the records in `runs/` by `python -m results answers`; do not edit. One row a question and "
+    "experiment, from the newest run that answered it; runs on another datapath or accelerator have a row of "
+    "their own. Figures are medians with the bootstrap 95 % interval in brackets; → is towards the VM, ← from "
+    "it. The floor is the same measure with nothing moving. Invalid trials (a busy machine) enter no figure."
+)
+_COLUMNS = (
+    "question",
+    "experiment",
+    "answer",
+    "figures: median [95 %]",
+    "noise floor",
+    "trials",
+    "ran on",
+    "published",
+    "date, run",
+)
+
+
+def as_markdown(rows: Sequence[Row], troubles: Sequence[str], path: Path) -> str:
+    """The table as Markdown; links are relative to `path`."""
+    lines = [HEAD, INTRODUCTION, "", _summary(rows), "", _line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
+    for row in rows:
+        question = f"**{row.number}** {_cell(row.text)}"
+        published = _lines([published_text(one) for one in row.published])
+        if not row.answers:
+            names = ", ".join(f"`{name}`" for name in row.experiments)
+            lines.append(_line([question, names, _cell(row.note), "", "", "", "", published, ""]))
+        for answer in row.answers:
+            lines.append(_line([question, f"`{answer.experiment}`", *_answer_cells(answer, published, path)]))
+    lines += ["", *(f"Not read: {_cell(trouble)}" for trouble in troubles)]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _answer_cells(answer: Answer, published: str, path: Path) -> list[str]:
+    return [
+        _lines([answer.sentence, *answer.notes]),
+        _lines(answer.figures),
+        _lines(answer.floor),
+        _cell(answer.trials),
+        _cell(answer.ran_on),
+        published,
+        f"{answer.date}, [run]({link_from(path, answer.page)})",
+    ]
+
+
+def published_text(one: Published) -> str:
+    """'VM blackout: median 50 ms (source)', with a warning where nobody looked the figure up."""
+    return f"{one.what}: {one.value} ({one.source}{'' if one.read else '; from memory, not verified'})"
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    answered = sum(bool(row.answers) for row in rows)
+    return f"{answered} of {len(rows)} questions {'has' if answered == 1 else 'have'} an answer."
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _lines(texts: Sequence[str]) -> str:
+    return "<br>".join(_cell(text) for text in texts)
+
+
+def _cell(text: str) -> str:
+    """Text that a cell of a Markdown table can hold: one line, no bar, no markup of its own."""
+    escaped = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    return " ".join(escaped.split())
+
+
+def as_html(rows: Sequence[Row], troubles: Sequence[str], path: Path) -> str:
+    """The page: an index of all questions, then each with its answers; links are relative to `path`."""
+    return page_template("answers.html").render(
+        rows=rows,
+        troubles=troubles,
+        introduction=INTRODUCTION.replace("`", ""),
+        summary=_summary(rows),
+        published_text=published_text,
+        link=lambda answer: link_from(path, answer.page),
+        **theme(),
+    )
