@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from topologies.units import parse_duration, parse_rate
+from topologies.units import format_duration, format_rate, parse_duration, parse_rate
 
 
 class ParameterError(ValueError):
@@ -16,13 +16,14 @@ class ParameterError(ValueError):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter; ``read`` turns its text into a value or raises ValueError."""
+    """One parameter; ``read`` turns its text into a value or raises ValueError, ``show`` turns it back."""
 
     name: str
     default: Any
     meaning: str
     read: Callable[[str], Any]
     allowed: str
+    show: Callable[[Any], str] = str
 
 
 def text(name: str, default: str, meaning: str, allowed: str = "text") -> Parameter:
@@ -55,12 +56,14 @@ def whole(name: str, default: int, meaning: str, low: int, high: int) -> Paramet
 
 def duration_s(name: str, default: float, meaning: str) -> Parameter:
     """A duration such as 20ms, held in seconds."""
-    return Parameter(name, default, meaning, parse_duration, "a duration such as 300ms or 1.5s")
+    return Parameter(
+        name, default, meaning, parse_duration, "a duration such as 300ms or 1.5s", format_duration
+    )
 
 
 def rate_bps(name: str, default: int, meaning: str) -> Parameter:
     """A rate such as 10Mbit, held in bits per second."""
-    return Parameter(name, default, meaning, parse_rate, "a rate such as 10Mbit")
+    return Parameter(name, default, meaning, parse_rate, "a rate such as 10Mbit", format_rate)
 
 
 def read_parameters(known: Sequence[Parameter], words: Sequence[str]) -> dict[str, Any]:
@@ -94,4 +97,4 @@ def _hint(name: str, by_name: Mapping[str, Parameter]) -> str:
 
 def as_words(known: Sequence[Parameter], values: Mapping[str, Any]) -> list[str]:
     """The words that differ from the defaults, to run the same again."""
-    return [f"{p.name}={values[p.name]}" for p in known if values[p.name] != p.default]
+    return [f"{p.name}={p.show(values[p.name])}" for p in known if values[p.name] != p.default]

@@ -1,0 +1,204 @@
+"""Parameters, the order of trials, the verdict, and what hot-l2 refuses: all pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments import catalog, hot_l2
+from experiments.parameters import ParameterError, as_words, read_parameters
+from experiments.run import verdict
+from experiments.trials import NULL, PATHS, Schedule, path_of
+from mobility.policies import MigrationRefusedError
+from topologies import Topology, load_topology, topology_file
+
+KNOWN = hot_l2.PARAMETERS
+CYCLE = ["nve1", "nve2", "nve3"]
+
+
+def done(schedule: Schedule, valid: Any = lambda kind, number: True) -> list[str | None]:
+    """Do all trials; ``valid`` says of each kind's n-th trial how it ended. The steps."""
+    here, steps = "nve1", []
+    for step in schedule.steps():
+        kind = NULL if step is None else path_of(here, step, "nve1")
+        here = step or here
+        schedule.count(kind, valid(kind, schedule.done[kind]))
+        steps.append(step)
+        assert len(steps) < 1000, "the schedule does not end"
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [("nve1", "nve2", PATHS[0]), ("nve2", "nve3", PATHS[1]), ("nve3", "nve1", PATHS[2])],
+)
+def test_the_path_is_relative_to_the_peer(old: str, new: str, path: str) -> None:
+    assert path_of(old, new, "nve1") == path
+
+
+@given(st.integers(1, 20), st.integers(0, 1000))
+def test_a_schedule_is_complete(repeat: int, seed: int) -> None:
+    schedule = Schedule(CYCLE, "nve1", repeat, seed)
+    steps = done(schedule)
+    assert schedule.valid == dict.fromkeys((*PATHS, NULL), repeat)
+    assert Counter(steps) == {"nve1": repeat, "nve2": repeat, "nve3": repeat, None: repeat}
+    assert len(steps) == schedule.wanted() == 4 * repeat
+    moves = [step for step in steps if step is not None]
+    assert moves == ["nve2", "nve3", "nve1"] * repeat
+
+
+def test_a_seed_gives_the_same_order_and_another_one_another() -> None:
+    first, again, other = (done(Schedule(CYCLE, "nve1", 10, seed)) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    where = [number for number, step in enumerate(first) if step is None]
+    assert min(where) < 20 < max(where), "null trials are spread over the run"
+
+
+def test_an_invalid_trial_is_repeated() -> None:
+    schedule = Schedule(CYCLE, "nve1", 5, 1)
+    done(schedule, lambda kind, number: number % 2 == 1)  # every other trial is good
+    assert set(schedule.valid.values()) == {5}
+    assert min(schedule.done.values()) >= 9
+
+
+def test_a_kind_that_never_succeeds_is_given_up_after_three_times_as_many() -> None:
+    schedule = Schedule(CYCLE, "nve1", 4, 1)
+    done(schedule, lambda kind, number: kind != NULL)
+    assert (schedule.done[NULL], schedule.valid[NULL]) == (12, 0)
+    schedule = Schedule(CYCLE, "nve1", 4, 1)
+    done(schedule, lambda kind, number: False)
+    assert set(schedule.valid.values()) == {0}
+    assert min(schedule.done.values()) >= 12
+
+
+def test_two_nves_have_two_paths() -> None:
+    schedule = Schedule(["nve1", "nve2"], "nve1", 2, 1)
+    done(schedule)
+    assert schedule.valid == {PATHS[0]: 2, PATHS[2]: 2, NULL: 2}
+
+
+# The verdict.
+
+
+def trial(path: str | None, valid: bool = True) -> dict[str, Any]:
+    return {"null": path is None, "valid": valid, "parameters": {} if path is None else {"path": path}}
+
+
+def test_a_run_with_valid_trials_of_each_kind_is_answered() -> None:
+    status, why = verdict([trial("a"), trial("a", False), trial(None)])
+    assert (status, why) == ("answered", "valid trials: a 1, null 1; invalid and repeated: 1")
+
+
+def test_a_kind_with_less_than_half_valid_spoils_the_answer() -> None:
+    status, why = verdict([trial("a"), trial("a", False), trial("a", False), trial(None)])
+    assert status == "invalid"
+    assert why == "the machine was too busy (a: 1 of 3 valid); run it again when it is idle"
+
+
+def test_no_trial_is_no_answer() -> None:
+    assert verdict([]) == ("invalid", "no trial was done")
+
+
+# Parameters.
+
+
+def test_defaults_and_words_that_overrule_them() -> None:
+    values = read_parameters(KNOWN, ["repeat=3", "AFTER=1.5s", "tcp_rate=10Mbit"])
+    assert (values["repeat"], values["after"], values["tcp_rate"]) == (3, 1.5, 10_000_000)
+    assert (values["topology"], values["policy"], values["before"]) == ("two_racks", "buffer", 0.25)
+    assert set(values) == {parameter.name for parameter in KNOWN}
+
+
+BAD = [
+    ("repeats=3", "there is no parameter 'repeats'; did you mean 'repeat'? (there are: topology, vm, peer,"),
+    ("zzz=3", "there is no parameter 'zzz' (there are: topology"),
+    ("repeat", "'repeat' is not a parameter: write NAME=value, such as topology=two_racks"),
+    ("", "'' is not a parameter: write NAME=value"),
+    ("repeat=", "repeat=: allowed is a whole number from 1 to 10,000"),
+    ("repeat=10001", "repeat=10001: allowed is a whole number from 1 to 10,000"),
+    ("repeat=1.5", "repeat=1.5: allowed is a whole number"),
+    ("payload=31", "payload=31: allowed is a whole number from 32 to 1,400"),
+    ("seed=-1", "seed=-1: allowed is a whole number from 0 to 2,147,483,648"),
+    ("after=300", "after=300: allowed is a duration such as 300ms or 1.5s"),
+    ("after=-1s", "after=-1s: allowed is a duration"),
+    ("tcp_rate=fast", "tcp_rate=fast: allowed is a rate such as 10Mbit"),
+    ("policy=Buffer", "policy=Buffer: allowed is one of silent-drop, tunnel, buffer"),
+    ("ports=dpdk", "ports=dpdk: allowed is one of auto, kernel, afxdp, afpacket"),
+]
+
+
+@pytest.mark.parametrize(("word", "text"), BAD, ids=[word for word, _ in BAD])
+def test_a_bad_word_is_told_with_what_is_allowed(word: str, text: str) -> None:
+    with pytest.raises(ParameterError) as error:
+        read_parameters(KNOWN, [word])
+    assert str(error.value).startswith(text)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["repeat=3"], ["after=300ms"], ["tcp_rate=10Mbit"], ["tcp_rate=0"], ["before=1us", "seed=7"]],
+)
+def test_the_words_of_a_run_run_the_same_again(words: list[str]) -> None:
+    values = read_parameters(KNOWN, words)
+    assert read_parameters(KNOWN, as_words(KNOWN, values)) == values
+
+
+def test_every_experiment_can_be_found_by_its_name() -> None:
+    assert catalog.find("hot-l2").name == "hot-l2"
+    with pytest.raises(catalog.UnknownExperimentError, match="did you mean 'hot-l2'"):
+        catalog.find("hotl2")
+
+
+# What hot-l2 refuses.
+
+
+def checked(*words: str, topology: Topology | None = None) -> None:
+    hot_l2.check(read_parameters(KNOWN, words), topology or load_topology(topology_file("two_racks")))
+
+
+def changed(**values: Any) -> Topology:
+    made = load_topology(topology_file("minimal")).as_file()
+    return Topology.model_validate(made | values)
+
+
+def test_the_defaults_are_possible() -> None:
+    checked()
+    checked("attachment=replug", "policy=tunnel", "vm=peer1", "peer=vm1")
+    checked("vm=vm1", "peer=vm2", topology=changed())
+
+
+REFUSED = [
+    (("vm=vm2",), "vm=vm2: there is no VM 'vm2'"),
+    (("peer=peer",), "peer=peer: there is no VM 'peer'"),
+    (
+        ("vm=vm1", "peer=vm1"),
+        "peer=vm1: is the VM that moves itself; choose another (there are: peer1, peer2, peer3)",
+    ),
+    (("vm=peer2",), "attachment=rebind: peer2 is not pre-wired in topology two_racks"),
+]
+
+
+@pytest.mark.parametrize(("words", "text"), REFUSED)
+def test_names_are_checked_before_anything_is_built(words: tuple[str, ...], text: str) -> None:
+    with pytest.raises(ParameterError) as error:
+        checked(*words)
+    assert str(error.value).startswith(text)
+
+
+def test_one_nve_is_too_few() -> None:
+    one = changed().as_file()
+    one["nves"] = one["nves"][:1]
+    one["vms"] = [vm | {"nve": "nve1"} for vm in one["vms"]]
+    with pytest.raises(ParameterError, match="has one NVE; a move needs two at least"):
+        checked("vm=vm1", "peer=vm2", topology=Topology.model_validate(one))
+
+
+def test_a_policy_that_the_attachment_cannot_do() -> None:
+    with pytest.raises(MigrationRefusedError, match="policy=buffer needs attachment=rebind"):
+        checked("attachment=replug")
