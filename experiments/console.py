@@ -14,7 +14,7 @@ from mobility.policies import POLICIES
 from .console_text import flow_lines, help_lines, move_lines, policy_lines, where_lines
 from .interrupts import interrupts_between
 from .journey import Packet, conclusion, follow, journey_lines
-from .laboratory import Laboratory
+from .laboratory import Laboratory, LaboratoryError
 from .mininet_console import NOT_HERE, ConsoleError, MininetConsole, starting
 from .parameters import Parameter, choice, read_parameters
 from .watching import EventTap, watch_command, watch_live
@@ -63,7 +63,7 @@ class Console(MininetConsole):
         if policy == AUTO:
             policy = "buffer" if self.mn.is_prewired(vm) else "tunnel"
         self.known(nve, list(self.mn.nves), "NVE")
-        self.laboratory.check()
+        self._check()
         self._refuse_second_move(vm)
         kind = kinds[0] if kinds else KINDS[0]
         with interrupts_between(PHASES[: _SWITCH + 1]) as hooks:
@@ -84,7 +84,7 @@ class Console(MininetConsole):
         words = line.split()
         for vm in words:
             self.known(vm, self.vms(), "VM")
-        self.laboratory.check()
+        self._check()
         nva = self.laboratory.nva
         found = [whereabouts(self.mn, nva.where(vm)) for vm in words or self.vms()]
         print("\n".join(where_lines(found, nva.status()["version"])), flush=True)
@@ -108,7 +108,7 @@ class Console(MininetConsole):
                 f"why {source} {target}: a VM's packets to itself do not leave it; name two VMs"
             )
         self.known(protocol, PROTOCOLS, "protocol")
-        self.laboratory.check()
+        self._check()
         network = self.mn.topology.network_of(source)
         one, other = self.mn.topology.vm(source), self.mn.topology.vm(target)
         packet = Packet(protocol, network.vni, one.mac, other.mac, str(one.ipv4), str(other.ipv4))
@@ -142,7 +142,7 @@ class Console(MininetConsole):
         shown with them, in the order of time, when the command has ended.
         """
         words = line.split()
-        self.laboratory.check()
+        self._check()
         if words and words[0] in self.verbs():
             if words[0] == "watch":
                 raise ConsoleError("watch watch: name another command, such as watch migrate VM NVE")
@@ -211,6 +211,14 @@ class Console(MininetConsole):
             return int(word)
         self.known(word.upper(), list(numbers), "table")
         return numbers[word.upper()]
+
+    def _check(self) -> None:
+        try:
+            self.laboratory.check()
+        except LaboratoryError as error:
+            raise ConsoleError(
+                f"{error}\nVMs still talk, but nothing can move: exit, and start anew"
+            ) from None
 
     def _refuse_second_move(self, vm: str) -> None:
         move = self.laboratory.nva.where(vm)["move"]

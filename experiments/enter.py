@@ -6,6 +6,7 @@ A network that runs has a folder with two files: ``sandbox.json`` (the host's PI
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from emulation import commands, preflight
-from emulation.errors import EmulationError
+from emulation.errors import EmulationError, WaitError
 from emulation.network import RUN_FOLDER, EmulatedNetwork
 
 SANDBOX = "sandbox"
@@ -119,12 +120,13 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def start_ticks(pid: int, proc: Path = Path("/proc")) -> int | None:
-    """When a process began, in clock ticks since boot (proc(5), stat field 22); None: there is none."""
+    """When a process began, in clock ticks since boot (proc(5), stat field 22); None: it is gone or a zombie."""
     try:
         stat = (proc / str(pid) / "stat").read_text()
     except OSError:
         return None
-    return int(stat.rpartition(")")[2].split()[19])
+    fields = stat.rpartition(")")[2].split()  # from field 3, the state, on: the name may hold blanks
+    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def _began_s(ticks: int) -> float:
@@ -229,6 +231,13 @@ def _prepare_tools(network: Running, node: str) -> bool:
     return True
 
 
+def _ends(init_pid: int) -> bool:
+    """Whether the sandbox is ending: its init goes last, a moment after all that ran in it."""
+    with contextlib.suppress(WaitError):
+        return bool(commands.wait_until(lambda: start_ticks(init_pid) is None, 1.0, "the sandbox's end"))
+    return False
+
+
 def _run(argv: Sequence[str], env: Mapping[str, str], network: Running, interactive: bool) -> int:
     signal.signal(
         signal.SIGINT, lambda *_: None
@@ -237,7 +246,7 @@ def _run(argv: Sequence[str], env: Mapping[str, str], network: Running, interact
         status = subprocess.run(argv, env=dict(env), check=False).returncode
     except FileNotFoundError as error:
         raise EnterError(f"{error.filename} not found: apt-get install util-linux (or: make setup)") from None
-    if status in (-signal.SIGKILL, 128 + signal.SIGKILL) and start_ticks(network.init_pid) is None:
+    if status in (-signal.SIGKILL, 128 + signal.SIGKILL) and _ends(network.init_pid):
         print(f"\n{network.name} has ended, and all that ran in it", file=sys.stderr)
         return 1
     if interactive:

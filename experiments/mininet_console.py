@@ -142,6 +142,18 @@ class MininetConsole(CLI):  # type: ignore[misc]  # Mininet ships no types
         with self._only_vms():
             super().do_iperfudp(line)
 
+    def do_link(self, line: str) -> None:
+        """Bring the link between two nodes up or down: link NODE NODE up|down."""
+        words = line.split()
+        if len(words) != 3 or words[2] not in ("up", "down"):
+            raise ConsoleError("usage: link NODE NODE up|down (links lists the links)")
+        for name in words[:2]:
+            self.known(name, list(self.mn.nameToNode), "node")
+        super().do_link(line)
+        if words[2] == "up":
+            for name in words[:2]:
+                mininet_view.restore_routes(self.mn, name)
+
     def do_wait(self, _line: str) -> None:
         """Wait until every NVE is connected to the NVA and has its flows."""
         self.laboratory.nva.wait_programmed(30.0)

@@ -5,6 +5,7 @@ Nothing is run or moved here; the view says what is there, and is made anew afte
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from mininet.link import Intf, Link
@@ -52,6 +53,13 @@ class KnownInterface(Intf):  # type: ignore[misc]  # Mininet ships no types
         except CommandError as error:
             return str(error)
 
+    def status(self) -> str:
+        """``OK``, ``DOWN`` or ``MISSING``."""
+        said = self.ifconfig()
+        if self.name not in said.partition("<")[0]:
+            return "MISSING"
+        return "OK" if "UP" in said.partition("<")[2].partition(">")[0].split(",") else "DOWN"
+
 
 class KnownLink(Link):  # type: ignore[misc]  # Mininet ships no types
     """A link between two known interfaces."""
@@ -77,6 +85,29 @@ def refresh(network: EmulatedNetwork) -> None:
         other = network[network.location[vm.name]].nameToIntf.get(vm.name)
         if other is not None:
             network.links.append(KnownLink(own, other))
+
+
+def restore_routes(network: EmulatedNetwork, name: str) -> None:
+    """Put back what the kernel forgets of a router or an NVE when one of its links goes down."""
+    plan, node = network.plan, network[name]
+    lines = []
+    if name in plan.routers:
+        for one in plan.access_links.values():
+            if one.router == name:
+                device = router_interface(one.nve)
+                lines.append(
+                    f"neigh replace {one.link_ip} lladdr {one.underlay_mac} dev {device} nud permanent"
+                )
+        lines += [f"route replace {to.to}/32 via {to.via} dev {to.device}" for to in plan.routes(name)]
+    elif name in plan.access_links and network.options.datapath.kind == "kernel":
+        own = plan.access_links[name]
+        lines = [
+            f"neigh replace {own.gateway_ip} lladdr {own.gateway_mac} dev {UPLINK} nud permanent",
+            f"route replace default via {own.gateway_ip} dev {UPLINK} src {own.underlay_ip}",
+        ]
+    for line in lines:  # one by one: another of its links may still be down
+        with contextlib.suppress(CommandError):
+            commands.run(["ip", *line.split()], pid=node.pid, node=name)
 
 
 def _router_links(network: EmulatedNetwork) -> list[KnownLink]:

@@ -74,9 +74,6 @@ def start_cli(words: Sequence[str], results_folder: Path) -> int:
 def _inside(topology: Topology, datapath: Datapath, values: Mapping[str, Any], folder: Path) -> int:
     """The session itself, in the sandbox."""
     signal.signal(signal.SIGTERM, _end)
-    signal.signal(
-        signal.SIGTSTP, signal.SIG_IGN
-    )  # a stopped console would leave its shell without a terminal
     tap = EventTap()
     laboratory = Laboratory(topology, Options(datapath, attachment=values["attachment"]), tap)
     begin_s = time.monotonic()

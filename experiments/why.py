@@ -173,7 +173,7 @@ def parse_flows(text: str) -> list[FlowLine]:
     for line in text.splitlines():
         if not (said := _FLOW.search(line)):
             continue
-        parts = said["rest"].split(",")
+        parts = [part.strip() for part in said["rest"].split(",")]
         priority = next((int(part[9:]) for part in parts if part.startswith("priority=")), 32768)
         match = ",".join(part for part in parts if not part.startswith(("priority=", "idle_", "hard_")))
         actions = tuple(said["actions"].split(","))

@@ -1,0 +1,359 @@
+"""The console and the shell, driven as a user's script drives them."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+PROJECT = Path(__file__).parents[2]
+MARK = "OVERLAND_TEST_MARK"
+START_BOUND_S = 30.0
+END_BOUND_S = 2.0
+
+
+def wait_until(check: Callable[[], Any], timeout_s: float, what: str) -> Any:
+    end_s = time.monotonic() + timeout_s
+    while not (value := check()):
+        assert time.monotonic() < end_s, f"waited {timeout_s} s for {what}; last seen: {value!r}"
+        time.sleep(0.01)
+    return value
+
+
+def marked(mark: str) -> list[str]:
+    """The processes of this test that live, by the environment they have inherited."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+class Console:
+    """One session with its results folder."""
+
+    def __init__(self, results: Path) -> None:
+        self.results, self.mark = results, uuid.uuid4().hex
+        self.environment = {**os.environ, "RESULTS": str(results), MARK: self.mark}
+        self.process: subprocess.Popen[str] | None = None
+
+    def argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "experiments", *words]
+
+    def script(self, commands: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """A whole session from a pipe."""
+        return subprocess.run(
+            self.argv("cli", "two_racks", "ports=afpacket", *words),
+            input=commands,
+            env=self.environment,
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def start(self) -> None:
+        """A session that waits for commands."""
+        self.process = subprocess.Popen(
+            self.argv("cli", "two_racks", "ports=afpacket"),
+            env=self.environment,
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        wait_until(
+            lambda: list(self.sessions.glob("*/nodes.json")), START_BOUND_S, "the session's nodes.json"
+        )
+
+    def type(self, line: str) -> None:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def read_until(self, text: str) -> str:
+        """The output up to the line that holds this text."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        seen = ""
+        for line in self.process.stdout:
+            seen += line
+            if text in line:
+                return seen
+        raise AssertionError(f"the session ended without {text!r}; it said:\n{seen}")
+
+    def end(self) -> tuple[int, str]:
+        """The exit status of a session that is ending, and the rest of what it said."""
+        assert self.process is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        status = self.process.wait(END_BOUND_S)
+        return status, self.process.stdout.read()
+
+    def shell(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.argv("shell", *words),
+            env=self.environment,
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    @property
+    def sessions(self) -> Path:
+        return self.results / "sessions"
+
+    def left_behind(self) -> list[str]:
+        return marked(self.mark)
+
+    def close(self) -> None:
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.kill()
+            for stream in (self.process.stdin, self.process.stdout):
+                if stream is not None and not stream.closed:
+                    stream.close()
+            self.process.wait()
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Console]:
+    made = Console(tmp_path)
+    yield made
+    made.close()
+    wait_until(lambda: not made.left_behind(), END_BOUND_S, f"no process to be left: {made.left_behind()}")
+
+
+def test_a_session_from_a_pipe(console: Console) -> None:
+    done = console.script(
+        "where vm1\n"
+        "migrate vm1 nve3\n"
+        "where vm1\n"
+        "why peer1 vm1\n"
+        "why peer2 vm1 arp\n"
+        "flows nve3 FORWARD\n"
+        "vm1 ping -c 1 -W 2 peer1\n"
+        "migrate peer1 nve2\n"
+        "pingall\n"
+        "watch migrate vm1 nve2 policy=tunnel\n"
+        "net\nlinks\nports\ndump\nnodes\nintfs\ntables\nhelp\nhelp migrate\nwait\npingpair\nwatch 0.1\n"
+    )
+    said = done.stdout
+    assert (done.stderr, done.returncode) == ("", 0)
+    for part in (
+        "to and from nve1  agree",
+        "vm1: nve1 to nve3, hot, rebind, policy buffer",
+        "vm1 is at nve3: moved in",
+        "to and from nve3  agree",
+        "peer1 > nve1 > nve3 > vm1: delivered by nve3 to port",
+        "peer2 > nve2: nve2 answers for vm1 itself",
+        "nve3: 6 flows in FORWARD",
+        "1 received, 0% packet loss",
+        "peer1: nve1 to nve2, hot, replug, policy tunnel",
+        "*** Results: 0% dropped (12/12 received)",
+        "vm1 announced itself at nve2",
+        "attached to nve2, cut off from nve3",
+        "vm1 eth0:vm1",
+        "eth0<->vm1 (OK OK)",
+        "<VM vm1: eth0:10.1.0.10",
+        "<NVE nve3: up0:192.0.2.3",
+        "2 RESOLVE: answers ARP at the NVE",
+        "events of the NVA (for 0.1 s):",
+    ):
+        assert part in said, f"{part!r} is not in the output:\n{said}"
+    assert list(console.sessions.iterdir()) == []
+
+
+def test_a_link_that_goes_down_and_comes_back(console: Console) -> None:
+    ping = "vm1 ping -c 1 -W 1 peer3\n"
+    done = console.script(
+        f"link rack2 spine1 down\nlinks\n{ping}link rack2 spine1 up\nlinks\n{ping}link rack2\n"
+    )
+    down, up = done.stdout.split("100% packet loss")
+    assert "to-spine1<->to-rack2 (DOWN DOWN)" in down
+    assert "to-spine1<->to-rack2 (OK OK)" in up
+    assert "1 received, 0% packet loss" in up
+    assert "usage: link NODE NODE up|down" in done.stderr
+
+
+def test_what_cannot_be_done_is_one_line_and_status_1(console: Console) -> None:
+    done = console.script(
+        "migrate vm1 nve1\nmigrate vm1 nve9\nmigrate vm9 nve1\nmigrate vm1 nve2 policy=x\n"
+        "py nva.prepare_move('other', 'vm1', 'nve2', 'tunnel')\nmigrate vm1 nve3\nwhere vm1\n"
+        "py nva.abort_move('other')\nmigrate vm1 nve3\nwher\nxterm vm1\ndpctl no-such-command\n"
+    )
+    lines = done.stderr.splitlines()
+    assert lines[:5] == [
+        "vm1 is at nve1 already; move it to one of nve2, nve3",
+        "there is no NVE 'nve9'; did you mean 'nve3'? (there are: nve1, nve2, nve3)",
+        "there is no VM 'vm9'; did you mean 'vm1'? (there are: vm1, peer1, peer2, peer3)",
+        "policy=x: allowed is one of auto, silent-drop, tunnel, buffer",
+        "vm1 is moving already, from nve1 to nve2 (stage prepared); wait until it has arrived",
+    ]
+    assert "did you mean 'where'" in lines[5]
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "moving nve1 to nve2: prepared, policy tunnel" in done.stdout
+    assert "vm1 is at nve3: moved in" in done.stdout
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["policy=buffer", "attachment=replug"], "policy=buffer needs attachment=rebind"),
+        (["colour=red"], "there is no parameter 'colour'"),
+    ],
+)
+def test_parameters_that_cannot_be_start_nothing(console: Console, words: list[str], said: str) -> None:
+    done = console.script("", *words)
+    assert said in done.stderr
+    assert done.returncode == 2
+    assert not console.sessions.exists()
+
+
+def test_a_wire_that_is_cut_shows_in_where_and_why(console: Console) -> None:
+    done = console.script("py net.wirings['vm1'].detach()\nwhere vm1\nwhy peer1 vm1\nwhy vm1 peer1\n")
+    assert "sends to cut, hears nobody  DISAGREE: the wire does not lead to nve1" in done.stdout
+    assert "but behind that port the wire is cut: vm1 does not get it now" in done.stdout
+    assert "vm1 reaches no NVE now: its wire is cut" in done.stderr
+
+
+def test_a_redirect_shows_as_a_hop_more(console: Console) -> None:
+    done = console.script(
+        "py nva.prepare_move('m', 'vm1', 'nve3', 'tunnel')\npy nva.redirect('m')\nwhy peer2 vm1\n"
+        "py nva.abort_move('m')\n"
+        "py nva.prepare_move('n', 'vm1', 'nve3', 'silent-drop')\npy nva.redirect('n')\nwhy peer2 vm1\n"
+    )
+    assert "peer2 > nve2 > nve1 > nve3 > vm1: delivered by nve3" in done.stdout
+    assert "peer2 > nve2 > nve1: dropped by nve1 in FORWARD: this is the old NVE" in done.stdout
+
+
+def test_a_shell_in_a_session(console: Console) -> None:
+    console.start()
+    show = console.shell("nve1", "--", "ovs-vsctl", "show")
+    assert "Bridge br-int" in show.stdout, show.stderr
+    assert 'local_ip="192.0.2.1"' in show.stdout
+    assert "netdev@ovs-netdev" in console.shell("nve2", "--", "ovs-appctl", "dpctl/show").stdout
+    dump = console.shell("nve2", "--", "ovs-ofctl", "-O", "OpenFlow13", "dump-flows", "br-int")
+    assert "table=4" in dump.stdout, dump.stderr
+    ping = console.shell("vm1", "--", "ping", "-c", "1", "-W", "2", "10.1.0.3")
+    assert ping.returncode == 0, ping.stdout + ping.stderr
+    assert "10.1.0.10" in console.shell("vm1", "--", "ip", "-4", "addr").stdout
+    assert "mgmt0" in console.shell("sandbox", "--", "ip", "-br", "link").stdout
+    assert console.shell("vm1", "--", "sh", "-c", "exit 7").returncode == 7
+    assert "NODE= is one of rack1, rack2, spine1, vm1" in console.shell("nve7").stderr
+    assert "RUN=2001 is not running" in console.shell("vm1", "2001").stderr
+    assert console.end() == (0, "")  # its input ends, as by Ctrl-D
+    assert list(console.sessions.iterdir()) == []
+    none = console.shell("vm1")
+    assert "no network is running; start one with `make cli`" in none.stderr
+    assert none.returncode == 2
+
+
+def test_ctrl_c_interrupts_a_nodes_command_and_not_the_session(console: Console) -> None:
+    console.start()
+    console.type("vm1 ping -i 0.2 peer1")
+    console.read_until("icmp_seq=2")
+    runner = int(console.shell("sandbox", "--", "sh", "-c", "ps -o pid= --ppid 1 | head -1").stdout)
+    assert console.shell("sandbox", "--", "kill", "-INT", str(runner)).returncode == 0
+    console.read_until("packet loss")
+    console.type("where vm1")
+    console.read_until("to and from nve1  agree")
+    console.type("exit")
+    status, said = console.end()
+    assert status == 0, said
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 130), (signal.SIGKILL, -9)]
+)
+def test_signals_end_a_session_and_leave_nothing(console: Console, number: int, status: int) -> None:
+    console.start()
+    assert console.process is not None
+    console.process.send_signal(number)
+    assert console.end() == (status, "")
+    wait_until(lambda: not console.left_behind(), END_BOUND_S, "no process to be left")
+    assert "no network is running" in console.shell("vm1").stderr
+    if number != signal.SIGKILL:
+        assert list(console.sessions.iterdir()) == []
+
+
+class Terminal:
+    """A session at a terminal of its own."""
+
+    def __init__(self, console: Console) -> None:
+        self.keyboard, screen = os.openpty()
+        self.seen = ""
+        argv = ["setsid", "--ctty", "--wait", *console.argv("cli", "two_racks", "ports=afpacket")]
+        environment = {**console.environment, "TERM": "dumb"}
+        self.process = subprocess.Popen(
+            argv, env=environment, cwd=PROJECT, stdin=screen, stdout=screen, stderr=screen
+        )
+        os.close(screen)
+
+    def press(self, keys: str) -> None:
+        os.write(self.keyboard, keys.encode())
+
+    def wait_for(self, text: str, timeout_s: float = 10.0) -> None:
+        """Until this text is on the screen, after all that was waited for before."""
+        end_s = time.monotonic() + timeout_s
+        while text not in self.seen:
+            left_s = end_s - time.monotonic()
+            ready, _, _ = select.select([self.keyboard], [], [], max(0.0, left_s))
+            assert ready, f"{text!r} did not come within {timeout_s} s; on the screen:\n{self.seen}"
+            self.seen += os.read(self.keyboard, 65536).decode()
+        self.seen = self.seen.partition(text)[2]
+
+
+@pytest.fixture
+def terminal(console: Console) -> Iterator[Terminal]:
+    made = Terminal(console)
+    yield made
+    os.close(made.keyboard)  # a terminal that closes ends what is left
+    made.process.wait(END_BOUND_S)
+
+
+def test_at_a_terminal(console: Console, terminal: Terminal) -> None:
+    terminal.wait_for("Tab completes.", START_BOUND_S)
+    terminal.wait_for("overland> ")
+    terminal.press("mig\tv\tnve3 pol\tt\t\n")
+    terminal.wait_for("vm1: nve1 to nve3, hot, rebind, policy tunnel")
+    terminal.wait_for("overland> ")
+    terminal.press("wh\x03")
+    terminal.wait_for("overland> ")
+    # Longer than a supervisor waits after Ctrl-C before it ends a run: the session must not be ended.
+    terminal.press("vm1 ping -i 0.5 peer1\n")
+    terminal.wait_for("icmp_seq=6")
+    terminal.press("\x03")
+    terminal.wait_for("packet loss")
+    terminal.wait_for("overland> ")
+    terminal.press("watch\n")
+    terminal.wait_for("Ctrl-C ends")
+    terminal.press("\x03")
+    terminal.wait_for("overland> ")
+    terminal.press("where vm1\n")
+    terminal.wait_for("to and from nve3  agree")
+    terminal.wait_for("overland> ")
+    terminal.press("\x04")
+    assert terminal.process.wait(END_BOUND_S) == 0
+    assert list(console.sessions.iterdir()) == []

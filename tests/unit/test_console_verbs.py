@@ -1,0 +1,291 @@
+"""What the console understands, refuses and completes; nothing runs behind it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from emulation.nve import Datapath
+from emulation.wiring import Leg
+from experiments import mininet_view
+from experiments.console import Console
+from experiments.console_text import columns, event_line, greeting, move_lines, where_lines
+from experiments.interrupts import ignored_interrupts, interrupts_between
+from experiments.watching import EventTap, watch_command
+from experiments.whereabouts import Whereabouts, Wire, read_wire
+from mobility.migration import PHASES, MigrationRecord, Phase
+from topologies import load_topology, topology_file
+
+TOPOLOGY = load_topology(topology_file("two_racks"))
+
+
+class Network:
+    """As much of a network as the console asks for."""
+
+    def __init__(self) -> None:
+        self.topology = TOPOLOGY
+        self.nves = {nve.name: object() for nve in TOPOLOGY.nves}
+        self.location = {vm.name: vm.nve for vm in TOPOLOGY.vms}
+        self.nameToNode = {name: object() for name in ("rack1", *self.location, *self.nves)}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.nameToNode
+
+    def is_prewired(self, vm: str) -> bool:
+        return vm == "vm1"
+
+
+class Laboratory:
+    """Notes the moves that are asked for."""
+
+    def __init__(self) -> None:
+        self.network, self.moves = Network(), list[tuple[str, str, dict[str, Any]]]()
+        self.move_under_way: dict[str, str] | None = None
+        self.nva = SimpleNamespace(where=lambda vm: {"move": self.move_under_way})
+
+    def check(self) -> None:
+        pass
+
+    def move(self, vm: str, nve: str, **options: Any) -> MigrationRecord:
+        for phase in PHASES:
+            options["hooks"].get(phase, lambda: None)()
+        self.moves.append((vm, nve, {key: value for key, value in options.items() if key != "hooks"}))
+        return record(vm=vm, new_nve=nve)
+
+
+def record(**changes: Any) -> MigrationRecord:
+    phases = [Phase(name, 10 + index / 1000, 10 + (index + 1) / 1000) for index, name in enumerate(PHASES)]
+    fields = {"migration_id": "m", "kind": "hot", "vm": "vm1", "old_nve": "nve1", "new_nve": "nve3"}
+    fields |= {"policy": "buffer", "attachment": "rebind", **changes}
+    return MigrationRecord(phases=phases, **fields)
+
+
+@pytest.fixture
+def laboratory() -> Laboratory:
+    return Laboratory()
+
+
+@pytest.fixture
+def console(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
+    monkeypatch.setattr(mininet_view, "refresh", lambda network: None)
+    with open(os.devnull) as nothing:  # noqa: PTH123
+        yield Console(laboratory, EventTap(), stdin=nothing)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("line", "policy"),
+    [
+        ("migrate vm1 nve3", "buffer"),
+        ("migrate vm1 nve3 hot", "buffer"),
+        ("migrate vm1 nve3 policy=tunnel hot", "tunnel"),
+        ("migrate peer1 nve3", "tunnel"),
+    ],
+)
+def test_a_move_with_its_policy(console: Console, laboratory: Laboratory, line: str, policy: str) -> None:
+    console.onecmd(line)
+    vm = line.split()[1]
+    assert laboratory.moves == [(vm, "nve3", {"kind": "hot", "policy": policy})]
+    assert console.refused == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("migrate", "usage: migrate VM NVE"),
+        ("migrate vm1", "usage: migrate VM NVE"),
+        ("migrate vm9 nve3", "no VM 'vm9'; did you mean 'vm1'? (there are: vm1, peer1, peer2, peer3)"),
+        ("migrate vm1 rack2", "no NVE 'rack2'"),
+        ("migrate vm1 nve3 policy=fast", "policy=fast: allowed is one of auto, silent-drop, tunnel, buffer"),
+        ("migrate vm1 nve3 polcy=tunnel", "no parameter 'polcy'; did you mean 'policy'?"),
+        ("migrate vm1 nve3 hot cold", "'cold' is too much"),
+        ("where vm9", "no VM 'vm9'"),
+        ("why vm1", "usage: why VM VM"),
+        ("why vm1 vm1", "name two VMs"),
+        ("why vm1 peer1 sctp", "no protocol 'sctp'"),
+        ("flows", "usage: flows NVE [TABLE]; NVEs: nve1, nve2, nve3"),
+        ("flows vm1", "no NVE 'vm1'"),
+        ("flows nve1 FORWRD", "no table 'FORWRD'; did you mean 'FORWARD'?"),
+        ("flows nve1 9", "no table '9'"),
+        ("watch", "how many SECONDS"),
+        ("watch soon", "watch soon: allowed is a number of seconds"),
+        ("watch -1", "watch -1: allowed"),
+        ("watch watch", "name another command"),
+        ("wher", "'wher' is neither a command nor a node; did you mean 'where'?"),
+        ("vm1", "which command shall run there?"),
+        ("help migrat", "no command 'migrat'"),
+        ("xterm nve1", "make shell NODE=nve1"),
+    ],
+)
+def test_what_cannot_be_done_is_one_text(
+    console: Console, laboratory: Laboratory, capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    assert console.onecmd(line) is False
+    assert said in capsys.readouterr().err
+    assert (console.refused, laboratory.moves) == (1, [])
+
+
+def test_a_second_move_of_a_vm_that_moves(
+    console: Console, laboratory: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    laboratory.move_under_way = {"old_nve": "nve1", "new_nve": "nve2", "stage": "prepared"}
+    console.onecmd("migrate vm1 nve3")
+    assert "vm1 is moving already, from nve1 to nve2 (stage prepared)" in capsys.readouterr().err
+    assert laboratory.moves == []
+
+
+def test_every_own_verb_is_in_help(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
+    console.onecmd("help")
+    listed = capsys.readouterr().out
+    assert (
+        listed.index("migrate ") < listed.index("where ") < listed.index("why ") < listed.index("Of Mininet:")
+    )
+    assert "xterm" not in listed
+    console.onecmd("help migrate")
+    assert "silent-drop" in capsys.readouterr().out
+
+
+def complete(console: Console, line: str) -> list[str]:
+    begin = line.rfind(" ") + 1
+    verb = line.split(" ")[0]
+    answer = getattr(console, f"complete_{verb}", console.completedefault) if begin else console.completenames
+    return [word.strip() for word in answer(line[begin:], line, begin, len(line))]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("mig", ["migrate"]),
+        ("vm", ["vm1"]),
+        ("migrate ", ["peer1", "peer2", "peer3", "vm1"]),
+        ("migrate vm1 ", ["nve2", "nve3"]),
+        ("migrate vm1 nve3 h", ["hot"]),
+        ("migrate vm1 nve3 policy=s", ["policy=silent-drop"]),
+        ("migrate vm1 nve3 policy=tunnel ", ["hot"]),
+        ("where v", ["vm1"]),
+        ("why vm1 peer", ["peer1", "peer2", "peer3"]),
+        ("why vm1 peer1 ", ["arp", "icmp", "tcp", "udp"]),
+        ("flows nve1 A", ["ANTI_SPOOF"]),
+        ("vm1 ping peer", ["peer1", "peer2", "peer3"]),
+    ],
+)
+def test_completion(console: Console, line: str, words: list[str]) -> None:
+    assert complete(console, line) == words
+
+
+def test_interrupts_before_the_switch_take_a_move_back(
+    console: Console,
+    laboratory: Laboratory,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(vm: str, nve: str, **options: Any) -> MigrationRecord:
+        os.kill(os.getpid(), signal.SIGINT)
+        options["hooks"]["switch"]()
+        return record()
+
+    monkeypatch.setattr(laboratory, "move", interrupted)
+    console.onecmd("migrate vm1 nve3")
+    assert "interrupted: the move was taken back, vm1 stays at nve1" in capsys.readouterr().err
+
+
+def test_interrupts_count_only_at_the_phases_named() -> None:
+    with interrupts_between(["stop"]) as hooks:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            hooks["stop"]()
+    with ignored_interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_move_in_words() -> None:
+    done = record(held_frames={"outbound": 3, "redirected": 0}, call_to_last_barrier_s=0.0041)
+    lines = move_lines(done)
+    assert lines[0] == "vm1: nve1 to nve3, hot, rebind, policy buffer"
+    assert any("3 outbound, 0 redirected" in line for line in lines)
+    assert any(line.endswith("4.10 ms") and "last barrier" in line for line in lines)
+    assert lines[-1] == "vm1 is at nve3: moved in 10.00 ms, of which 3.00 ms from stop to the end of resume."
+
+
+def test_where_says_when_wire_and_mapping_differ() -> None:
+    ports = {"direct": 3, "redirected": 2}
+    legs = {("nve1", "direct"): "vm", ("nve3", "direct"): "cut"}
+    good = Whereabouts("vm1", "10.1.0.10", "nve1", ports, None, Wire("nve1", legs))
+    bad = Whereabouts("vm1", "10.1.0.10", "nve3", ports, None, Wire("nve1", legs))
+    lines = where_lines([good, bad], 7)
+    assert lines[1].endswith("agree")
+    assert lines[2].endswith("DISAGREE: the wire does not lead to nve3")
+
+
+def test_the_wire_is_read_from_the_kernels_actions() -> None:
+    legs = {
+        name: Leg(
+            name,
+            {"direct": f"vm1-l{n}", "redirected": f"vm1-r{n}"},
+            {"direct": 10 * n, "redirected": 10 * n + 1},
+        )
+        for n, name in ((1, "nve1"), (3, "nve3"))
+    }
+    wiring: Any = SimpleNamespace(vm="vm1", legs=legs)
+    targets = {10: "vm1-p", 11: "vm1-p", 30: "vm1-hd", 31: "sink0"}
+    wire = read_wire(wiring, targets, "vm1-l1")
+    assert wire.agrees_with("nve1")
+    assert (wire.hears["nve3", "direct"], wire.hears["nve3", "redirected"]) == ("held", "cut")
+    assert read_wire(wiring, targets, "vm1-ho").speaks == "held"
+    assert read_wire(wiring, targets, "sink0").words() == "sends to cut, hears nve1"
+
+
+def test_events_in_words() -> None:
+    assert event_line({"t_s": 5.01, "kind": "rarp", "vm": "vm1", "nve": "nve3"}, 5.0).split(None, 3)[3] == (
+        "vm1 announced itself at nve3"
+    )
+    assert "colour=red" in event_line({"t_s": 5.0, "kind": "rarp", "colour": "red"}, 5.0)
+    assert "colour=red" in event_line({"t_s": 5.0, "kind": "unheard_of", "colour": "red"}, 5.0)
+
+
+class Stream(list[dict[str, Any]]):
+    """A watch whose events are there at once."""
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+def test_a_commands_events_come_in_the_order_of_time(capsys: pytest.CaptureFixture[str]) -> None:
+    tap = EventTap()
+    told = Stream(
+        [
+            {"t_s": 2.0, "kind": "rarp", "vm": "vm1", "nve": "nve3"},
+            {"t_s": 0.5, "kind": "northbound", "method": "where", "start_s": 0.5, "end_s": 0.6},
+        ]
+    )
+    nva: Any = SimpleNamespace(watch=lambda: told)
+    watch_command(
+        nva, tap, lambda: [tap(3.0, "phase", name="x", start_s=3, end_s=4), tap(1.0, "note", text="hello")]
+    )
+    printed = capsys.readouterr().out
+    assert printed.index("hello") < printed.index("rarp") < printed.index("phase")
+    assert "where" not in printed
+    assert tap.kept is None
+
+
+def test_the_greeting_shows_what_is_there() -> None:
+    text = "\n".join(greeting(TOPOLOGY, Datapath("userspace", "afpacket", "asked for"), 1.25))
+    for part in (
+        "nve3  rack2  192.0.2.3  peer3 10.1.0.3",
+        "migrate vm1 nve3",
+        "make shell NODE=nve1",
+        "Ctrl-D",
+    ):
+        assert part in text
+
+
+def test_columns_are_aligned() -> None:
+    assert columns([("a", "bb"), ("ccc", "d")]) == ["  a    bb", "  ccc  d"]
