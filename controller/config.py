@@ -3,118 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast, get_args
 
-from controller.mapping import (
+from controller.mapping import check_ports
+from controller.model import (
     MAX_PORT,
     NVE,
     POLICIES,
     VM,
+    Gateway,
     Move,
     Ports,
     Refused,
     Stage,
     State,
     VirtualNetwork,
-    check_ports,
 )
+from controller.reader import ConfigError, Reader
 
-MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-
-
-class ConfigError(ValueError):
-    """Parameters that cannot be a mapping; ``errors`` lists every mistake: path, value, what is allowed."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = errors
-
-
-class Reader:
-    """Reads typed values out of JSON and collects what is wrong instead of stopping at the first."""
-
-    def __init__(self) -> None:
-        self.errors: list[str] = []
-        self._missing: set[str] = set()
-
-    def wrong(self, path: str, value: object, allowed: str) -> None:
-        """Note one mistake; a key that is missing is not also of a wrong type."""
-        if path in self._missing:
-            return
-        shown = repr(value)
-        self.errors.append(f"{path}: {shown if len(shown) < 80 else shown[:76] + '...'}: {allowed}")
-
-    def keys(
-        self, path: str, value: object, required: set[str], optional: frozenset[str] = frozenset()
-    ) -> dict[str, Any]:
-        """Return an object that has exactly these keys, else note what is missing or unknown."""
-        if not isinstance(value, dict):
-            self.wrong(path, value, "must be an object")
-            return {}
-        for name in sorted(set(value) - required - optional):
-            self.wrong(
-                f"{path}.{name}",
-                value[name],
-                f"unknown key; keys are {', '.join(sorted(required | optional))}",
-            )
-        for name in sorted(required - set(value)):
-            self.errors.append(f"{path}.{name}: missing")
-            self._missing.add(f"{path}.{name}")
-        return value
-
-    def items(self, path: str, value: object) -> list[Any]:
-        """Return a list, else note it."""
-        if isinstance(value, list):
-            return value
-        self.wrong(path, value, "must be a list")
-        return []
-
-    def text(self, path: str, value: object) -> str:
-        """Return a name, else note it."""
-        if isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable():
-            return value
-        self.wrong(path, value, "must be a printable text of 1 to 200 characters")
-        return ""
-
-    def number(self, path: str, value: object, low: int, high: int) -> int:
-        """Return a whole number within bounds (true and 1.0 are none), else note it."""
-        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-            return value
-        self.wrong(path, value, f"must be a whole number from {low} to {high}")
-        return low
-
-    def mac(self, path: str, value: object) -> str:
-        """Return a unicast MAC address, else note it."""
-        if isinstance(value, str) and MAC.fullmatch(value) and not int(value[:2], 16) & 1:
-            return value
-        self.wrong(path, value, "must be a unicast MAC address in lower case, such as 02:00:00:00:00:01")
-        return ""
-
-    def ipv4(self, path: str, value: object) -> str:
-        """Return a usable IPv4 host address, else note it."""
-        try:
-            if isinstance(value, str):
-                address = ipaddress.IPv4Address(value)
-                if not (address.is_multicast or address.is_unspecified or address.is_reserved):
-                    return value
-        except ValueError:
-            pass
-        self.wrong(path, value, "must be an IPv4 host address, such as 10.0.0.1")
-        return ""
-
-    def choice(self, path: str, value: object, allowed: tuple[str, ...]) -> str:
-        """Return one of the allowed words, else note it."""
-        if isinstance(value, str) and value in allowed:
-            return value
-        self.wrong(path, value, f"must be one of {', '.join(allowed)}")
-        return allowed[0]
-
-    def finish(self) -> None:
-        """Raise :class:`ConfigError` when anything was wrong."""
-        if self.errors:
-            raise ConfigError(self.errors)
+__all__ = ["ConfigError", "Reader", "link_local_of", "state_from_config", "state_from_json", "state_to_json"]
 
 
 def _unique(reader: Reader, path: str, found: dict[Any, str], value: Any, kind: str) -> None:
@@ -126,6 +34,41 @@ def _unique(reader: Reader, path: str, found: dict[Any, str], value: Any, kind: 
 def _each(reader: Reader, config: Mapping[str, Any], name: str, read: Callable[[str, Any], None]) -> None:
     for index, item in enumerate(reader.items(name, config.get(name, []))):
         read(f"{name}[{index}]", item)
+
+
+def _optional(read: Callable[[str, object], str], path: str, value: object) -> str | None:
+    return None if value is None else read(path, value)
+
+
+def _gateway(reader: Reader, path: str, item: Any) -> Gateway | None:
+    if item is None:
+        return None
+    data = reader.keys(path, item, {"mac"}, frozenset({"ipv4", "ipv6"}))
+    return Gateway(
+        reader.mac(f"{path}.mac", data.get("mac")),
+        _optional(reader.ipv4, f"{path}.ipv4", data.get("ipv4")),
+        _optional(reader.ipv6, f"{path}.ipv6", data.get("ipv6")),
+    )
+
+
+def _network(reader: Reader, path: str, item: Any) -> VirtualNetwork:
+    optional = frozenset({"gateway", "subnet_v4", "subnet_v6", "dhcp_server"})
+    data = reader.keys(path, item, {"name", "vni"}, optional)
+    return VirtualNetwork(
+        reader.text(f"{path}.name", data.get("name")),
+        reader.number(f"{path}.vni", data.get("vni"), 1, 2**24 - 1),
+        _gateway(reader, f"{path}.gateway", data.get("gateway")),
+        _optional(lambda p, v: reader.subnet(p, v, 4), f"{path}.subnet_v4", data.get("subnet_v4")),
+        _optional(lambda p, v: reader.subnet(p, v, 6), f"{path}.subnet_v6", data.get("subnet_v6")),
+        _optional(reader.text, f"{path}.dhcp_server", data.get("dhcp_server")),
+    )
+
+
+def link_local_of(mac: str) -> str:
+    """Return the link-local address a host makes of its MAC (modified EUI-64, RFC 4291 appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes([octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]])
+    return str(ipaddress.IPv6Address(bytes.fromhex("fe80000000000000") + identifier))
 
 
 def state_from_config(config: object, version: int) -> State:
@@ -155,11 +98,7 @@ def state_from_config(config: object, version: int) -> State:
         nves[name] = read
 
     def network(path: str, item: Any) -> None:
-        data = reader.keys(path, item, {"name", "vni"})
-        read = VirtualNetwork(
-            reader.text(f"{path}.name", data.get("name")),
-            reader.number(f"{path}.vni", data.get("vni"), 1, 2**24 - 1),
-        )
+        read = _network(reader, path, item)
         unique(f"{path}.name", read.name, "network name")
         unique(f"{path}.vni", read.vni, "VNI")
         networks[read.vni] = read
@@ -183,7 +122,9 @@ def state_from_config(config: object, version: int) -> State:
         return name, read
 
     def vm(path: str, item: Any) -> None:
-        data = reader.keys(path, item, {"name", "vni", "mac", "ipv4", "nve", "ports"})
+        data = reader.keys(
+            path, item, {"name", "vni", "mac", "ipv4", "nve", "ports"}, frozenset({"ipv6", "link_local"})
+        )
         name = reader.text(f"{path}.name", data.get("name"))
         unique(f"{path}.name", name, "VM name")
         vni = data.get("vni")
@@ -198,13 +139,22 @@ def state_from_config(config: object, version: int) -> State:
         address = reader.ipv4(f"{path}.ipv4", data.get("ipv4"))
         unique(f"{path}.mac", (vni, mac), "MAC address in this network")
         unique(f"{path}.ipv4", (vni, address), "IPv4 address in this network")
+        ipv6 = _optional(reader.ipv6, f"{path}.ipv6", data.get("ipv6"))
+        link_local = None
+        if ipv6 is not None:
+            unique(f"{path}.ipv6", (vni, ipv6), "IPv6 address in this network")
+            link_local = _optional(reader.link_local, f"{path}.link_local", data.get("link_local"))
+            link_local = link_local or (link_local_of(mac) if mac else None)
+            unique(f"{path}.link_local", (vni, link_local), "link-local address in this network")
+        elif data.get("link_local") is not None:
+            reader.wrong(f"{path}.link_local", data["link_local"], "needs ipv6 as well")
         given = data.get("ports")
         if not isinstance(given, dict):
             reader.wrong(f"{path}.ports", given, "must be an object {nve: {direct, redirected}}")
             given = {}
         read = [ports(f"{path}.ports.{where}", name, where, value) for where, value in sorted(given.items())]
         found = tuple(entry for entry in read if entry is not None)
-        vms[name] = VM(name, cast(int, vni), mac, address, cast(str, place), found)
+        vms[name] = VM(name, cast(int, vni), mac, address, cast(str, place), found, ipv6, link_local)
 
     _each(reader, top, "nves", nve)
     _each(reader, top, "networks", network)
@@ -213,16 +163,23 @@ def state_from_config(config: object, version: int) -> State:
     return State(version, nves, networks, vms)
 
 
+VM_KEYS = ("name", "vni", "mac", "ipv4", "ipv6", "link_local", "nve")
+
+
+def _network_json(network: VirtualNetwork) -> dict[str, Any]:
+    return {**vars(network), "gateway": None if network.gateway is None else vars(network.gateway)}
+
+
 def state_to_json(state: State) -> dict[str, Any]:
     """Return the state as JSON: the ``configure`` form plus version, closed ports and moves."""
     return {
         "version": state.version,
         "config": {
             "nves": [vars(nve) for nve in state.nves.values()],
-            "networks": [vars(network) for network in state.networks.values()],
+            "networks": [_network_json(network) for network in state.networks.values()],
             "vms": [
                 {
-                    **{name: getattr(vm, name) for name in ("name", "vni", "mac", "ipv4", "nve")},
+                    **{name: getattr(vm, name) for name in VM_KEYS},
                     "ports": {
                         where: {"direct": p.direct, "redirected": p.redirected} for where, p in vm.ports
                     },

@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from controller.mapping import NVE, VM, Move, Ports, State
+from controller.attachment import attachment_flows
+from controller.model import NVE, VM, Move, Ports, State
 from controller.pipeline import (
-    ANTI_SPOOF,
     CLASSIFY,
-    ETH_ARP,
-    ETH_IPV4,
-    ETH_MARKER,
-    ETH_RARP,
     FORWARD,
     LOCAL,
     ORIGIN,
     OUT,
     OUTPUT,
-    RESOLVE,
     TUNNEL,
     VNI,
-    CopyField,
     Flow,
     Output,
     SetField,
@@ -29,73 +23,12 @@ from controller.pipeline import (
     flow,
 )
 from controller.policies import OLD_NVE_FLOWS, OldNve, to_tunnel
+from controller.resolve import COMPLETE_ADVERTISEMENT, answers, own_questions
 
-__all__ = ["Flow", "delta", "desired_flows", "diff", "members"]
+__all__ = ["Flow", "delta", "desired_flows", "diff"]
 
 Delta = tuple[frozenset[Flow], frozenset[Flow]]
 """Flows to add and flows to delete; an add with the key of an existing flow replaces it."""
-
-
-def members(state: State) -> dict[str, frozenset[int]]:
-    """Return for each NVE the virtual networks that have a VM there; only these get flows."""
-    found: dict[str, set[int]] = {name: set() for name in state.nves}
-    for vm in state.vms.values():
-        for nve in state.nves_of(vm):
-            found[nve].add(vm.vni)
-    return {name: frozenset(vnis) for name, vnis in found.items()}
-
-
-def _from_vm(vm: VM, ports: Ports) -> Iterator[Flow]:
-    """Frames a VM sends, checked against its addresses; and the way out to its ports."""
-    for number in ports.numbers():
-        yield flow(OUTPUT, 100, {OUT: number}, (Output(number),))
-    port = ports.direct
-    origin = (SetField(VNI, vm.vni), SetField(ORIGIN, LOCAL))
-    yield flow(CLASSIFY, 100, {"in_port": port}, origin, ANTI_SPOOF)
-
-    said: dict[str, Value] = {"in_port": port, "eth_src": vm.mac}
-    # 0.0.0.0 is the sender address of an ARP probe (RFC 5227 section 2.1.1).
-    for address in (vm.ipv4, "0.0.0.0"):
-        arp: dict[str, Value] = {"eth_type": ETH_ARP, "arp_sha": vm.mac, "arp_spa": address}
-        yield flow(ANTI_SPOOF, 100, {**said, **arp}, (), RESOLVE)
-    yield flow(ANTI_SPOOF, 100, {**said, "eth_type": ETH_RARP}, (Output("controller"),))
-    yield flow(ANTI_SPOOF, 100, {**said, "eth_type": ETH_IPV4, "ipv4_src": vm.ipv4}, (), FORWARD)
-    # A marker from the VM to itself goes the way that frames for the VM go now: it finds out what is before it.
-    yield flow(ANTI_SPOOF, 100, {**said, "eth_dst": vm.mac, "eth_type": ETH_MARKER}, (), FORWARD)
-    # A DHCP client without an address (RFC 2131 section 4.1). Nobody answers yet: FORWARD drops broadcast.
-    dhcp: dict[str, Value] = {
-        "ipv4_src": "0.0.0.0",
-        "ipv4_dst": "255.255.255.255",
-        "udp_src": 68,
-        "udp_dst": 67,
-    }
-    yield flow(ANTI_SPOOF, 100, {**said, "eth_type": ETH_IPV4, "ip_proto": 17, **dhcp}, (), FORWARD)
-
-    # Its own probe or announcement must not be answered: it would read as an address conflict.
-    own: dict[str, Value] = {
-        VNI: vm.vni,
-        "in_port": port,
-        "eth_type": ETH_ARP,
-        "arp_op": 1,
-        "arp_tpa": vm.ipv4,
-    }
-    yield flow(RESOLVE, 110, own)
-
-
-def _resolve(vm: VM) -> Flow:
-    """ARP for the VM answered at the NVE (proxy-ARP of RFC 9161; the NVE's duty in RFC 8014 section 4.2)."""
-    answer = (
-        CopyField("eth_src", "eth_dst"),
-        SetField("eth_src", vm.mac),
-        SetField("arp_op", 2),
-        CopyField("arp_sha", "arp_tha"),
-        CopyField("arp_spa", "arp_tpa"),
-        SetField("arp_sha", vm.mac),
-        SetField("arp_spa", vm.ipv4),
-        Output("in_port"),
-    )
-    match: dict[str, Value] = {VNI: vm.vni, "eth_type": ETH_ARP, "arp_op": 1, "arp_tpa": vm.ipv4}
-    return flow(RESOLVE, 100, match, answer)
 
 
 def _deliver(vm: VM, origin: int, port: int, tunnel_source: str | None = None) -> Flow:
@@ -135,11 +68,12 @@ def _vm_flows(
     vm: VM, nve: NVE, home: NVE, move: Move | None, old: NVE | None, new: NVE | None
 ) -> frozenset[Flow]:
     """Return the flows of one VM at one NVE that has a member of its network."""
-    found = {_resolve(vm)}
+    found = set(answers(vm))
     here = nve.name in ((home.name,) if move is None else (move.old_nve, move.new_nve))
     ports = vm.ports_at(nve.name) if here else None
     if ports is not None:
-        found.update(_from_vm(vm, ports))
+        found.update(attachment_flows(vm, ports))
+        found.update(own_questions(vm, ports))
     if move is None or old is None or new is None:
         if not here:
             found.add(to_tunnel(vm.vni, vm.mac, LOCAL, home.underlay_ip, nve.tunnel_port))
@@ -163,6 +97,7 @@ def _tunnel_flows(nve: NVE, vnis: frozenset[int]) -> frozenset[Flow]:
         flow(OUTPUT, 100, {OUT: port}, (Output(port),)),
         flow(OUTPUT, 110, {OUT: port, "in_port": port}, (Output("in_port"),)),
     }
+    found.add(COMPLETE_ADVERTISEMENT)
     for vni in vnis:
         origin = (SetField(VNI, vni), SetField(ORIGIN, TUNNEL))
         found.add(flow(CLASSIFY, 100, {"in_port": port, "tunnel_id": vni}, origin, FORWARD))
@@ -172,7 +107,7 @@ def _tunnel_flows(nve: NVE, vnis: frozenset[int]) -> frozenset[Flow]:
 def _parts(state: State, nve_name: str) -> dict[str, frozenset[Flow]]:
     """Return an NVE's flows in parts that change together: the tunnel's and each VM's."""
     nve = state.nves[nve_name]
-    vnis = members(state)[nve_name]
+    vnis = state.members[nve_name]
     parts = {"": _tunnel_flows(nve, vnis)}
     for vm in state.vms.values():
         if vm.vni not in vnis:

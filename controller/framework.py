@@ -38,6 +38,28 @@ _protocol = _module("ofproto.ofproto_protocol")
 ofproto: Any = _module("ofproto.ofproto_v1_3")
 parser: Any = _module("ofproto.ofproto_v1_3_parser")
 
+
+def _know_nd_fields() -> None:
+    """Add two fields of Open vSwitch that the framework lacks: a neighbour message's flags and option type.
+
+    OXM class 0x1000 ("ERICOXM_OF"), numbers 1 and 2 in Open vSwitch's meta-flow.h.
+    """
+    oxm_fields, types = _module("ofproto.oxm_fields"), _module("lib.type_desc")
+
+    base: Any = oxm_fields._OxmClass
+
+    class EricssonExtension(base):  # type: ignore[misc] # the framework ships no types
+        _class = 0x1000
+
+    ofproto.oxm_types += [
+        EricssonExtension("nd_reserved", 1, types.Int4),
+        EricssonExtension("nd_options_type", 2, types.Int1),
+    ]
+    oxm_fields.generate(ofproto.__name__)
+
+
+_know_nd_fields()
+
 App: Any = _app_manager.OSKenApp if NAME == "os_ken" else _app_manager.RyuApp
 """Base class of an app. The framework takes the first App class of a module: one app a module."""
 

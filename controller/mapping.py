@@ -1,147 +1,49 @@
-"""Who is where: the NVA's mapping as a frozen value, and the only ways in which it may change.
+"""The only ways in which the mapping may change by a move.
 
 Every transition takes a :class:`State` and returns the next one; a call that does not fit raises
-:class:`Refused` and changes nothing. Terms: RFC 7365 (NVE, NVA), draft-ietf-nvo3-vmm (old and new NVE).
+:class:`Refused` and changes nothing. The values are those of :mod:`controller.model`, also found here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
-Stage = Literal["prepared", "redirected", "committed"]
+from controller.model import (
+    MAX_PORT,
+    NVE,
+    POLICIES,
+    VM,
+    Move,
+    Ports,
+    Refused,
+    Stage,
+    State,
+    VirtualNetwork,
+    find_move,
+    find_nve,
+    find_vm,
+)
 
-POLICIES: tuple[str, ...] = ("silent-drop", "tunnel", "buffer")
-"""What the old NVE may do with frames for a VM that has left; ``icmp`` and ``forward`` come later."""
-
-MAX_PORT = 0xFEFF
-"""Highest port number Open vSwitch gives out to a port (OFPP_MAX of OpenFlow 1.0, kept by OVS)."""
-
-
-class Refused(Exception):  # noqa: N818 - it is raised to say no, nothing went wrong
-    """A call that does not fit the mapping as it is. ``str()`` says what, how things are, what is allowed."""
-
-    def __init__(self, what: str, now: str, allowed: str) -> None:
-        super().__init__(f"{what}: {now}; {allowed}")
-        self.what = what
-        self.now = now
-        self.allowed = allowed
-
-
-@dataclass(frozen=True)
-class NVE:
-    """A network virtualization edge. ``tunnel_port`` is the port number of vx0 on br-int."""
-
-    name: str
-    dpid: int
-    underlay_ip: str
-    tunnel_port: int
-
-
-@dataclass(frozen=True)
-class VirtualNetwork:
-    """A virtual network; ``vni`` is the 24-bit number on the wire (RFC 7348 section 5)."""
-
-    name: str
-    vni: int
-
-
-@dataclass(frozen=True)
-class Ports:
-    """A VM's port numbers on one NVE. A closed attachment keeps its numbers but gets no flows."""
-
-    direct: int
-    redirected: int | None = None
-    open: bool = True
-
-    def numbers(self) -> tuple[int, ...]:
-        """Return the port numbers in use, direct first."""
-        return (self.direct,) if self.redirected is None else (self.direct, self.redirected)
-
-
-@dataclass(frozen=True)
-class VM:
-    """A VM, the NVE it is at, and its ports per NVE (sorted by NVE name, so that equal VMs compare equal)."""
-
-    name: str
-    vni: int
-    mac: str
-    ipv4: str
-    nve: str
-    ports: tuple[tuple[str, Ports], ...] = ()
-
-    def ports_at(self, nve: str) -> Ports | None:
-        """Return the ports at an NVE, or None when it has none or they are closed."""
-        for name, ports in self.ports:
-            if name == nve:
-                return ports if ports.open else None
-        return None
-
-    def with_ports(self, nve: str, ports: Ports | None) -> VM:
-        """Return the VM with its ports at one NVE replaced, or forgotten (None)."""
-        kept = {name: p for name, p in self.ports if name != nve}
-        if ports is not None:
-            kept[nve] = ports
-        return replace(self, ports=tuple(sorted(kept.items())))
-
-    def with_open(self, nve: str, is_open: bool) -> VM:
-        """Return the VM with its attachment at an NVE opened or closed; without one, the same VM."""
-        ports = dict(self.ports).get(nve)
-        return self if ports is None else self.with_ports(nve, replace(ports, open=is_open))
-
-
-@dataclass(frozen=True)
-class Move:
-    """A move in progress."""
-
-    id: str
-    vm: str
-    old_nve: str
-    new_nve: str
-    policy: str
-    stage: Stage
-
-
-@dataclass(frozen=True)
-class State:
-    """The whole mapping. ``moves`` is keyed by VM name: one move per VM. Never changed in place."""
-
-    version: int = 0
-    nves: Mapping[str, NVE] = field(default_factory=dict)
-    networks: Mapping[int, VirtualNetwork] = field(default_factory=dict)
-    vms: Mapping[str, VM] = field(default_factory=dict)
-    moves: Mapping[str, Move] = field(default_factory=dict)
-
-    def nves_of(self, vm: VM) -> tuple[str, ...]:
-        """Return where the VM may send and receive: its NVE, or old and new NVE while it moves."""
-        move = self.moves.get(vm.name)
-        return (vm.nve,) if move is None else (move.old_nve, move.new_nve)
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
-
-
-def _vm(state: State, what: str, name: str) -> VM:
-    if name not in state.vms:
-        raise Refused(what, f"there is no VM {name!r}", f"VMs are: {_names(state.vms)}")
-    return state.vms[name]
-
-
-def _nve(state: State, what: str, name: str) -> NVE:
-    if name not in state.nves:
-        raise Refused(what, f"there is no NVE {name!r}", f"NVEs are: {_names(state.nves)}")
-    return state.nves[name]
-
-
-def find_move(state: State, what: str, migration_id: str) -> Move:
-    """Return the move in progress with this id, or refuse in the name of ``what``."""
-    for move in state.moves.values():
-        if move.id == migration_id:
-            return move
-    going = _names(m.id for m in state.moves.values())
-    raise Refused(what, f"no move {migration_id!r} is in progress", f"moves in progress: {going}")
+__all__ = [
+    "MAX_PORT",
+    "NVE",
+    "POLICIES",
+    "VM",
+    "Move",
+    "Ports",
+    "Refused",
+    "Stage",
+    "State",
+    "VirtualNetwork",
+    "abort",
+    "close_port",
+    "commit",
+    "find_move",
+    "finish",
+    "prepare",
+    "redirect",
+    "set_port",
+]
 
 
 def _next(state: State, vm: VM | None = None, move: Move | None = None, end: str | None = None) -> State:
@@ -155,8 +57,8 @@ def _next(state: State, vm: VM | None = None, move: Move | None = None, end: str
 def prepare(state: State, migration_id: str, vm: str, new_nve: str, policy: str) -> State:
     """Start a move: the new NVE accepts the VM, nobody else changes. Known ports there are opened."""
     what = f"prepare_move {migration_id!r} of {vm!r} to {new_nve!r}"
-    subject = _vm(state, what, vm)
-    _nve(state, what, new_nve)
+    subject = find_vm(state, what, vm)
+    find_nve(state, what, new_nve)
     if policy not in POLICIES:
         raise Refused(what, f"policy {policy!r} is unknown", f"policies are: {', '.join(POLICIES)}")
     if vm in state.moves:
@@ -227,9 +129,9 @@ def set_port(state: State, vm: str, nve: str, direct: int, redirected: int | Non
     given it out anew.
     """
     what = f"set_port of {vm!r} at {nve!r}"
-    subject = _vm(state, what, vm)
+    subject = find_vm(state, what, vm)
     ports = Ports(direct, redirected)
-    check_ports(what, _nve(state, what, nve), ports)
+    check_ports(what, find_nve(state, what, nve), ports)
     vms = dict(state.vms)
     for other in state.vms.values():
         known = dict(other.ports).get(nve)
@@ -256,8 +158,8 @@ def check_ports(what: str, nve: NVE, ports: Ports) -> None:
 def close_port(state: State, vm: str, nve: str) -> State:
     """Close a VM's port at an NVE it is not at, or at the old NVE of its move."""
     what = f"close_port of {vm!r} at {nve!r}"
-    subject = _vm(state, what, vm)
-    _nve(state, what, nve)
+    subject = find_vm(state, what, vm)
+    find_nve(state, what, nve)
     move = state.moves.get(vm)
     if nve == (subject.nve if move is None else move.new_nve):
         raise Refused(

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from controller.framework import OFFLINE, ofproto, parser
-from controller.pipeline import TABLES, Action, CopyField, Flow, Output, SetField
+from controller.pipeline import REASON, TABLES, Action, CopyField, Flow, Output, SetField, ToNva
 
 XID_OFFSET = 4
 COOKIE_OFFSET = 8
@@ -20,12 +20,19 @@ BUNDLE_ADD_HEADER = struct.Struct("!BBHIIII2xH")
 """An ONF bundle-add up to its message: OpenFlow header, experimenter, its type, bundle id, flags."""
 BUNDLE_ADD_TYPE: bytes = ofproto.ONF_ET_BUNDLE_ADD_MESSAGE.to_bytes(4, "big")
 FLAGS = ofproto.ONF_BF_ATOMIC | ofproto.ONF_BF_ORDERED
-COPY_BITS = {"eth_src": 48, "arp_sha": 48, "arp_spa": 32}
-RARP_BYTES = 64
-"""How much of a RARP the NVA is sent: the whole frame (RFC 903 needs 42)."""
+COPY_BITS = {"eth_src": 48, "arp_sha": 48, "arp_spa": 32, "ipv6_src": 128}
 
 
-def _action(action: Action) -> Any:
+def _actions(actions: Iterable[Action]) -> Iterator[Any]:
+    for action in actions:
+        if isinstance(action, ToNva):
+            yield parser.OFPActionSetField(**{REASON: action.reason})
+            yield parser.OFPActionOutput(ofproto.OFPP_CONTROLLER, action.max_bytes)
+        else:
+            yield _action(action)
+
+
+def _action(action: SetField | CopyField | Output) -> Any:
     match action:
         case SetField(name, value):
             return parser.OFPActionSetField(**{name: value})
@@ -34,8 +41,6 @@ def _action(action: Action) -> Any:
             return parser.NXActionRegMove(src_field=source, dst_field=destination, n_bits=bits)
         case Output("in_port"):
             return parser.OFPActionOutput(ofproto.OFPP_IN_PORT)
-        case Output("controller"):
-            return parser.OFPActionOutput(ofproto.OFPP_CONTROLLER, RARP_BYTES)
         case Output(port):
             return parser.OFPActionOutput(port)
 
@@ -67,7 +72,7 @@ def encode_add(flow: Flow) -> bytes:
     """Return the flow-mod that adds a flow, with xid 0 and cookie 0."""
     instructions = []
     if flow.actions:
-        actions = [_action(action) for action in flow.actions]
+        actions = list(_actions(flow.actions))
         instructions.append(parser.OFPInstructionActions(ofproto.OFPIT_APPLY_ACTIONS, actions))
     if flow.goto is not None:
         instructions.append(parser.OFPInstructionGotoTable(TABLES[flow.goto].number))

@@ -16,14 +16,26 @@ Value = int | str
 VNI = "reg1"
 ORIGIN = "reg2"
 OUT = "reg0"
+REASON = "reg3"
+"""Why a frame is sent to the NVA: one of the numbers of :class:`ToNva`."""
 LOCAL = 0
 TUNNEL = 1
 
 ETH_ARP = 0x0806
 ETH_IPV4 = 0x0800
+ETH_IPV6 = 0x86DD
 ETH_RARP = 0x8035
 ETH_MARKER = 0x88B5
 """Wiring and end markers: IEEE 802 Local Experimental Ethertype 1 (IEEE Std 802, clause on ethertypes)."""
+
+
+UDP = 17
+ICMPV6 = 58
+ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = 134, 135, 136, 137
+"""ICMPv6 types of neighbour discovery (RFC 4861 section 4)."""
+
+ANNOUNCEMENT = 1
+"""Reason: a VM says where it is (RARP, gratuitous ARP, unsolicited neighbour advertisement)."""
 
 
 class PipelineError(ValueError):
@@ -44,6 +56,7 @@ class Table:
 CLASSIFY = "CLASSIFY"
 ANTI_SPOOF = "ANTI_SPOOF"
 RESOLVE = "RESOLVE"
+ADVERTISE = "ADVERTISE"
 FORWARD = "FORWARD"
 OUTPUT = "OUTPUT"
 
@@ -60,12 +73,12 @@ TABLES: Mapping[str, Table] = {
         Table(
             1,
             ANTI_SPOOF,
-            "drops what the attachment may not say; RARP of the VM itself goes to the NVA",
-            # IPv6 will add ipv6_src, icmpv6_type and nd_target here and in RESOLVE.
+            "drops what the attachment may not say; announcements of the VM itself go to the NVA",
             frozenset(
                 {
                     *("in_port", "eth_src", "eth_dst", "eth_type", "ipv4_src", "ipv4_dst"),
                     *("ip_proto", "udp_src", "udp_dst", "arp_sha", "arp_spa"),
+                    *("ipv6_src", "icmpv6_type", "ipv6_nd_target", "ipv6_nd_tll"),
                 }
             ),
             frozenset({RESOLVE, FORWARD}),
@@ -73,8 +86,14 @@ TABLES: Mapping[str, Table] = {
         Table(
             2,
             RESOLVE,
-            "answers ARP at the NVE",
-            frozenset({VNI, "in_port", "eth_type", "arp_op", "arp_tpa"}),
+            "answers ARP at the NVE, and IPv6 neighbour discovery",
+            frozenset(
+                {
+                    *(VNI, "in_port", "eth_type", "arp_op", "arp_spa", "arp_tpa"),
+                    *("ip_proto", "ipv6_src", "icmpv6_type", "ipv6_nd_target"),
+                }
+            ),
+            frozenset({ADVERTISE}),
         ),
         Table(
             3,
@@ -84,6 +103,13 @@ TABLES: Mapping[str, Table] = {
             frozenset({OUTPUT}),
         ),
         Table(4, OUTPUT, "sends", frozenset({OUT, "in_port"})),
+        # The target's MAC can be written only when the type says "advertisement", and that a new lookup sees.
+        Table(
+            5,
+            ADVERTISE,
+            "completes a neighbour advertisement and sends it back",
+            frozenset({"eth_type", "ip_proto", "icmpv6_type"}),
+        ),
     )
 }
 
@@ -106,12 +132,20 @@ class CopyField:
 
 @dataclass(frozen=True)
 class Output:
-    """Send the frame: to a port number, back where it came from, or to the NVA."""
+    """Send the frame: to a port number, or back where it came from."""
 
-    port: int | Literal["in_port", "controller"]
+    port: int | Literal["in_port"]
 
 
-Action = SetField | CopyField | Output
+@dataclass(frozen=True)
+class ToNva:
+    """Send the frame's first bytes to the NVA and say why; the rate is limited at the NVE."""
+
+    reason: int
+    max_bytes: int = 128
+
+
+Action = SetField | CopyField | Output | ToNva
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 from controller import openflow
 from controller.events import EventHub
 from controller.fabric import Change, Fabric, PartlyCommittedError
-from controller.flows import delta, desired_flows, members
+from controller.flows import delta, desired_flows
 from controller.journal import Journal, remember
 from controller.mapping import Refused, State, find_move
 from controller.markers import EndMarker, encode_end_marker
 from controller.operations import MOVE_OPERATIONS, apply
-from controller.pipeline import ETH_RARP, Flow
+from controller.pipeline import ETH_ARP, ETH_IPV6, ETH_RARP, Flow
 from controller.policies import PASSES_ON
 from controller.session import NveGoneError, Session
 
@@ -22,6 +22,9 @@ NEED_ALL = frozenset({"prepare_move", "redirect", "commit_move"})
 """Calls that change nothing unless every NVE concerned is there; the others go on with those that are."""
 
 MARKER_TIMEOUT_S = 2.0
+
+ANNOUNCEMENT_KINDS = {ETH_RARP: "rarp", ETH_ARP: "garp", ETH_IPV6: "unsolicited_na"}
+"""Kind of event for each kind of announcement, by ethertype."""
 
 
 class NotProgrammedError(Exception):
@@ -71,14 +74,13 @@ class Nva:
             self.events.publish("nve_gone", nve=self._name(session.dpid), dpid=session.dpid)
 
     def packet_in(self, dpid: int, in_port: int, frame: bytes) -> None:
-        """Take a frame sent to the NVA: only RARPs of a VM for itself pass ANTI_SPOOF."""
-        if int.from_bytes(frame[12:14], "big") != ETH_RARP:
-            return
+        """Take a frame sent to the NVA: only a VM's announcements of itself pass ANTI_SPOOF."""
+        kind = ANNOUNCEMENT_KINDS.get(int.from_bytes(frame[12:14], "big"))
         nve = self._name(dpid)
         for vm in self.state.vms.values():
             ports = vm.ports_at(nve) if nve is not None else None
-            if ports is not None and ports.direct == in_port:
-                self.events.publish("rarp", vm=vm.name, nve=nve)
+            if kind is not None and ports is not None and ports.direct == in_port:
+                self.events.publish(kind, vm=vm.name, nve=nve)
 
     # Northbound: changes
 
@@ -185,7 +187,7 @@ class Nva:
             vm = state.vms[move.vm]
             old, new = state.nves[move.old_nve], state.nves[move.new_nve]
             futures = {}
-            for name, vnis in members(state).items():
+            for name, vnis in state.members.items():
                 if vm.vni not in vnis:
                     continue
                 nve = state.nves[name]

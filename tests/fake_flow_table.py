@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from controller.flows import desired_flows
 from controller.mapping import State
-from controller.pipeline import TABLES, CopyField, Flow, Output, SetField, Value
+from controller.pipeline import REASON, TABLES, CopyField, Flow, Output, SetField, ToNva, Value
 
 Packet = Mapping[str, Value]
 
@@ -81,6 +81,8 @@ class FakeFlowTable:
                         fields[name] = value
                     case CopyField(source, destination):
                         fields[destination] = fields[source]
+                    case ToNva(reason):
+                        verdict.sent.append(("controller", {**fields, REASON: reason}))
                     case Output("in_port"):
                         verdict.sent.append((fields["in_port"], dict(fields)))
                     case Output(port):

@@ -53,13 +53,26 @@ def config() -> dict[str, Any]:
     }
 
 
-def world() -> State:
-    return state_from_config(config(), 1)
+def ipv6_of(ipv4: str) -> str:
+    """10.0.0.13 has 2001:db8::13."""
+    return f"2001:db8::{ipv4.rsplit('.', 1)[1]}"
 
 
-def at_stage(stage: str, policy: str = "tunnel") -> State:
+def dual_stack() -> dict[str, Any]:
+    """The same with IPv6 for everybody: overlapping there too."""
+    made = config()
+    for entry in made["vms"]:
+        entry["ipv6"] = ipv6_of(entry["ipv4"])
+    return made
+
+
+def world(given: dict[str, Any] | None = None) -> State:
+    return state_from_config(config() if given is None else given, 1)
+
+
+def at_stage(stage: str, policy: str = "tunnel", given: dict[str, Any] | None = None) -> State:
     """The world with vm1's move nve1 -> nve2 at a stage: none, prepared, redirected, committed, finished."""
-    state = world()
+    state = world(given)
     if stage == "none":
         return state
     state = mapping.prepare(state, "m1", "vm1", "nve2", policy)
@@ -108,3 +121,24 @@ def arp(
         "arp_tha": "00:00:00:00:00:00",
         "arp_tpa": tpa,
     }
+
+
+def ipv6(src_mac: str, src_ip: str, dst_mac: str, dst_ip: str, port: int) -> dict[str, int | str]:
+    """An IPv6 packet that enters an NVE at a VM's port."""
+    return {
+        "in_port": port,
+        "eth_type": 0x86DD,
+        "eth_src": src_mac,
+        "eth_dst": dst_mac,
+        "ip_proto": 17,
+        "ipv6_src": src_ip,
+        "ipv6_dst": dst_ip,
+    }
+
+
+def icmpv6(
+    kind: int, src_mac: str, src_ip: str, target: str, port: int, **more: int | str
+) -> dict[str, int | str]:
+    """A neighbour message (135 solicitation, 136 advertisement) that enters an NVE at a VM's port."""
+    packet = ipv6(src_mac, src_ip, "33:33:00:00:00:01", "ff02::1", port)
+    return {**packet, "ip_proto": 58, "icmpv6_type": kind, "ipv6_nd_target": target, **more}

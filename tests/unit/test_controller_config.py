@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from controller.config import ConfigError, state_from_config, state_from_json, state_to_json
-from tests.fake_nva_world import at_stage, config
+from tests.fake_nva_world import at_stage, config, dual_stack
 
 Break = Callable[[dict[str, Any]], object]
 
@@ -45,6 +45,13 @@ BROKEN: list[tuple[Break, str]] = [
     (lambda c: c["vms"][0]["ports"]["nve1"].update(direct=1), "port 1 is the tunnel port of 'nve1'"),
     (lambda c: c.update(nves="all"), "nves: 'all': must be a list"),
     (lambda c: c["vms"].append(3), "vms[6]: 3: must be an object"),
+    (lambda c: c["vms"][0].update(ipv6="fe80::1"), "vms[0].ipv6: 'fe80::1': must be a routable IPv6 address"),
+    (lambda c: c["vms"][0].update(ipv6="2001:db8:0::1%eth0"), "must be a routable IPv6 address"),
+    (lambda c: c["vms"][0].update(link_local="fe80::1"), "vms[0].link_local: 'fe80::1': needs ipv6 as well"),
+    (
+        lambda c: [vm.update(ipv6="2001:db8::1") for vm in c["vms"][:2]],
+        "vms[1].ipv6: (100, '2001:db8::1'): IPv6 address in this network is used already by vms[0].ipv6",
+    ),
 ]
 
 
@@ -75,4 +82,15 @@ def test_all_mistakes_come_at_once() -> None:
 @pytest.mark.parametrize("stage", ["none", "prepared", "redirected", "committed", "finished"])
 def test_state_survives_json(stage: str) -> None:
     state = at_stage(stage)
+    assert state_from_json(json.loads(json.dumps(state_to_json(state)))) == state
+
+
+def test_ipv6_addresses_are_read_in_one_form_and_link_local_is_derived() -> None:
+    given = config()
+    given["vms"][0]["ipv6"] = "2001:DB8:0:0::1"
+    vm = state_from_config(given, 1).vms["vm1"]
+    assert vm.ipv6_addresses == ("2001:db8::1", "fe80::ff:fe00:1")
+    given["vms"][0]["link_local"] = "fe80::99"
+    assert state_from_config(given, 1).vms["vm1"].link_local == "fe80::99"
+    state = at_stage("committed", given=dual_stack())
     assert state_from_json(json.loads(json.dumps(state_to_json(state)))) == state

@@ -173,8 +173,14 @@ def test_arp_probe_for_a_used_address_is_answered_but_not_for_its_own() -> None:
     assert [a.port for a in network.send("nve1", other)] == [20]
     own = arp(10, MOVER_MAC, MOVER_MAC, "0.0.0.0", MOVER_IP)
     assert network.send("nve1", own) == []
-    announcement = arp(10, MOVER_MAC, MOVER_MAC, MOVER_IP, MOVER_IP)
-    assert network.send("nve1", announcement) == []
+
+
+@pytest.mark.parametrize("operation", [1, 2])
+def test_gratuitous_arp_goes_to_the_nva_only(operation: int) -> None:
+    announcement = arp(10, MOVER_MAC, MOVER_MAC, MOVER_IP, MOVER_IP, op=operation)
+    assert [a.port for a in FakeNetwork(at_stage("none")).send("nve1", announcement)] == ["controller"]
+    reply_to_another = arp(10, MOVER_MAC, MOVER_MAC, MOVER_IP, "10.0.0.13", op=2)
+    assert FakeNetwork(at_stage("none")).send("nve1", reply_to_another) == []
 
 
 def test_arp_for_the_other_tenants_vm_is_not_answered() -> None:

@@ -9,7 +9,7 @@ from controller.flows import desired_flows
 from controller.framework import OFFLINE, ofproto, parser
 from controller.markers import EndMarker, decode_end_marker, encode_end_marker
 from controller.pipeline import TABLES, flow
-from tests.fake_nva_world import at_stage
+from tests.fake_nva_world import at_stage, dual_stack
 from tests.fake_nve import split
 
 
@@ -21,7 +21,7 @@ def read_back(message: bytes) -> object:
 @pytest.mark.parametrize("nve", ["nve1", "nve2", "nve3"])
 def test_every_flow_of_a_move_reads_back_with_its_match(nve: str) -> None:
     for stage in ("prepared", "redirected", "committed"):
-        for entry in desired_flows(at_stage(stage), nve):
+        for entry in desired_flows(at_stage(stage, given=dual_stack()), nve):
             message = read_back(openflow.with_cookie(openflow.encode_add(entry), 0xABCD))
             assert (message.table_id, message.priority) == (TABLES[entry.table].number, entry.priority)
             assert (message.cookie, message.command) == (0xABCD, ofproto.OFPFC_ADD)
