@@ -152,7 +152,8 @@ def sweep(listing: str, mount_point: Path = MOUNT_POINT) -> bool:
     if around is None:
         return True
     groups = [SandboxGroup(folder, around[1]) for folder in around[0].glob(PREFIX + "*")]
-    return all([group.remove() for group in groups if not group.is_alive()])
+    removed = [group.remove() for group in groups if not group.is_alive()]
+    return all(removed)
 
 
 def sweep_after_end(listing: str) -> None:

@@ -20,7 +20,8 @@ from mininet.node import Host, Node
 
 from topologies.model import LinkProperties, Topology
 
-from . import commands, frames, wiring
+from . import commands, control_group, frames, wiring
+from .control_group import VmGroup
 from .errors import EmulationError
 from .nve import NVE, UNDERLAY_BRIDGE, Datapath, settle
 from .plan import (
@@ -81,6 +82,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         self.topology, self.options = topology, options
         self.plan = Plan(topology)
         self.wirings: dict[str, Wiring] = {}
+        self.groups: dict[str, VmGroup] = {}
         self.location: dict[str, str] = {vm.name: vm.nve for vm in topology.vms}
         self.ofports: dict[str, dict[str, int]] = {}
 
@@ -191,23 +193,52 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
 
     def replug(self, vm: str, new_nve: str) -> int:
         """Move the NVE's end of a VM's veth to another NVE (`replug`); the port number there."""
-        old, new = self.nves[self.location[vm]], self.nves[new_nve]
+        if vm in self.ofports[self.location[vm]]:
+            self.unplug(vm)
+        return self.plug(vm, new_nve)
+
+    def unplug(self, vm: str) -> None:
+        """Take a VM's port out of its NVE (`replug`): from now on nothing reaches it, and nothing gets out."""
+        old = self.nves[self.location[vm]]
         old.remove_port(vm)
         del self.ofports[old.name][vm]
-        commands.run(["ip", "link", "set", vm, "netns", str(new.pid)], pid=old.pid, node=old.name)
-        commands.run(["ip", "link", "set", vm, "up"], pid=new.pid, node=new_nve)
-        self.ofports[new_nve][vm] = new.add_port(vm)
-        self.location[vm] = new_nve
-        return self.ofports[new_nve][vm]
+
+    def plug(self, vm: str, nve: str) -> int:
+        """Plug an unplugged VM in, at the same NVE or another (`replug`); the port number there."""
+        old, new = self.nves[self.location[vm]], self.nves[nve]
+        if old.name != nve:
+            commands.run(["ip", "link", "set", vm, "netns", str(new.pid)], pid=old.pid, node=old.name)
+            commands.run(["ip", "link", "set", vm, "up"], pid=new.pid, node=nve)
+        self.ofports[nve][vm] = new.add_port(vm)
+        self.location[vm] = nve
+        return self.ofports[nve][vm]
 
     def settle(self, nves: Iterable[str], stale: Callable[[str], bool]) -> None:
         """Wait until the datapaths of the named NVEs follow their flow tables; see ``nve.settle``."""
         switches = self.nves
         settle({name: switches[name] for name in nves}, stale)
 
-    def spawn(self, node: str, argv: list[str], **streams: Any) -> subprocess.Popen[bytes]:
-        """Start a long-running command in a node's namespace."""
-        return commands.spawn(argv, pid=self[node].pid, **streams)
+    def spawn(
+        self, node: str, argv: list[str], *, pauses_with_vm: bool = True, **streams: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start a long-running command in a node's namespace.
+
+        At a VM it is one of the VM's processes and stands still when the VM is paused; what only observes the VM from
+        its namespace says ``pauses_with_vm=False``.
+        """
+        argv = commands.in_namespaces_of(self[node].pid, argv)
+        if pauses_with_vm and node in self.groups:
+            argv = self.groups[node].joining(argv)
+        return commands.spawn(argv, **streams)
+
+    def group(self, vm: str) -> VmGroup:
+        """The control group of a VM's processes. EmulationError where this machine offers none."""
+        if vm not in self.groups:
+            raise EmulationError(
+                f"{vm} cannot be paused: this machine offers neither control groups of version 2 nor the freezer of "
+                "version 1, or they are read-only here; moves without a pause are possible"
+            )
+        return self.groups[vm]
 
     def memory_bytes(self) -> int:
         """Resident memory of all switch daemons."""
@@ -220,6 +251,10 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             self.addHost(name, cls=Router)
         for vm in self.topology.vms:
             self.addHost(vm.name, cls=VM, mac=vm.mac, ip=None)
+        if (group := control_group.current()) is not None:
+            self.groups = {vm.name: group.make(vm.name) for vm in self.topology.vms}
+            for name, one in self.groups.items():
+                one.add(self[name].pid)
         for nve in self.topology.nves:
             self.addSwitch(
                 nve.name,

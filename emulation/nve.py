@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -247,10 +248,15 @@ def settle(nves: Mapping[str, NVE], stale: Callable[[str], bool], timeout_s: flo
     waiting = dict(nves)
 
     def settled() -> bool:
-        for nve in waiting.values():
-            nve.control.send("dpctl/dump-flows", [])
-        for name, nve in list(waiting.items()):
-            if not any(stale(line) for line in str(nve.control.receive("dpctl/dump-flows")).splitlines()):
+        with ExitStack() as asked:
+            for _, nve in sorted(
+                waiting.items()
+            ):  # in one order everywhere, so that two moves cannot block each other
+                asked.enter_context(nve.control.lock)
+                nve.control.send("dpctl/dump-flows", [])
+            dumps = {name: str(nve.control.receive("dpctl/dump-flows")) for name, nve in waiting.items()}
+        for name, dump in dumps.items():
+            if not any(stale(line) for line in dump.splitlines()):
                 del waiting[name]
         return not waiting
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,10 @@ class OvsError(EmulationError):
 
 
 class _JsonSocket:
-    """One request at a time; both Open vSwitch sockets answer with one JSON object per request."""
+    """One request at a time; both Open vSwitch sockets answer with one JSON object per request.
+
+    ``lock`` is held from a request to its answer: moves of several VMs ask the same NVE from several threads.
+    """
 
     def __init__(self, owner: str, path: Path, timeout_s: float = 10.0) -> None:
         self._owner = owner
@@ -29,6 +33,7 @@ class _JsonSocket:
         self._socket = _connected(owner, path, timeout_s)
         self._socket.settimeout(timeout_s)
         self._id = 0
+        self.lock = threading.RLock()
 
     def close(self) -> None:
         self._socket.close()
@@ -86,8 +91,9 @@ class Database(_JsonSocket):
 
     def transact(self, operations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Run operations as one transaction (RFC 7047 section 4.1.3); raise OvsError when one is refused."""
-        self.send("transact", ["Open_vSwitch", *operations])
-        results: list[dict[str, Any]] = self.receive("database transaction")
+        with self.lock:
+            self.send("transact", ["Open_vSwitch", *operations])
+            results: list[dict[str, Any]] = self.receive("database transaction")
         for result in results:
             if result and result.get("error"):
                 raise OvsError(f"{self._owner}: database: {result['error']}: {result.get('details', '')}")
@@ -99,8 +105,9 @@ class Control(_JsonSocket):
 
     def call(self, command: str, *arguments: str) -> str:
         """Run one command and return its text."""
-        self.send(command, arguments)
-        return str(self.receive(command))
+        with self.lock:
+            self.send(command, arguments)
+            return str(self.receive(command))
 
 
 def ovs_map(values: dict[str, str]) -> list[Any]:

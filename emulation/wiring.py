@@ -9,92 +9,54 @@ Everything here lives in the sandbox's own namespace, between the VM and its NVE
 An *action* is a tc mirred action known by its index; pointing it elsewhere is one netlink message (some 6 us) and
 loses nothing. Several actions in one message are replaced one after the other within that message.
 
-A *holder* is a pair of veths with a token-bucket filter on its entry: closed (1 byte/s) it keeps frames in order in
-the kernel, opened it lets them out in order, and frames that come later queue behind them, so nothing overtakes.
-
-The *sink* is where a cut leg ends: a veth whose other end nobody listens to; what still comes is counted there.
+The legs and the *sink* where a cut one ends: ``emulation.legs``. The *holders*, where frames wait in order:
+``emulation.holders``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import commands
+from . import commands, holders
+from .announcer import Announcer
 from .errors import EmulationError
-from .frames import MARKER_TYPE, FrameSender, MarkerListener, ethernet, marker, rarp_announcement
+from .frames import MARKER_TYPE, MarkerListener, ethernet, rarp_announcement
+from .holders import HOLDERS, OUTBOUND, HolderGauge, Holders, entry_device, exit_device
+from .legs import (
+    DIRECT,
+    REDIRECTED,
+    SINK,
+    SINK_END,
+    Leg,
+    doubling_line,
+    filter_lines,
+    leg_device,
+    nve_device,
+    port_device,
+    sink_lines,
+    undoubling_line,
+)
 from .netlink import TrafficControl, interface_index
 
-SINK, SINK_END = "sink0", "sink1"
-OUTBOUND, DIRECT, REDIRECTED = "outbound", "direct", "redirected"
-HOLDERS = (OUTBOUND, DIRECT, REDIRECTED)
+__all__ = [
+    "DIRECT",
+    "HOLDERS",
+    "OUTBOUND",
+    "REDIRECTED",
+    "SINK",
+    "SINK_END",
+    "Leg",
+    "Wiring",
+    "nve_device",
+    "port_device",
+    "receive_on_one_processor",
+    "sink_lines",
+]
 
-_CLOSED_RATE_BYTES_PER_S = 1
-_OPEN_RATE_BYTES_PER_S = 4_000_000_000  # the field is 32 bits of bytes per second
-_OPEN_BURST_BYTES = 4_000_000
-_HOLDER_MTU_BYTES = 9500
-_POKE = marker(b"poke")
-# Every action has a number that is said: one without it takes the lowest free number, which may be another's.
-_SINK_ACTION = 1
-
-
-def sink_lines() -> list[str]:
-    """``ip -batch`` lines for the sink; once a sandbox."""
-    return [
-        f"link add {SINK} type veth peer name {SINK_END}",
-        f"link set {SINK} mtu {_HOLDER_MTU_BYTES} up",
-        f"link set {SINK_END} mtu {_HOLDER_MTU_BYTES} up",
-    ]
-
-
-def port_device(vm: str) -> str:
-    """The sandbox's end of the VM's own veth."""
-    return f"{vm}-p"
-
-
-def leg_device(vm: str, number: int, which: str) -> str:
-    """The sandbox's end of a leg to NVE ``number``."""
-    return f"{vm}-{'l' if which == DIRECT else 'r'}{number}"
-
-
-def nve_device(vm: str, which: str) -> str:
-    """The NVE's end of a leg: the port's name on br-int."""
-    return vm if which == DIRECT else f"{vm}-r"
-
-
-def _entry(vm: str, holder: str) -> str:
-    return f"{vm}-h{holder[0]}"
-
-
-def _exit(vm: str, holder: str) -> str:
-    return f"{vm}-h{holder[0]}x"
-
-
-@dataclass
-class Leg:
-    """One NVE's two legs: devices, actions and packet sockets.
-
-    The sockets stay open: to close one takes the kernel 8 to 15 ms (measured), as long as a whole move.
-    """
-
-    nve: str
-    devices: dict[str, str]
-    actions: dict[str, int]
-    sender: FrameSender | None = None
-    listeners: dict[str, MarkerListener] = field(default_factory=dict)
-
-    def open_sockets(self) -> None:
-        """Open the packet sockets; the devices exist by now."""
-        self.sender = FrameSender(self.devices[DIRECT], bypass=True)
-        self.listeners = {which: MarkerListener(device) for which, device in self.devices.items()}
-
-    def send(self, frame: bytes) -> None:
-        """Send a frame towards the NVE."""
-        if self.sender is None:
-            raise EmulationError(f"the leg to {self.nve} has not been connected")
-        self.sender.send(frame)
+EMPTY_BOUND_S = 1.0
 
 
 @dataclass
@@ -114,8 +76,11 @@ class Wiring:
         self._tc = TrafficControl()
         self._next_action = self.first_action
         self._devices: dict[str, int] = {}
-        self._pokes: dict[str, FrameSender] = {}
+        self._holders = Holders(self.vm, self.mtu_bytes, self.buffer_bytes, self._tc)
         self._held: set[str] = set()
+        self._owners: dict[int, tuple[Leg, str]] = {}
+        self._doubled = False
+        self._announcer: Announcer | None = None
         self.attached_to: str | None = self.home
         self._outbound = self._new_action()
         self._exits = {holder: self._new_action() for holder in HOLDERS}
@@ -124,18 +89,11 @@ class Wiring:
     def device_lines(vm: str, vm_pid: int, mac: str, mtu_bytes: int) -> list[str]:
         """``ip -batch`` lines for the VM's veth and its holders."""
         port = port_device(vm)
-        lines = [
+        return [
             f"link add {port} mtu {mtu_bytes} type veth peer name eth0 netns {vm_pid} address {mac} mtu {mtu_bytes}",
             f"link set {port} up",
+            *holders.device_lines(vm),
         ]
-        for holder in HOLDERS:
-            entry, end = _entry(vm, holder), _exit(vm, holder)
-            lines += [
-                f"link add {entry} mtu {_HOLDER_MTU_BYTES} type veth peer name {end} mtu {_HOLDER_MTU_BYTES}",
-                f"link set {entry} up",
-                f"link set {end} up",
-            ]
-        return lines
 
     @staticmethod
     def leg_lines(vm: str, number: int, nve_pid: int, mtu_bytes: int) -> list[str]:
@@ -156,21 +114,18 @@ class Wiring:
         lines: list[str] = []
         for nve, number in numbers.items():
             lines += self._leg_filters(nve, number)
+        lines += self._holders.bucket_lines()
         for holder in HOLDERS:
-            burst, limit = self._closed_burst_bytes, self.buffer_bytes
-            entry = _entry(self.vm, holder)
-            lines.append(f"qdisc add dev {entry} root handle 1: tbf rate 8bit burst {burst} limit {limit}")
             target = self.legs[self.home].devices[DIRECT] if holder == OUTBOUND else port
-            lines += _filter_lines(_exit(self.vm, holder), target, self._exits[holder])
-        lines += _filter_lines(port, self.legs[self.home].devices[DIRECT], self._outbound)
+            lines += filter_lines(exit_device(self.vm, holder), target, self._exits[holder])
+        lines += filter_lines(port, self.legs[self.home].devices[DIRECT], self._outbound)
         commands.batch("tc", lines, node=self.vm)
-        for device in (port, *(_exit(self.vm, holder) for holder in HOLDERS)):
+        for device in (port, *(exit_device(self.vm, holder) for holder in HOLDERS)):
             receive_on_one_processor(device, self.processor)
         for leg in self.legs.values():
             self._open(leg)
-        self._pokes = {holder: FrameSender(_entry(self.vm, holder), bypass=False) for holder in HOLDERS}
-        for holder in HOLDERS:
-            self._close(holder)
+        self._holders.open_sockets()
+        self.close_holders()
         home = self.legs[self.home]
         self._point([(home.actions[DIRECT], port), (home.actions[REDIRECTED], port)])
 
@@ -188,11 +143,8 @@ class Wiring:
         devices = {which: leg_device(self.vm, number, which) for which in (DIRECT, REDIRECTED)}
         leg = Leg(nve, devices, {which: self._new_action() for which in devices})
         self.legs[nve] = leg
-        return [line for which in devices for line in _filter_lines(devices[which], SINK, leg.actions[which])]
-
-    @property
-    def _closed_burst_bytes(self) -> int:
-        return self.mtu_bytes + 150  # one frame with its header must fit, or the bucket would refuse it
+        self._owners |= {action: (leg, which) for which, action in leg.actions.items()}
+        return [line for which in devices for line in filter_lines(devices[which], SINK, leg.actions[which])]
 
     def _new_action(self) -> int:
         self._next_action += 1
@@ -206,15 +158,15 @@ class Wiring:
     def _point(self, targets: Sequence[tuple[int, str]]) -> float:
         """Point actions at devices in one message; the time at which it was done."""
         self._tc.redirect([(action, self._index(device)) for action, device in targets])
-        return time.monotonic()
+        done_s = time.monotonic()
+        for action, device in targets:
+            if action in self._owners:
+                leg, which = self._owners[action]
+                leg.pointed(which, device)
+        return done_s
 
-    def _close(self, holder: str) -> None:
-        """Close a bucket and use up the tokens it starts with, so that not one frame slips through."""
-        entry = self._index(_entry(self.vm, holder))
-        burst = self._closed_burst_bytes
-        self._tc.set_bucket(entry, _CLOSED_RATE_BYTES_PER_S, burst, self.buffer_bytes)
-        self._pokes[holder].send(marker(b"tokens", burst))
-        self._held.discard(holder)
+    def _entry(self, holder: str) -> str:
+        return entry_device(self.vm, holder)
 
     def leg(self, nve: str) -> Leg:
         """The legs to one NVE."""
@@ -226,10 +178,15 @@ class Wiring:
 
     # What a migration does, in its order.
 
-    def close_holders(self) -> None:
-        """Make the holders ready to hold; no traffic is touched yet."""
+    def close_holders(self, frames: int | None = None) -> None:
+        """Make the holders ready to hold at most ``frames`` each (None: bytes, as the network's options say).
+
+        No traffic is touched yet; the holders are empty.
+        """
+        self._holders.limit(frames)
         for holder in HOLDERS:
-            self._close(holder)
+            self._holders.close(holder)
+            self._held.discard(holder)
 
     def hold_inbound(self, new_nve: str) -> float:
         """From now on what reaches the new NVE's legs is kept; the VM goes on living at the old one."""
@@ -237,15 +194,15 @@ class Wiring:
         self._held |= {DIRECT, REDIRECTED}
         return self._point(
             [
-                (leg.actions[DIRECT], _entry(self.vm, DIRECT)),
-                (leg.actions[REDIRECTED], _entry(self.vm, REDIRECTED)),
+                (leg.actions[DIRECT], self._entry(DIRECT)),
+                (leg.actions[REDIRECTED], self._entry(REDIRECTED)),
             ]
         )
 
     def hold_outbound(self) -> float:
         """From now on what the VM sends is kept."""
         self._held.add(OUTBOUND)
-        return self._point([(self._outbound, _entry(self.vm, OUTBOUND))])
+        return self._point([(self._outbound, self._entry(OUTBOUND))])
 
     def await_old_path_clear(self, old_nve: str, new_nve: str, timeout_s: float = 0.05) -> float | None:
         """Wait until all that the VM has sent into the old NVE, and all that is on its way from there, has arrived.
@@ -288,22 +245,88 @@ class Wiring:
         self.attached_to = None
         return self._point([*targets, (self._outbound, SINK)])
 
+    def cut_inbound(self, nve: str) -> float:
+        """What still comes out of an NVE's legs is lost and counted: nobody runs there any more."""
+        return self._point([(action, SINK) for action in self.leg(nve).actions.values()])
+
+    def sink_outbound(self) -> float:
+        """What the VM's kernel goes on sending while its processes stand still is lost."""
+        return self._point([(self._outbound, SINK)])
+
+    def hold_here(self) -> float:
+        """Hold both directions where the VM is, as a tap does whose guest stands still. Holders are closed before."""
+        if self.attached_to is None:
+            raise EmulationError(f"{self.vm} is attached nowhere; switch it to an NVE first")
+        self.hold_inbound(self.attached_to)
+        return self.hold_outbound()
+
+    def release_here(self) -> dict[str, int]:
+        """Undo of ``hold_here``: let everything out in order, then take the holders out of the path; frames held."""
+        released = {holder: self.release(holder)[1] for holder in (OUTBOUND, REDIRECTED, DIRECT)}
+        commands.wait_until(
+            lambda: not any(self.held_frames().values()),
+            EMPTY_BOUND_S,
+            f"{self.vm}'s holders to be empty",
+            0.0005,
+        )
+        self.straighten()
+        return released
+
+    def open_both(self, old_nve: str, new_nve: str) -> float:
+        """The new copy of the VM runs beside the old one: both hear, and what one sends the other sends too.
+
+        One namespace stands for both copies, so it hears through either NVE, and each of its frames leaves by both.
+        """
+        old, new = self.leg(old_nve), self.leg(new_nve)
+        line = doubling_line(
+            port_device(self.vm),
+            old.devices[DIRECT],
+            self._outbound,
+            new.devices[DIRECT],
+            self._new_action(),
+        )
+        at_s = self._point([(action, port_device(self.vm)) for action in new.actions.values()])
+        commands.batch("tc", [line], node=self.vm)
+        self._doubled = True
+        return at_s
+
+    def silence_old(self, new_nve: str) -> float:
+        """Of two copies that ran (``open_both``) only the new one speaks from now on."""
+        self._end_doubling()
+        return self._point([(self._outbound, self.leg(new_nve).devices[DIRECT])])
+
+    def _end_doubling(self) -> None:
+        if self._doubled:
+            commands.batch("tc", [undoubling_line(port_device(self.vm))], node=self.vm)
+            self._doubled = False
+
     def release(self, holder: str) -> tuple[float, int]:
         """Let a holder's frames out in order; later ones queue behind them. Returns when, and how many."""
-        entry = self._index(_entry(self.vm, holder))
-        frames, _, _ = self._tc.queued(entry)
-        self._tc.set_bucket(entry, _OPEN_RATE_BYTES_PER_S, _OPEN_BURST_BYTES, self.buffer_bytes)
-        # A bucket that was closed looks at its queue only when the next frame comes (measured): so one comes.
-        self._pokes[holder].send(_POKE)
-        return time.monotonic(), frames
+        return self._holders.release(holder)
+
+    def is_held(self, holder: str) -> bool:
+        """Whether frames go into that holder now."""
+        return holder in self._held
 
     def held_frames(self) -> dict[str, int]:
         """Frames that wait now, for each holder."""
-        return {holder: self._tc.queued(self._index(_entry(self.vm, holder)))[0] for holder in HOLDERS}
+        return self._holders.held_frames()
 
     def dropped_frames(self) -> int:
         """Frames that found a holder full, since the start."""
-        return sum(self._tc.queued(self._index(_entry(self.vm, holder)))[2] for holder in HOLDERS)
+        return self._holders.dropped_frames()
+
+    def gauge(self) -> HolderGauge:
+        """What another thread may read the holders' fill with."""
+        return self._holders.gauge()
+
+    def sunk_frames(self) -> dict[str, dict[str, int]]:
+        """NVE -> leg -> frames that came out of it while it was cut, since the start."""
+        return {nve: leg.sunk_frames() for nve, leg in self.legs.items()}
+
+    def redirected_frames(self, nve: str) -> int:
+        """Frames that came out of an NVE's redirected leg since the start: those that went through an old NVE."""
+        return self.leg(nve).received_frames(REDIRECTED)
 
     def straighten(self) -> float:
         """Take the open holders out of the path again; the holders are empty, so nothing can overtake."""
@@ -322,6 +345,7 @@ class Wiring:
     def go_back(self, old_nve: str) -> None:
         """Undo of everything up to the switch: the VM hears and speaks through the old NVE, held frames follow."""
         old, port = self.leg(old_nve), port_device(self.vm)
+        self._end_doubling()
         targets = [
             (action, SINK)
             for nve, leg in self.legs.items()
@@ -342,6 +366,17 @@ class Wiring:
         self.leg(nve).send(rarp_announcement(self.mac))
         return time.monotonic()
 
+    def announce_repeatedly(self, nve: str, times_s: Sequence[float], said: Callable[[float], None]) -> None:
+        """Announce at these times from now on (the first before this returns); ``said`` gets when each was sent."""
+        self.stop_announcing()
+        self._announcer = Announcer(lambda: said(self.announce(nve)), times_s)
+
+    def stop_announcing(self) -> None:
+        """No announcement of an earlier place after this returns."""
+        if self._announcer is not None:
+            self._announcer.stop()
+            self._announcer = None
+
     def end_markers(self, nve: str) -> MarkerListener:
         """What sees the end markers that come out of an NVE's redirected leg; emptied of earlier ones."""
         listener = self.leg(nve).listeners[REDIRECTED]
@@ -360,15 +395,3 @@ def receive_on_one_processor(device: str, processor: int, root: Path = Path("/")
         path.write_text(f"{1 << processor:x}")
     except OSError as error:
         raise EmulationError(f"{device}: cannot choose its processor ({path}: {error.strerror})") from None
-
-
-def _filter_lines(device: str, target: str, action: int) -> list[str]:
-    """All that arrives on a device goes where the action says; the testbed's own markers go no further."""
-    everything = "u32 match u32 0 0"
-    return [
-        f"qdisc add dev {device} clsact",
-        f"filter add dev {device} ingress prio 1 protocol 0x88b5 {everything} "
-        f"action mirred egress redirect dev {SINK} index {_SINK_ACTION}",
-        f"filter add dev {device} ingress prio 2 protocol all {everything} "
-        f"action mirred egress redirect dev {target} index {action}",
-    ]
