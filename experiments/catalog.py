@@ -20,4 +20,6 @@ def find(name: str) -> Experiment:
         return EXPERIMENTS[name]
     near = difflib.get_close_matches(name, EXPERIMENTS, n=1)
     meant = f"; did you mean {near[0]!r}?" if near else ""
-    raise UnknownExperimentError(f"there is no experiment {name!r}{meant} (there are: {', '.join(EXPERIMENTS)})")
+    raise UnknownExperimentError(
+        f"there is no experiment {name!r}{meant} (there are: {', '.join(EXPERIMENTS)})"
+    )

@@ -23,7 +23,12 @@ class Progress:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bar
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
             self._bar = Bar(*columns, transient=True)
             self._bar.start()
             self._task = self._bar.add_task(f"{self._title}: starting", total=None)
@@ -50,7 +55,9 @@ class Progress:
         """One more trial is done."""
         self._valid += valid
         self._invalid += not valid
-        text = f"{self._valid} of {self._total} trials" + (f", {self._invalid} invalid" if self._invalid else "")
+        text = f"{self._valid} of {self._total} trials" + (
+            f", {self._invalid} invalid" if self._invalid else ""
+        )
         if self._bar is not None:
             self._bar.update(self._task, completed=self._valid, description=f"{self._title}: {text}")
         elif time.monotonic() - self._last_line_s > LINE_EVERY_S:

@@ -89,9 +89,7 @@ class Traffic:
 
     def _udp_probe(self, direction: str) -> UdpProbe:
         _, receiver = self._ends(direction)
-        flow = UdpStream(
-            self._addresses[receiver], UDP_PORT, self.plan.udp_pps, self.plan.udp_payload_bytes
-        )
+        flow = UdpStream(self._addresses[receiver], UDP_PORT, self.plan.udp_pps, self.plan.udp_payload_bytes)
         return UdpProbe(f"udp_{direction}", flow, self._folder)
 
     def _spawner(self, node: str) -> Spawn:
