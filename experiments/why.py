@@ -21,6 +21,7 @@ _BRIDGE = re.compile(r'^bridge\("(.*)"\)$')
 _FLOW = re.compile(
     r"table=(?P<table>\d+), n_packets=(?P<packets>\d+), n_bytes=(?P<bytes>\d+), (?P<rest>.*) actions=(?P<actions>.*)$"
 )
+_BETWEEN_ACTIONS = re.compile(r",(?![^()]*\))")  # a comma within parentheses is the action's own
 _NO_MATCH = {
     CLASSIFY: "it came in by a port that is no VM's (any more), or the VNI is unknown at this NVE",
     ANTI_SPOOF: "the sender's addresses are not those of the VM at this port",
@@ -137,7 +138,7 @@ def _end(steps: list[Step], tunnel_port: int, dropped: bool) -> End:
         (verb if verb == "IN_PORT" else value for verb, _, value in words if verb in ("output", "IN_PORT")),
         None,
     )
-    if any(verb == "CONTROLLER" for verb, _, _ in words):
+    if any(_is_to_nva(verb) for verb, _, _ in words):
         return End("nva")
     if sent is None or (dropped and sent != "IN_PORT"):
         return End("dropped", why=f"in {last.name}: {_dropped_here(last)}")
@@ -149,6 +150,11 @@ def _end(steps: list[Step], tunnel_port: int, dropped: bool) -> End:
     if sent == "IN_PORT":
         return End("answered")
     return End("port", port=int(sent))
+
+
+def _is_to_nva(action: str) -> bool:
+    """Open vSwitch writes ``CONTROLLER:64``, or ``controller(...)`` when there is more to say."""
+    return action.lower().startswith("controller")
 
 
 def _dropped_here(step: Step) -> str:
@@ -176,7 +182,7 @@ def parse_flows(text: str) -> list[FlowLine]:
         parts = [part.strip() for part in said["rest"].split(",")]
         priority = next((int(part[9:]) for part in parts if part.startswith("priority=")), 32768)
         match = ",".join(part for part in parts if not part.startswith(("priority=", "idle_", "hard_")))
-        actions = tuple(said["actions"].split(","))
+        actions = tuple(_BETWEEN_ACTIONS.split(said["actions"]))
         found.append(
             FlowLine(int(said["table"]), priority, match, actions, int(said["packets"]), int(said["bytes"]))
         )
@@ -199,10 +205,23 @@ _MATCH_WORDS: Mapping[str, Callable[[str, Names], str]] = {
     "arp_tpa": lambda value, names: f"asks for {names.ip(value)}",
     "arp_op": lambda value, names: "request" if value == "1" else f"operation {value}",
     "dl_type": lambda value, names: "a marker of the testbed" if value == "0x88b5" else f"ethertype {value}",
+    "ipv6_src": lambda value, names: f"source IP is {names.ip(value)}",
+    "ipv6_dst": lambda value, names: f"to IP {names.ip(value)}",
+    "nd_target": lambda value, names: f"neighbour discovery of {names.ip(value)}",
+    "icmp_type": lambda value, names: f"ICMP type {value}",
     "tp_src": lambda value, names: f"from UDP or TCP port {value}",
     "tp_dst": lambda value, names: f"to UDP or TCP port {value}",
 }
-_PROTOCOL_WORDS = {"ip": "IPv4", "arp": "ARP", "rarp": "RARP", "icmp": "ICMP", "tcp": "TCP", "udp": "UDP"}
+_PROTOCOL_WORDS = {
+    "ip": "IPv4",
+    "ipv6": "IPv6",
+    "icmp6": "ICMPv6",
+    "arp": "ARP",
+    "rarp": "RARP",
+    "icmp": "ICMP",
+    "tcp": "TCP",
+    "udp": "UDP",
+}
 
 
 def match_words(match: str, names: Names) -> str:
@@ -248,6 +267,6 @@ def _one_action(action: str, names: Names) -> str:
         return f"go to {TABLE_NAMES.get(int(value), value)}"
     if verb == "output":
         return f"out of {names.port(int(value))}"
-    if verb == "CONTROLLER":
+    if _is_to_nva(verb):
         return "to the NVA"
     return {"IN_PORT": "back out of the port it came in by", "drop": "drop"}.get(verb, action)

@@ -169,7 +169,7 @@ def complete(console: Console, line: str) -> list[str]:
         ("where v", ["vm1"]),
         ("why vm1 peer", ["peer1", "peer2", "peer3"]),
         ("why vm1 peer1 ", ["arp", "icmp", "tcp", "udp"]),
-        ("flows nve1 A", ["ANTI_SPOOF"]),
+        ("flows nve1 AN", ["ANTI_SPOOF"]),
         ("vm1 ping peer", ["peer1", "peer2", "peer3"]),
     ],
 )

@@ -165,6 +165,7 @@ def test_actions_in_words() -> None:
     assert action_words(actions, NAMES) == said
     assert action_words(("drop",), NAMES) == "drop"
     assert action_words(("CONTROLLER:64",), NAMES) == "to the NVA"
+    assert action_words(("controller(max_len=128,id=1)",), NAMES) == "to the NVA"
 
 
 def test_a_flow_dump() -> None:
@@ -174,7 +175,7 @@ def test_a_flow_dump() -> None:
         " cookie=0x2b7, duration=0.1s, table=4, n_packets=7, n_bytes=9, priority=110,reg0=0x4,in_port=4 "
         "actions=IN_PORT\n"
         " cookie=0x2b7, duration=0.1s, table=0, n_packets=1, n_bytes=98, idle_age=3, "
-        "priority=100,tun_id=0x1389,in_port=4 actions=set_field:0x1389->reg1,goto_table:3\n"
+        "priority=100,tun_id=0x1389,in_port=4 actions=set_field:0x1389->reg1,controller(id=1,max_len=9),goto_table:3\n"
     )
     flows = parse_flows(dump)
     assert [(flow.table, flow.priority, flow.packets) for flow in flows] == [
@@ -183,7 +184,7 @@ def test_a_flow_dump() -> None:
         (4, 100, 5),
     ]
     assert flows[0].match == "tun_id=0x1389,in_port=4"
-    assert flows[0].actions == ("set_field:0x1389->reg1", "goto_table:3")
+    assert flows[0].actions == ("set_field:0x1389->reg1", "controller(id=1,max_len=9)", "goto_table:3")
 
 
 def place(number: int, traces: dict[str, str]) -> Place:
