@@ -114,18 +114,31 @@ def time_of(move: dict[str, Any], kind: str, **fields: Any) -> float:
     return float(found)
 
 
-def assert_lost_between(move: dict[str, Any], direction: str, start_s: float, end_s: float) -> None:
-    """What was sent in that time is lost and nothing else is.
+def phase(move: dict[str, Any], name: str) -> tuple[float, float]:
+    """When a phase began and ended."""
+    (found,) = (one for one in move["record"]["phases"] if one["name"] == name)
+    return found["start_s"], found["end_s"]
 
-    Slack at each end: a packet is under way for up to 1 ms, and the datapath follows a barrier within 2 ms (measured
-    on two busy processors; 0.2 ms on idle ones), so 3 ms, which is 3 packets of 1,000 a second.
+
+def assert_lost(
+    move: dict[str, Any],
+    direction: str,
+    possible: tuple[float, float],
+    certain: tuple[float, float] | None = None,
+) -> None:
+    """What was sent in the certain time is lost, all of it; nothing is lost that was not sent in the possible time.
+
+    Packets sent up to 10 ms before the possible time may still have been under way (longest delay seen on two
+    processors that others use too: 10.9 ms; median 0.2 ms). A packet sent just after the datapath was seen to follow
+    can still go the old way (0.18 ms after it, seen once in 20 moves), hence 1 ms behind the end.
     """
-    slack_s, slack_packets = 0.003, 0.003 * RATE_PPS
-    sent, lost = move[direction, "tx_s"], move[direction, "lost_tx_s"]
-    expected = int(np.sum((sent >= start_s) & (sent < end_s)))
-    assert abs(len(lost) - expected) <= slack_packets, (len(lost), expected)
-    early, late = start_s - slack_s, end_s + slack_s
-    assert ((lost >= early) & (lost <= late)).all(), (lost - start_s, end_s - start_s)
+    lost = move[direction, "lost_tx_s"]
+    outside = lost[(lost < possible[0] - 0.010) | (lost > possible[1] + 0.001)]
+    assert len(outside) == 0, (outside - possible[0], possible[1] - possible[0])
+    if certain is not None:
+        sent = move[direction, "tx_s"]
+        survived = set(sent[(sent >= certain[0]) & (sent <= certain[1])]) - set(lost)
+        assert not survived, [one - certain[0] for one in survived]
 
 
 def test_a_move_is_recorded_whole(moves: list[dict[str, Any]]) -> None:
@@ -158,20 +171,26 @@ def test_buffer_loses_nothing_either_way(moves: list[dict[str, Any]]) -> None:
 
 
 def test_tunnel_loses_what_is_redirected_before_the_switch(moves: list[dict[str, Any]]) -> None:
-    """The new NVE has nobody to hold packets for: what the old one sends on before the VM is there is lost."""
+    """The new NVE has nobody to hold packets for: what the old one sends on before the VM is there is lost.
+
+    From the redirect's first barrier to the switch, some 4 ms; how soon the datapath follows decides how many.
+    """
     for move in with_policy(moves, "tunnel"):
         old_nve = move["record"]["old_nve"]
-        redirected_s = time_of(move, "barrier", nve=old_nve, step="commit", operation="redirect")
-        assert_lost_between(move, "to_vm", redirected_s, time_of(move, "switch"))
+        earliest_s = time_of(move, "barrier", nve=old_nve, step="prepare", operation="redirect")
+        assert_lost(move, "to_vm", (earliest_s, time_of(move, "switch")))
         assert move["from_vm"]["lost_packets"] == 0
 
 
 def test_silent_drop_loses_what_is_sent_until_the_peers_nve_knows(moves: list[dict[str, Any]]) -> None:
-    """Rate x (switch to the barrier of the peer's NVE): at 1,000 packets/s and some 5 ms, some 5 packets."""
+    """Rate x (switch to the barrier of the peer's NVE): at 1,000 packets/s and some 5 ms, some 5 packets.
+
+    All until that NVE began to change its flows (its first barrier), none after its datapath followed (end of phase).
+    """
     for move in with_policy(moves, "silent-drop"):
-        known_s = time_of(move, "barrier", nve="nve1", step="commit", operation="commit_move")
-        assert move["to_vm"]["lost_packets"] > 0
-        assert_lost_between(move, "to_vm", time_of(move, "switch"), known_s)
+        switch_s = time_of(move, "switch")
+        changing_s = time_of(move, "barrier", nve="nve1", step="prepare", operation="commit_move")
+        assert_lost(move, "to_vm", (switch_s, phase(move, "converge")[1]), (switch_s, changing_s))
         assert move["from_vm"]["lost_packets"] == 0
 
 
@@ -179,11 +198,13 @@ def test_replug_costs_the_time_without_a_port_both_ways() -> None:
     """The switch takes the port out of one NVE and into another: dark both ways meanwhile, then until the barriers."""
     for move in in_sandbox(lambda: moved_under_traffic("afpacket", "replug", ("silent-drop",)), 40.0):
         assert (move["record"]["outcome"], move["record"]["attachment"]) == ("done", "replug")
-        (switch,) = (phase for phase in move["record"]["phases"] if phase["name"] == "switch")
-        known_s = time_of(move, "barrier", nve="nve1", step="commit", operation="commit_move")
-        assert_lost_between(move, "to_vm", switch["start_s"], known_s)
-        # From the VM: from the moment the port is gone until the new one's flows are there, within the switch.
-        assert 0 < move["from_vm"]["lost_packets"] <= RATE_PPS * (known_s - switch["start_s"]) + 3
+        unplugged_s, plugged_s = phase(move, "switch")
+        changing_s = time_of(move, "barrier", nve="nve1", step="prepare", operation="commit_move")
+        dark = (unplugged_s, phase(move, "converge")[1])
+        assert_lost(move, "to_vm", dark, (plugged_s, changing_s))
+        assert_lost(move, "from_vm", dark)
+        assert move["to_vm"]["lost_packets"] > 0
+        assert move["from_vm"]["lost_packets"] > 0
 
 
 class InjectedError(Exception):
