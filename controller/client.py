@@ -124,6 +124,9 @@ class NvaClient:
                 raise NvaError(
                     UNUSABLE, f"{method}: no answer from the NVA at {self._path} ({error})"
                 ) from error
+            except BaseException:  # interrupted: its answer would be taken for the next call's
+                self._drop()
+                raise
             if not line:
                 self._drop()
         return _result(line, method)

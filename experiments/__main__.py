@@ -57,8 +57,9 @@ def _shell(words: Sequence[str]) -> int:
 
 def _conclude(status: int, folder: Path) -> int:
     """Table, timeline and report from the record alone; 0 only for a run that is answered."""
+    from results.chosen import chosen_trials
     from results.reading import load_record
-    from results.report import chosen_trials, write_report
+    from results.report import write_report
     from results.table import print_table
     from results.timeline import save_timeline
 

@@ -29,3 +29,4 @@ class Experiment:
     parameters: tuple[Parameter, ...]
     trials: Trials
     check: Callable[[Mapping[str, Any], Topology], None]
+    group_by: tuple[str, ...] = ("path",)

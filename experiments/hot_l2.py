@@ -12,6 +12,7 @@ Answer     One row a path with medians and 95 % intervals, beside null trials (n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from emulation.network import ATTACHMENTS
@@ -48,7 +49,9 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
     vm, peer = (vm_of(topology, name, values[name]) for name in ("vm", "peer"))
     if vm.name == peer.name:
         others = ", ".join(one.name for one in topology.vms if one.name != vm.name)
-        raise ParameterError(f"peer={peer.name}: is the VM that moves itself; choose another (there are: {others})")
+        raise ParameterError(
+            f"peer={peer.name}: is the VM that moves itself; choose another (there are: {others})"
+        )
     if vm.virtual_network != peer.virtual_network:
         raise ParameterError(
             f"peer={peer.name}: is in virtual network {peer.virtual_network} and {vm.name} in {vm.virtual_network}, "
@@ -73,18 +76,20 @@ def vm_of(topology: Topology, parameter: str, name: str) -> Vm:
 
 def trials(run: Run) -> None:
     """Move the VM around the cycle that starts at its peer's NVE, null trials in between."""
-    vm, peer_nve = run.values["vm"], run.laboratory.network.location[run.values["peer"]]
+    vm, policy = run.values["vm"], run.values["policy"]
+    peer_nve = run.laboratory.network.location[run.values["peer"]]
     others = [name for name in run.laboratory.network.nves if name != peer_nve]
     cycle = [peer_nve, *others[:2]]
     schedule = Schedule(cycle, peer_nve, run.values["repeat"], run.values["seed"])
     run.expect(schedule.wanted())
     with run.traffic():
         if run.laboratory.network.location[vm] != peer_nve:
-            run.laboratory.move(vm, peer_nve, policy=run.values["policy"])
+            run.laboratory.move(vm, peer_nve, policy=policy)
         for new_nve in schedule.steps():
             old_nve = run.laboratory.network.location[vm]
             kind = NULL if new_nve is None else path_of(old_nve, new_nve, peer_nve)
-            schedule.count(kind, run.trial(kind, vm, new_nve))
+            move = None if new_nve is None else partial(run.laboratory.move, vm, new_nve, policy=policy)
+            schedule.count(kind, run.trial({"path": kind}, move))
 
 
 EXPERIMENT = Experiment(

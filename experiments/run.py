@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from emulation import preflight
 from emulation.network import RUN_FOLDER, Options
 from emulation.nve import Datapath
 from emulation.sandbox import run_in_sandbox
+from mobility.migration import MigrationRecord
 from results.record import RunRecord
-from results.statistics import summarise, summarise_by
+from results.statistics import summarise
 from topologies import load_topology, topology_file
 from topologies.model import Topology
 
@@ -63,9 +64,8 @@ class Run:
             self.experiment.trials(self)
             self.laboratory.check()
         self.record.set_environment({"load_after": list(os.getloadavg())})
-        status, why = verdict(self.record.trials)
-        summary = {"all": summarise(self.record.trials), "by_path": summarise_by(self.record.trials)}
-        self.record.finish(status, why, summary)
+        status, why = verdict(self.record.trials, self.experiment.group_by)
+        self.record.finish(status, why, summarise(self.record.trials))
         self.laboratory.stop()
 
     def expect(self, trials: int) -> None:
@@ -105,17 +105,16 @@ class Run:
         self._progress.step("evaluating")
         self._evaluate(self._traffic)
 
-    def trial(self, kind: str, vm: str, new_nve: str | None) -> bool:
-        """One trial: a move of ``vm`` (or none), in the middle of a window; whether the machine was quiet."""
+    def trial(self, parameters: Mapping[str, Any], move: Callable[[], MigrationRecord] | None) -> bool:
+        """One trial: ``move`` (or nothing: a null trial) in a window of its own; whether the machine was quiet.
+
+        ``parameters`` are what the trial is grouped by; a null trial has none.
+        """
         self.laboratory.check()
         self._index += 1
-        before = self._guard.snapshot()
-        start_s = before.t_s
+        start_s = self._guard.snapshot().t_s
         _sleep_until(start_s + self.values["before"])
-        migration = None
-        if new_nve is not None:
-            done = self.laboratory.move(vm, new_nve, policy=self.values["policy"])
-            migration = done.as_dict()
+        migration = move().as_dict() if move is not None else None
         end_s = max(start_s + self.values["before"] + self.values["after"], time.monotonic() + DRAIN_S)
         _sleep_until(end_s)
         valid, reason = self._guard.judge((start_s, end_s))
@@ -125,16 +124,13 @@ class Run:
                 "valid": valid,
                 "invalid_reason": None if valid else reason,
                 "null": migration is None,
-                "parameters": {} if kind == NULL else {"path": kind},
+                "parameters": {} if migration is None else dict(parameters),
                 "migration": migration,
                 "window_s": [start_s, end_s],
             }
         )
-        self._index_done(valid)
-        return valid
-
-    def _index_done(self, valid: bool) -> None:
         self._progress.advance(valid)
+        return valid
 
     def _evaluate(self, traffic: Traffic) -> None:
         windows = [(trial["index"], tuple(trial["window_s"])) for trial in self._pending]
@@ -145,25 +141,29 @@ class Run:
             self.record.add_trial({**trial, "measures": numbers, "classes": words})
         for name, columns in traffic.samples(windows).items():
             self.record.add_samples(name, columns)
+        lag = self._guard.lag()
+        lag = lag[lag["is_event"] == 1]
+        lags = {"t_s": lag["t_ns"] / 1e9, "cpu": lag["cpu"], "lag_s": lag["lag_ns"] / 1e9}
+        self.record.add_samples("lag", lags)
 
 
-def verdict(trials: list[dict[str, Any]]) -> tuple[str, str]:
-    """``answered`` when every path and the null trials have at least one valid trial in two, else ``invalid``."""
-    kinds: dict[str, list[bool]] = {}
+def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -> tuple[str, str]:
+    """``answered`` when every group and the null trials have at least one valid trial in two, else ``invalid``."""
+    groups: dict[str, list[bool]] = {}
     for trial in trials:
-        kind = NULL if trial["null"] else trial["parameters"].get("path", "moves")
-        kinds.setdefault(kind, []).append(trial["valid"])
-    if not kinds:
+        own = ", ".join(str(trial["parameters"].get(name, "-")) for name in group_by)
+        groups.setdefault(NULL if trial["null"] else own, []).append(trial["valid"])
+    if not groups:
         return "invalid", "no trial was done"
     poor = [
-        f"{kind}: {sum(valid)} of {len(valid)} valid"
-        for kind, valid in kinds.items()
+        f"{group}: {sum(valid)} of {len(valid)} valid"
+        for group, valid in groups.items()
         if 2 * sum(valid) < len(valid)
     ]
     if poor:
         return "invalid", "the machine was too busy (" + "; ".join(poor) + "); run it again when it is idle"
-    counts = ", ".join(f"{kind} {sum(valid)}" for kind, valid in kinds.items())
-    bad = sum(not ok for valid in kinds.values() for ok in valid)
+    counts = ", ".join(f"{group} {sum(valid)}" for group, valid in groups.items())
+    bad = sum(not ok for valid in groups.values() for ok in valid)
     return "answered", f"valid trials: {counts}; invalid and repeated: {bad}"
 
 
@@ -219,7 +219,12 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
     probe_binary()
     words = " ".join(shlex.quote(word) for word in as_words(experiment.parameters, values))
     record = RunRecord.create(
-        results_folder, experiment.name, experiment.questions, values, topology.as_record()
+        results_folder,
+        experiment.name,
+        experiment.questions,
+        values,
+        topology.as_record(),
+        group_by=experiment.group_by,
     )
     record.set_environment(environment(datapath, values, f"make {experiment.name} {words}".strip()))
     print(

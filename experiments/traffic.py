@@ -6,7 +6,6 @@ UDP, one stream each way; TCP, one connection for each direction and each initia
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from emulation.network import EmulatedNetwork
 
+from .probes.logs import ProbeLog
 from .probes.measures import Measure, Window, udp_measures, with_direction
 from .probes.packets import Packets
 from .probes.process import ProbeProcess, Spawn
@@ -78,7 +78,8 @@ class Traffic:
         self._udp = {direction: self._udp_probe(direction) for direction in DIRECTIONS}
         self._processes: list[ProbeProcess] = []
         self._receivers: dict[str, ProbeProcess] = {}
-        self._info: ProbeProcess | None = None
+        self._pollers: dict[str, ProbeProcess] = {}
+        self._info: dict[str, ProbeLog] = {}
         self._packets: dict[str, Packets] = {}
         self._timelines: dict[str, Timeline] = {}
 
@@ -104,13 +105,10 @@ class Traffic:
         if self.plan.tcp_bps > 0:
             for connection in _CONNECTIONS:
                 self._start_connection(connection)
-            argv = info_argv([connection.port for connection in _CONNECTIONS], self._folder / "tcp_info")
-            self._info = self._start("tcp_info", self.plan.vm, argv)
-            self._start_peer_info()
-
-    def _start_peer_info(self) -> None:
-        ports = [connection.port for connection in _CONNECTIONS]
-        self._start("tcp_info_peer", self.plan.peer, info_argv(ports, self._folder / "tcp_info_peer"))
+            ports = [connection.port for connection in _CONNECTIONS]
+            for node in (self.plan.vm, self.plan.peer):
+                name = f"tcp_info_{node}"
+                self._pollers[node] = self._start(name, node, info_argv(ports, self._folder / name))
 
     def _start_connection(self, connection: _Connection) -> None:
         sender, receiver = self._ends(connection.direction)
@@ -142,6 +140,7 @@ class Traffic:
         self._timelines = {
             name: timeline(parse_stream(process.read())) for name, process in self._receivers.items()
         }
+        self._info = {node: parse_info(process.read()) for node, process in self._pollers.items()}
 
     def kill(self) -> None:
         """End all probes at once; for the path of an error."""
@@ -172,15 +171,20 @@ class Traffic:
     def _info_measures(self, window: Window) -> dict[str, Measure]:
         """Retransmits and timeouts of each direction's senders."""
         found: dict[str, Measure] = {}
-        logs = {
-            self.plan.vm: parse_info((self._folder / "tcp_info").read_bytes()),
-            self.plan.peer: parse_info((self._folder / "tcp_info_peer").read_bytes()),
-        }
         for connection in _CONNECTIONS:
             sender, _ = self._ends(connection.direction)
-            for name, value in info_measures(logs[sender], window, connection.port).items():
+            for name, value in info_measures(self._info[sender], window, connection.port).items():
                 found[f"{name}_{connection.direction}_{connection.initiator}"] = value
         return found
+
+    def _info_samples(self, windows: list[tuple[int, Window]]) -> dict[str, np.ndarray[Any, Any]]:
+        """The senders' tcp_info of the connections that peers opened, one direction after the other."""
+        parts = []
+        for connection in _CONNECTIONS:
+            if connection.initiator == "by_peer":
+                sender, _ = self._ends(connection.direction)
+                parts.append(_info_rows(self._info[sender].records, connection, windows))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def samples(self, windows: list[tuple[int, Window]]) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
         """The rows of all windows (with some slack for pictures), by sample file, with their trial's index."""
@@ -192,7 +196,27 @@ class Traffic:
             files[f"tcp_{direction}"] = _rows_of(
                 windows, "t_s", {"t_s": progress.t_s, "bytes": progress.n_bytes}
             )
+        if self._timelines:
+            files["tcp_info"] = self._info_samples(windows)
         return files
+
+
+def _info_rows(
+    records: np.ndarray[Any, Any], connection: _Connection, windows: list[tuple[int, Window]]
+) -> dict[str, np.ndarray[Any, Any]]:
+    own = records[(records["local_port"] == connection.port) | (records["remote_port"] == connection.port)]
+    columns = {
+        "t_s": own["t_ns"] / 1e9,
+        "cwnd": own["cwnd"],
+        "ssthresh": own["ssthresh"],
+        "rto_s": own["rto_us"] / 1e6,
+        "rtt_s": own["rtt_us"] / 1e6,
+        "retrans_total": own["total_retrans"],
+        "backoff": own["backoff"],
+        "ca_state": own["ca_state"],
+    }
+    rows = _rows_of(windows, "t_s", columns)
+    return {**rows, "direction": np.full(len(rows["trial"]), connection.direction)}
 
 
 def _rows_of(
@@ -206,6 +230,3 @@ def _rows_of(
         for name, values in columns.items():
             parts[name].append(values[low:high])
     return {name: np.concatenate(pieces) if pieces else np.empty(0) for name, pieces in parts.items()}
-
-
-MakeTraffic = Callable[[EmulatedNetwork], Traffic]

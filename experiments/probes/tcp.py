@@ -119,8 +119,8 @@ def tcp_measures(
 def info_measures(log: ProbeLog, window: Window, port: int) -> dict[str, Measure]:
     """Say what the congestion control of the connections with ``port`` went through within ``window``.
 
-    ``tcp_retransmitted_segments`` segments, ``tcp_timeouts_count`` (rises of the backoff counter seen; polling may miss one
-    that lasted less than a poll), ``tcp_cwnd_min_packets``, ``tcp_rto_max_s``. All None when nothing was
+    ``tcp_retransmitted_segments``, ``tcp_timeouts_count`` (rises of the backoff counter seen; polling may miss
+    one that lasted less than a poll), ``tcp_cwnd_min_packets``, ``tcp_rto_max_s``. All None when nothing was
     polled.
     """
     records = log.records
@@ -128,7 +128,8 @@ def info_measures(log: ProbeLog, window: Window, port: int) -> dict[str, Measure
     ours = (records["local_port"] == port) | (records["remote_port"] == port)
     records = records[ours & (t_s >= window[0]) & (t_s < window[1])]
     if not len(records):
-        return dict.fromkeys(("tcp_retransmitted_segments", "tcp_timeouts_count", "tcp_cwnd_min_packets", "tcp_rto_max_s"))
+        names = ("tcp_retransmitted_segments", "tcp_timeouts_count", "tcp_cwnd_min_packets", "tcp_rto_max_s")
+        return dict.fromkeys(names)
     retransmits = timeouts = 0
     ends = np.stack((records["local_port"], records["remote_port"]), axis=1)
     for pair in np.unique(ends, axis=0):
