@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from statistics import median
 
 from results.display import Column, columns_of, label, number, scale
-from results.grouping import DEFAULT_GROUP_BY, SEPARATOR, Group, groups_of, parameter_label
+from results.grouping import (
+    DEFAULT_GROUP_BY,
+    NULL_LABEL,
+    SEPARATOR,
+    Group,
+    groups_of,
+    null_groups,
+    parameter_label,
+)
 from results.reading import Record
 from results.statistics import Trials, count_trials, interval_of, values_of
 
@@ -39,7 +47,9 @@ def grouped_sentence(record: Record) -> str:
             continue
         what = _lower(label(name))
         ranked = sorted(found, key=lambda item: median(item[1]))
-        if len(found) > MOST_GROUPS_TOLD:
+        if len(found) > 1 and len({_figure(name, values) for _, values in found}) == 1:
+            told.append(f"{what} was a median {_of(name, None, found[0][1])} in each of {len(found)} groups")
+        elif len(found) > MOST_GROUPS_TOLD:
             ends = " to ".join(_of(name, group, values) for group, values in (ranked[0], ranked[-1]))
             told.append(f"{what} went from a median {ends}, {len(found)} groups in all")
         else:
@@ -85,14 +95,18 @@ def floor_figures(record: Record) -> list[str]:
     """Lines such as 'TCP stall, ms: → 13.7, max 15.2': the lead measures in the valid null trials."""
     lines = []
     for column in lead_columns(record):
-        parts = []
-        for name in (name for name in column[1:] if name):
-            values = values_of(record.trials, name, null=True)
-            if values:
-                sign = _sign(name) if column[2] else ""
-                parts.append(f"{sign}{number(name, median(values))}, max {number(name, max(values))}")
-        if parts:
-            lines.append(f"{column[0]}, {scale(column[1])[1]}: {'; '.join(parts)}")
+        for group in null_groups(record.trials, record.group_by):
+            parts = []
+            for name in (name for name in column[1:] if name):
+                values = values_of(group.trials, name, null=False)  # null_groups holds them as moves
+                if values:
+                    sign = _sign(name) if column[2] else ""
+                    parts.append(f"{sign}{number(name, median(values))}, max {number(name, max(values))}")
+            of = group.label.removeprefix(NULL_LABEL).removeprefix(SEPARATOR)
+            if parts:
+                lines.append(
+                    f"{column[0]}, {scale(column[1])[1]}{f', {of}' if of else ''}: {'; '.join(parts)}"
+                )
     return lines
 
 
@@ -122,9 +136,10 @@ def _figure(name: str, values: Sequence[float]) -> str:
     return number(name, median(values)) + behind + worst
 
 
-def _of(name: str, group: Group, values: Sequence[float]) -> str:
+def _of(name: str, group: Group | None, values: Sequence[float]) -> str:
     unit = scale(name)[1]
-    return f"{_figure(name, values)}{f' {unit}' if unit else ''} ({group.label})"
+    behind = f" ({group.label})" if group else ""
+    return f"{_figure(name, values)}{f' {unit}' if unit else ''}{behind}"
 
 
 def _lower(text: str) -> str:

@@ -57,8 +57,13 @@ def _answer_cells(answer: Answer, published: str, path: Path) -> list[str]:
 
 
 def published_text(one: Published) -> str:
-    """'VM blackout: median 50 ms (source)', with a warning where nobody looked the figure up."""
-    return f"{one.what}: {one.value} ({one.source}{'' if one.read else '; from memory, not verified'})"
+    """'median 50 ms: VM blackout (source)', with a warning where nobody looked the figure up."""
+    return f"{one.value}: {one.what} ({source_text(one)})"
+
+
+def source_text(one: Published) -> str:
+    """The source of a published figure and whether it was read there."""
+    return f"{one.source}{'' if one.read else '; from memory, not verified'}"
 
 
 def _summary(rows: Sequence[Row]) -> str:
@@ -87,7 +92,7 @@ def as_html(rows: Sequence[Row], troubles: Sequence[str], path: Path) -> str:
         troubles=troubles,
         introduction=INTRODUCTION.replace("`", ""),
         summary=_summary(rows),
-        published_text=published_text,
+        source_text=source_text,
         link=lambda answer: link_from(path, answer.page),
         **theme(),
     )

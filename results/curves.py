@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 WIDTH_INCHES, HEIGHT_INCHES = 4.9, 3.1
 LOG_FROM_RATIO = 100.0  # largest to smallest above zero: two decades
-MOST_TICKS = 7
+MOST_TICKS = 9
 # told apart by marker and dash as well as by colour
 _LOOKS = (
     (style.TO_VM, "o", "-"),
@@ -68,7 +68,7 @@ def draw_curve(trials: Trials, measure: str, across: str, series: Sequence[str])
     height = HEIGHT_INCHES + 0.17 * max(rows - 1, 0)
     with mpl.rc_context({"font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": style.GRID}):
         figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="none")
-        top = 0.24 + 0.17 * rows
+        top = 0.2 + 0.15 * rows
         panel = figure.add_axes((0.115, 0.42 / height, 0.865, 1 - (0.42 + top + 0.06) / height))
         shown: list[float] = []
         handles: list[Any] = []

@@ -51,7 +51,10 @@ def groups_of(trials: Trials, names: Sequence[str]) -> list[Group]:
 
 
 def null_groups(trials: Trials, names: Sequence[str]) -> list[Group]:
-    """The null trials, apart by those of the named parameters that they carry: mostly one group, or none."""
+    """The null trials, apart by those of the named parameters that they carry: mostly one group, or none.
+
+    Their trials say `null: false`, so that whatever makes figures of moves makes the floor's of these.
+    """
     nulls = [trial for trial in trials if trial["null"]]
     carried = [name for name in names if any(name in null["parameters"] for null in nulls)]
     as_moves = [{**null, "null": False} for null in nulls]

@@ -14,7 +14,16 @@ from results.chosen import chosen_trials
 from results.contract import RecordError
 from results.display import label, median_text, scale, shown_measures, spread_text
 from results.files import write_atomic
-from results.grouping import SEPARATOR, groups_of, label_of, null_groups, numeric_parameter, parameter_label
+from results.grouping import (
+    NULL_LABEL,
+    SEPARATOR,
+    Group,
+    groups_of,
+    label_of,
+    null_groups,
+    numeric_parameter,
+    parameter_label,
+)
 from results.page import page_template, theme
 from results.reading import Record, read_events
 from results.samples import sample_names
@@ -94,13 +103,25 @@ def _table(record: Record) -> dict[str, Any]:
         return label(name), scale(name)[1], cells
 
     shown = shown_measures(record.trials, record.shown_measures)
+    down = len(columns) > MOST_GROUPS_ACROSS
     return {
-        "heads": [(group.label, counts["valid"], counts["invalid"]) for group, counts, _ in columns],
+        "heads": [
+            (_row_name(group) if down else group.label, counts["valid"], counts["invalid"])
+            for group, counts, _ in columns
+        ],
         "rows": [row(name) for name in shown],
         "others": [row(name) for name in names if name not in shown],
-        "down": len(columns) > MOST_GROUPS_ACROSS,
+        "floor": any(group.label.startswith(NULL_LABEL) for group, *_ in columns),
+        "down": down,
         "by": SEPARATOR.join(parameter_label(name) for name in record.group_by),
     }
+
+
+def _row_name(group: Group) -> str:
+    """The group's values without their names, which head the column; no line break before a unit."""
+    if group.label.startswith(NULL_LABEL):
+        return group.label
+    return SEPARATOR.join(part.replace(" ", "\u00a0") if part[:1].isdigit() else part for part in group.parts)
 
 
 def _distributions(record: Record) -> list[Any]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.answer import answer_sentence
-from results.display import NOT_MEASURED, Column, columns_of, heading, median_text
+from results.display import NOT_MEASURED, Column, columns_of, heading, median_text, shown_measures
 from results.grouping import DEFAULT_GROUP_BY, Group, groups_of, null_groups, parameter_label
 from results.reading import Record
-from results.statistics import count_trials, measures_of, summarise_group
+from results.statistics import count_trials, summarise_group
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,8 +33,10 @@ def grid(record: Record) -> tuple[list[str], list[tuple[str, list[str]]]]:
 
 def _grid(record: Record) -> tuple[list[str], _Rows]:
     trials = record.trials
-    columns = columns_of(trials, record.shown_measures)[:MOST_COLUMNS]
-    names = measures_of(trials)
+    columns = columns_of(trials, record.shown_measures)
+    if record.shown_measures is None:
+        columns = columns[:MOST_COLUMNS]
+    names = shown_measures(trials, [name for column in columns for name in column[1:] if name])
     rows = []
     for group in [*groups_of(trials, record.group_by), *null_groups(trials, record.group_by)]:
         counts, figures = count_trials(group.trials), summarise_group(group, names)
@@ -60,7 +62,8 @@ def make_tables(record: Record, width: int) -> list[Table]:
     """
     headings, rows = _grid(record)
     what = f"{record.experiment} ({', '.join(record.questions)})"
-    title = f"{what}: median [95 % interval], {_TO} to VM, {_FROM} from VM"
+    arrows = any(sign in cell for _, cells in rows for cell in cells for sign in (_TO, _FROM))
+    title = f"{what}: median [95 % interval]" + (f", {_TO} to VM, {_FROM} from VM" if arrows else "")
     stacked = [text.replace(", ", ",\n").replace("call to ", "call to\n") for text in headings]
     lead = [parameter_label(name) for name in record.group_by]
     named: list[list[str]] = [

@@ -116,15 +116,15 @@ def draw_tcp(panel: Axes, timeline: Timeline, lo: float, hi: float) -> None:
         return
     panel.grid(True, axis="y", color=style.GRID, linewidth=0.5)
     panel.set_ylim(bottom=0)
-    resent = _draw_resent(panel, timeline, lo, hi)
+    _draw_resent(panel, timeline, lo, hi)
     text = "TCP: kB read by the receiver since the left edge; longest gap (bold): " + ", ".join(told)
-    headline(panel, text + resent)
+    headline(panel, text)
     legend(panel, panel.get_legend_handles_labels()[0])
 
 
-def _draw_resent(panel: Axes, timeline: Timeline, lo: float, hi: float) -> str:
-    """Marks where retransmissions and timeouts were first seen, a row a direction at the top; what to say."""
-    told, named = [], set()
+def _draw_resent(panel: Axes, timeline: Timeline, lo: float, hi: float) -> None:
+    """Marks where retransmissions and timeouts were first seen, with their number: a row a direction on top."""
+    named: set[str] = set()
     for number, (side, name, colour) in enumerate(style.DIRECTIONS):
         marks = timeline.resent.get(side)
         if marks is None:
@@ -153,7 +153,8 @@ def _draw_resent(panel: Axes, timeline: Timeline, lo: float, hi: float) -> str:
                 **colours,
             )
         if counts:
-            told.append(f"{name} {' and '.join(counts)}")
-    if told:
+            text = f"{name} {' and '.join(counts)}"
+            looks = {"size": 6.5, "color": style.MUTED, "va": "center", "transform": panel.transAxes}
+            panel.text(0.004, 0.93 - 0.13 * number, text, **looks)
+    if named:
         panel.set_ylim(top=panel.get_ylim()[1] * 1.3)
-    return "; " + ", ".join(told) if told else ""

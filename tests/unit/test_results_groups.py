@@ -271,7 +271,7 @@ def test_figures_and_floor_stand_with_their_intervals(policies, downtimes):
     assert lines[0].startswith("lost, packets, silent-drop · udp: → 12")
     assert lines[0].endswith("] ← 0 [0, 0]")
     assert len(lines) == 16
-    assert floor_figures(policies)[1] == "stall, ms: 8.00, max 12.0"
+    assert floor_figures(policies)[1] == "lost, packets, tcp: → 0, max 0; ← 0, max 0"
     many = lead_figures(downtimes)
     assert many[2] == "(lost to VM: the least and the most of 16 groups)"
 

@@ -1,0 +1,260 @@
+"""All answers from the records of a folder: which run counts, what a row tells, both pages, the command."""
+
+import json
+import re
+import runpy
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from results.__main__ import main
+from results.answers import conditions, read_all, rows_of, write_answers
+from results.answers_pages import as_html, as_markdown
+from results.contract import RecordError
+from results.published import PUBLISHED, published_for
+from results.questions import BY_NUMBER, QUESTIONS
+from results.record import RunRecord
+
+GROUPED = runpy.run_path(str(Path(__file__).parent / "test_results_groups.py"))
+ROOT = Path(__file__).parents[2]
+
+
+def trial(index, lost, *, null=False, valid=True):
+    return {
+        "index": index,
+        "valid": valid,
+        "invalid_reason": None if valid else "scheduling lag",
+        "null": null,
+        "parameters": {} if null else {"path": "remote to remote"},
+        "migration": None,
+        "measures": {"lost_packets_to_vm": lost, "lost_packets_from_vm": 0, "tcp_stall_s_to_vm": 0.01},
+    }
+
+
+class Runs:
+    """Makes runs whose names sort in the order they were made."""
+
+    def __init__(self, folder):
+        self.folder, self.made = folder, 0
+
+    def add(
+        self, experiment="hot-l2", *questions, status="answered", trials=4, lost=0, quick=False, **environment
+    ):
+        self.made += 1
+        parameters = {"rate_pps": 5000} | ({"quick": True} if quick else {})
+        record = RunRecord.create(self.folder, experiment, list(questions or ("Q1",)), parameters, {})
+        record.set_environment(
+            {"datapath": "userspace", "port_type": "afxdp", "commit": "abcdef012345"} | environment
+        )
+        for index in range(trials):
+            record.add_trial(trial(index, lost))
+        record.add_trial(trial(trials, lost, valid=False))
+        record.add_trial(trial(trials + 1, 0, null=True))
+        record.finish(status, "all done" if status == "answered" else "the machine was too busy")
+        target = record.folder.with_name(
+            f"20261122T0000{self.made:02d}Z-{experiment}-{record.folder.name[-6:]}"
+        )
+        record.folder.rename(target)
+        return target
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return Runs(tmp_path)
+
+
+def rows(folder):
+    return {row.number: row for row in rows_of(read_all(folder)[0])}
+
+
+def test_there_is_a_row_for_each_of_the_25_questions(tmp_path):
+    found = rows(tmp_path)
+    assert list(found) == [f"Q{number}" for number in range(1, 26)]
+    assert all(row.answers == [] and row.note == "No answered record yet." for row in found.values())
+    assert found["Q10"].experiments == ("l3-host-route", "l3-ila", "l3-renumber")
+    assert all(question.text.endswith((".", "?")) and question.experiments for question in QUESTIONS)
+
+
+def test_the_newest_answered_run_counts(runs):
+    runs.add(lost=5)
+    newest = runs.add(lost=0)
+    runs.add(status="invalid")
+    (answer,) = rows(runs.folder)["Q1"].answers
+    assert answer.folder == newest.resolve()
+    assert "no packet was lost" in answer.sentence
+    assert answer.trials == "4 valid, 1 invalid; null: 1 valid"
+    assert answer.figures[0] == "lost, packets: → 0 [0, 0] ← 0 [0, 0]"
+    assert answer.floor[0] == "lost, packets: → 0, max 0; ← 0, max 0"
+    assert answer.ran_on == "userspace datapath, afxdp ports, commit abcdef0"
+    assert [re.sub(r"\(.*?\)", "()", note) for note in answer.notes] == [
+        "a newer run () is invalid: the machine was too busy"
+    ]
+
+
+def test_other_conditions_have_a_row_of_their_own(runs):
+    runs.add(lost=5)
+    runs.add(datapath="kernel", port_type="veth")
+    runs.add(accelerator="kvm")
+    runs.add(accelerator="tcg")
+    found = rows(runs.folder)["Q1"].answers
+    assert [answer.ran_on for answer in found] == [
+        "kernel datapath, veth ports, commit abcdef0",
+        "userspace datapath, afxdp ports, commit abcdef0",
+        "userspace datapath, afxdp ports, kvm, commit abcdef0",
+        "userspace datapath, afxdp ports, tcg, commit abcdef0",
+    ]
+    assert len({conditions(record) for record in read_all(runs.folder)[0]}) == 4
+
+
+def test_a_short_run_counts_only_without_a_full_one_and_says_so(runs):
+    full = runs.add()
+    runs.add(quick=True)
+    runs.add("cold", "Q8", quick=True)
+    found = rows(runs.folder)
+    assert found["Q1"].answers[0].folder == full.resolve()
+    assert found["Q8"].answers[0].notes == ["short form (quick): fewer trials than a full run"]
+    later = runs.add("cold", "Q8")
+    assert rows(runs.folder)["Q8"].answers[0].folder == later.resolve()
+
+
+def test_an_older_run_with_more_trials_is_named(runs):
+    larger = runs.add(trials=9)
+    runs.add(trials=4)
+    assert rows(runs.folder)["Q1"].answers[0].notes == [
+        f"an older run ({larger.name}) has more valid trials: 9"
+    ]
+
+
+def test_several_experiments_and_questions_of_one_run(runs):
+    runs.add("l3-host-route", "Q10", "Q11")
+    runs.add("l3-ila", "Q10")
+    found = rows(runs.folder)
+    assert [answer.experiment for answer in found["Q10"].answers] == ["l3-host-route", "l3-ila"]
+    assert len(found["Q11"].answers) == 1
+
+
+def test_a_question_without_an_answer_says_what_its_last_run_said(runs):
+    runs.add("cold", "Q8", status="failed")
+    assert re.fullmatch(
+        r"No answered record yet. The newest run \(cold, \d{4}-\d\d-\d\d\) is failed: the machine was too busy",
+        rows(runs.folder)["Q8"].note,
+    )
+
+
+def test_a_question_that_the_list_does_not_have_is_kept(runs):
+    runs.add("other", "Q99")
+    assert rows(runs.folder)["Q99"].answers[0].experiment == "other"
+
+
+def test_published_figures_stand_beside_and_unread_ones_say_so(tmp_path):
+    for one in PUBLISHED:
+        assert set(one.questions) <= BY_NUMBER.keys()
+        assert one.value
+        assert one.source
+    order = [one.read for one in published_for("Q4")]
+    assert order == sorted(order, reverse=True)
+    text = as_markdown(rows_of([]), [], tmp_path / "ANSWERS.md")
+    assert "median 50 ms, p99 300 ms: VM blackout in production" in text
+    assert text.count("from memory, not verified") == sum(
+        len(one.questions) for one in PUBLISHED if not one.read
+    )
+
+
+def test_the_markdown_is_one_table_with_links_that_work(runs):
+    folder = runs.add()
+    runs.add("tenants", "Q24")
+    path = folder.parents[1] / "ANSWERS.md"
+    text = as_markdown(rows_of(read_all(runs.folder)[0]), [], path)
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 25
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {10}
+    (link,) = re.findall(r"\[run\]\((.*?)\)", lines[2])
+    assert (path.parent / link).resolve() == (folder / "record.json").resolve()
+    (folder / "report.html").write_text("")
+    assert "report.html)" in as_markdown(rows_of(read_all(runs.folder)[0]), [], path)
+    assert "2 of 25 questions have an answer." in text
+
+
+def test_markup_in_a_record_stays_text(tmp_path):
+    record = RunRecord.create(tmp_path, "tenants", ["Q24"], {}, {})
+    record.finish("answered", "x", answer="A | B <script> *c*")
+    found = rows_of(read_all(tmp_path)[0])
+    assert "A \\| B &lt;script> \\*c\\*" in as_markdown(found, [], tmp_path / "ANSWERS.md")
+    assert "<script>" not in as_html(found, [], tmp_path / "answers.html")
+
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.links, self.ids = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.links += [value for key, value in attributes if key in {"src", "href", "srcset"}]
+        self.ids += [value for key, value in attributes if key == "id"]
+
+
+def test_the_page_is_self_contained_and_every_link_leads_somewhere(runs):
+    runs.add()
+    GROUPED["make_policies"](runs.folder)
+    path = runs.folder / "answers.html"
+    page = as_html(rows_of(read_all(runs.folder)[0]), ["runs/x: is empty"], path)
+    parsed = Page()
+    parsed.feed(page)
+    inside = [link[1:] for link in parsed.links if link.startswith("#")]
+    assert inside == parsed.ids == [f"Q{number}" for number in range(1, 26)]
+    outside = [link for link in parsed.links if not link.startswith("#")]
+    assert len(outside) == 2
+    assert all((path.parent / link).is_file() for link in outside)
+    assert "prefers-color-scheme: dark" in page
+    assert "Not read: runs/x: is empty" in page
+    assert "silent-drop · udp: → 12" in page
+
+
+def test_the_command_writes_both_files(runs, tmp_path, capsys):
+    runs.add()
+    broken = runs.folder / "runs/20261122T000100Z-cold-000000"
+    broken.mkdir()
+    (broken / "record.json").write_text("{")
+    assert main(["answers", "--results-dir", str(runs.folder)]) == 0
+    written = capsys.readouterr().out.split()
+    assert written == [str(runs.folder / "ANSWERS.md"), str(runs.folder / "answers.html")]
+    assert "Not read: " in (runs.folder / "ANSWERS.md").read_text()
+    other = tmp_path / "doc"
+    other.mkdir()
+    assert main(["answers", "--results-dir", str(runs.folder), "-o", str(other / "A.md")]) == 0
+    assert "(../runs/" in (other / "A.md").read_text()
+    assert (other / "answers.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--results-dir", "{}/none"], "no such folder of results"),
+        (["--results-dir", "{}", "-o", "{}/none/A.md"], "no such folder"),
+        (["--results-dir", "{}", "-o", "{}/A.txt"], "ends in .md"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, capsys, given, told):
+    assert main(["answers", *(word.format(tmp_path) for word in given)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert told in err
+
+
+def test_an_empty_folder_of_results_is_no_error(tmp_path):
+    for path in write_answers(tmp_path):
+        assert path.read_text()
+    with pytest.raises(RecordError):
+        write_answers(tmp_path / "none")
+
+
+def test_every_optional_key_is_in_the_format(tmp_path):
+    """What a record may hold is what FORMAT.md tells."""
+    text = (ROOT / "results/FORMAT.md").read_text()
+    record = RunRecord.create(
+        tmp_path, "cold", ["Q8"], {}, {}, group_by=["pause"], shown_measures=["stall_s"]
+    )
+    record.finish("answered", "x", answer="y.")
+    for key in json.loads((record.folder / "record.json").read_text()):
+        assert f"`{key}`" in text, key
