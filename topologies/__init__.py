@@ -3,13 +3,16 @@
 Imports pydantic and the standard library; PyYAML only when a file is read.
 """
 
-from topologies.checks import TUNNEL_OVERHEAD_BYTES, check_topology
+from topologies.check_networks import TUNNEL_OVERHEAD_BYTES
+from topologies.checks import check_topology
 from topologies.generate import generated
 from topologies.loader import load_topology, parse_topology, shipped, topology_file
 from topologies.model import (
+    Client,
     Link,
     LinkProperties,
     Nve,
+    Outside,
     Rack,
     Spine,
     Tenant,
@@ -24,9 +27,11 @@ from topologies.problems import Problem, TopologyErrors
 
 __all__ = [
     "TUNNEL_OVERHEAD_BYTES",
+    "Client",
     "Link",
     "LinkProperties",
     "Nve",
+    "Outside",
     "Problem",
     "Rack",
     "Spine",

@@ -4,7 +4,8 @@
 a broken NVE that has a name is still a known one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -12,10 +13,24 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from topologies import fields
-from topologies.model import Link, Nve, Rack, Spine, Tenant, Topology, Tunnel, Underlay, VirtualNetwork, Vm
-from topologies.problems import Path
+from topologies.model import (
+    Client,
+    Link,
+    Nve,
+    Outside,
+    Rack,
+    Spine,
+    Tenant,
+    Topology,
+    Tunnel,
+    Underlay,
+    VirtualNetwork,
+    Vm,
+)
+from topologies.problems import Path, Problem, did_you_mean, listed, shown
 
 _M = TypeVar("_M", bound=BaseModel)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -40,7 +55,10 @@ class Parts(Generic[_M]):
 
 @dataclass(frozen=True)
 class Draft:
-    """The readable parts of a topology; `underlay_mtu_bytes` and `tunnel` are None when unreadable."""
+    """The readable parts of a topology; `underlay_mtu_bytes` and `tunnel` are None when unreadable.
+
+    `routed` holds the pairs of `routed_between`, `clients`, `gateway_nve` and `reaches` what is in `outside`.
+    """
 
     racks: Parts[Rack]
     spines: Parts[Spine]
@@ -49,6 +67,10 @@ class Draft:
     tenants: Parts[Tenant]
     networks: Parts[VirtualNetwork]
     vms: Parts[Vm]
+    routed: tuple[tuple[Path, tuple[str, str]], ...]
+    clients: Parts[Client]
+    gateway_nve: str | None
+    reaches: tuple[tuple[Path, str], ...]
     underlay_mtu_bytes: int | None
     tunnel: Tunnel | None
 
@@ -58,6 +80,8 @@ def draft_of(data: object) -> Draft:
     top = data if isinstance(data, dict) else {}
     underlay = top.get("underlay")
     underlay = underlay if isinstance(underlay, dict) else {}
+    outside = top.get("outside")
+    outside = outside if isinstance(outside, dict) else {}
     return Draft(
         racks=_parts(underlay, "racks", Rack, Underlay, ("underlay",)),
         spines=_parts(underlay, "spines", Spine, Underlay, ("underlay",)),
@@ -66,6 +90,10 @@ def draft_of(data: object) -> Draft:
         tenants=_parts(top, "tenants", Tenant, Topology),
         networks=_parts(top, "virtual_networks", VirtualNetwork, Topology),
         vms=_parts(top, "vms", Vm, Topology),
+        routed=_values(top, "routed_between", fields.read_network_pair),
+        clients=_parts(outside, "clients", Client, Outside, ("outside",)),
+        gateway_nve=outside["nve"] if isinstance(outside.get("nve"), str) else None,
+        reaches=_values(outside, "reaches", fields.read_reference, ("outside",)),
         underlay_mtu_bytes=_underlay_mtu(underlay),
         tunnel=_read(Tunnel, top.get("tunnel", {})),
     )
@@ -92,6 +120,18 @@ def _parts(
     return Parts(tuple(read), tuple(named), len(named) == len(items), len(read) == len(items))
 
 
+def _values(
+    mapping: Mapping[str, Any], key: str, read: Callable[[object], _T], above: Path = ()
+) -> tuple[tuple[Path, _T], ...]:
+    """The readable items of a list of plain values, each with its path."""
+    items = mapping.get(key)
+    found = []
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        with suppress(ValueError):
+            found.append(((*above, key, index), read(item)))
+    return tuple(found)
+
+
 def _read(model: type[_M], item: object) -> _M | None:
     try:
         return model.model_validate(item)
@@ -106,3 +146,12 @@ def _underlay_mtu(underlay: Mapping[str, Any]) -> int | None:
         return fields.read_mtu(underlay.get("mtu", Underlay.model_fields["mtu_bytes"].default))
     except ValueError:
         return None
+
+
+def unknown(path: Path, name: str, known: Parts, what: str) -> Iterator[Problem]:  # type: ignore[type-arg]
+    """The problem of a name that is surely not among those known; `what` says what it should be the name of."""
+    if name in known.names or not known.names_known:
+        return
+    meant = did_you_mean(name, known.names)
+    hint = f"; did you mean '{meant}'?" if meant else ""
+    yield Problem(path, shown(name), f"is no {what}{hint} (there are: {listed(known.names) or 'none'})")

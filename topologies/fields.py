@@ -1,15 +1,21 @@
-"""Types of the values in a topology: how each is read from a file, and what a message says is allowed.
+"""Types of the values in a topology, all but addresses: how each is read, and what a message says is allowed.
 
 Every reader here raises ValueError with a sentence that can stand after `key path: value: `.
 """
 
 import re
-import zlib
 from collections.abc import Callable
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, PlainSerializer, PlainValidator, SerializationInfo, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    SerializationInfo,
+    WithJsonSchema,
+)
 
 from topologies import units
 
@@ -24,13 +30,14 @@ RESERVED_NAMES = {
     "nva": "it is the name of the controller",
     "mgmt": "it is the name of the management network",
 }
-MANAGEMENT_NET = IPv4Network("10.255.0.0/16")
-UNDERLAY_LINKS_NET = IPv4Network("100.64.0.0/10")
-_NOT_UNICAST = tuple(
-    IPv4Network(net) for net in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
-)
 
-_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+
+class Strict(BaseModel):
+    """What all models of a topology share: no unknown keys, no conversions, no changes."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=False
+    )
 
 
 def _limited_name(value: object, extra: str, limit: int, why: str) -> str:
@@ -116,6 +123,22 @@ def read_rate(value: object) -> int | None:
     return rate
 
 
+def read_dirty_rate(value: object) -> int:
+    """How fast a running VM changes its memory, in bits per second; 0: not at all."""
+    rate = int(_with_unit(units.parse_rate, value))
+    if rate > 10**12:
+        raise ValueError("must be from 0 to 1000Gbit")
+    return rate
+
+
+def read_memory(value: object) -> int:
+    """The size of a VM's memory in bytes."""
+    size = int(_with_unit(units.parse_size, value))
+    if not 2**20 <= size <= 2**40:
+        raise ValueError("must be a size from 1MiB to 1TiB, such as 512MiB")
+    return size
+
+
 def read_loss(value: object) -> float:
     """A share of packets lost, as a ratio below 1."""
     ratio = float(_with_unit(units.parse_loss, value))
@@ -138,81 +161,15 @@ def read_mtu(value: object) -> int:
     return size
 
 
-def read_ipv4(value: object) -> IPv4Address:
-    """An IPv4 address in dotted form."""
-    if isinstance(value, IPv4Address):
+def one_of(*allowed: str) -> BeforeValidator:
+    """A reader of one of a few words."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, str) or value not in allowed:
+            raise ValueError(f"must be {' or '.join(allowed)}")
         return value
-    try:
-        return IPv4Address(value if isinstance(value, str) else "")
-    except AddressValueError:
-        raise ValueError("must be an IPv4 address such as 192.0.2.1") from None
 
-
-def read_underlay_ip(value: object) -> IPv4Address:
-    """The tunnel address of an NVE: unicast and outside what the emulation hands out itself."""
-    address = read_ipv4(value)
-    for net, use in (
-        (MANAGEMENT_NET, "the management network"),
-        (UNDERLAY_LINKS_NET, "the links of the underlay"),
-    ):
-        if address in net:
-            raise ValueError(
-                f"is in {net}, which is kept for {use}; choose an address outside {MANAGEMENT_NET}"
-                f" and {UNDERLAY_LINKS_NET}, such as 192.0.2.1"
-            )
-    for net in _NOT_UNICAST:
-        if address in net:
-            raise ValueError(f"is in {net}, which no interface can use here; choose one such as 192.0.2.1")
-    return address
-
-
-def read_subnet_v4(value: object) -> IPv4Network:
-    """An IPv4 subnet with room for at least two hosts."""
-    form = "must be an IPv4 subnet such as 10.1.0.0/24, with a prefix length from 8 to 30"
-    if isinstance(value, IPv4Network):
-        value = str(value)
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9.]{7,15}/[0-9]{1,2}", value):
-        raise ValueError(form)
-    try:
-        subnet = IPv4Network(value, strict=False)
-    except ValueError:
-        raise ValueError(form) from None
-    if not 8 <= subnet.prefixlen <= 30:
-        raise ValueError(form)
-    if str(subnet.network_address) != value.split("/")[0]:
-        raise ValueError(f"has bits set beyond its prefix length; did you mean '{subnet}'?")
-    for net in _NOT_UNICAST:
-        if subnet.overlaps(net):
-            raise ValueError(f"overlaps {net}, which no VM can use; choose one such as 10.1.0.0/24")
-    return subnet
-
-
-def refuse_subnet_v6(value: object) -> None:
-    """The place of IPv6 in the model: the key is known, a value is refused until there is IPv6 behind it."""
-    if value is not None:
-        raise ValueError("IPv6 is not supported yet; leave the key out")
-
-
-def read_mac(value: object) -> str:
-    """A unicast MAC address, lower case."""
-    if not isinstance(value, str) or not _MAC.fullmatch(value):
-        raise ValueError("must be a MAC address such as 02:00:00:00:00:01")
-    if int(value[:2], 16) & 1:
-        raise ValueError("is a group address (lowest bit of the first byte set); a VM needs a unicast MAC")
-    if value == "00:00:00:00:00:00":
-        raise ValueError("is no address; leave the key out for a derived one")
-    return value.lower()
-
-
-def derived_mac(virtual_network: str, ipv4: IPv4Address) -> str:
-    """The MAC of a VM that gives none: 02, one byte for the network's name, the four bytes of the address.
-
-    Locally administered (bit 0x02 of the first byte, IEEE 802-2014 section 8.4). Different for all VMs of a
-    virtual network, since their addresses differ; the network's byte tells captures of two networks with
-    overlapping subnets apart.
-    """
-    network_byte = zlib.crc32(virtual_network.encode()) & 0xFF
-    return ":".join(f"{byte:02x}" for byte in (0x02, network_byte, *ipv4.packed))
+    return BeforeValidator(read)
 
 
 def read_prewired(value: object) -> tuple[str, ...] | Literal["all"]:
@@ -224,11 +181,20 @@ def read_prewired(value: object) -> tuple[str, ...] | Literal["all"]:
     raise ValueError("must be all, or a list of NVE names such as [nve1, nve3]")
 
 
-def read_pair(value: object) -> tuple[str, str]:
-    """The two ends of a link."""
+def _pair(value: object, allowed: str) -> tuple[str, str]:
     if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(name, str) for name in value):
         return (value[0], value[1])
-    raise ValueError("must be a list of the two routers that the link joins, such as [rack1, spine1]")
+    raise ValueError(allowed)
+
+
+def read_link_ends(value: object) -> tuple[str, str]:
+    """The two ends of a link."""
+    return _pair(value, "must be a list of the two routers that the link joins, such as [rack1, spine1]")
+
+
+def read_network_pair(value: object) -> tuple[str, str]:
+    """Two virtual networks that are routed to each other."""
+    return _pair(value, "must be a list of two virtual networks, such as [blue, green]")
 
 
 def _written_as(form: Callable[[Any], str]) -> PlainSerializer:
@@ -248,6 +214,11 @@ def _pattern(pattern: str) -> WithJsonSchema:
 
 def _quantity(pattern: str, bare: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [{"type": "string", "pattern": pattern}, bare]})
+
+
+def _number(low: int, high: int) -> tuple[BeforeValidator, WithJsonSchema]:
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    return BeforeValidator(whole_number(low, high)), WithJsonSchema(schema)
 
 
 _NUMBER = r"^[0-9]+(\.[0-9]+)? ?"
@@ -272,6 +243,20 @@ Rate = Annotated[
     _written_as(units.format_rate),
     _quantity(_NUMBER + "(bit|kbit|Mbit|Gbit)$", {"type": "null"}),
 ]
+DirtyRate = Annotated[
+    int,
+    BeforeValidator(read_dirty_rate),
+    _written_as(units.format_rate),
+    _quantity(_NUMBER + "(bit|kbit|Mbit|Gbit)$", {"const": 0}),
+]
+Memory = Annotated[
+    int,
+    BeforeValidator(read_memory),
+    _written_as(units.format_size),
+    _quantity(
+        _NUMBER + "(B|kB|MB|GB|KiB|MiB|GiB|TiB)?$", {"type": "integer", "minimum": 2**20, "maximum": 2**40}
+    ),
+]
 Loss = Annotated[
     float, BeforeValidator(read_loss), _written_as(units.format_loss), _quantity(_NUMBER + "%$", {"const": 0})
 ]
@@ -280,23 +265,15 @@ Mtu = Annotated[
     BeforeValidator(read_mtu),
     _quantity("^[0-9]+ ?(B|kB|KiB)?$", {"type": "integer", "minimum": 576, "maximum": 65535}),
 ]
-Ipv4 = Annotated[
-    IPv4Address, BeforeValidator(read_ipv4), WithJsonSchema({"type": "string", "format": "ipv4"})
-]
-UnderlayIp = Annotated[
-    IPv4Address, BeforeValidator(read_underlay_ip), WithJsonSchema({"type": "string", "format": "ipv4"})
-]
-SubnetV4 = Annotated[IPv4Network, BeforeValidator(read_subnet_v4), _pattern("^[0-9.]+/[0-9]+$")]
-SubnetV6 = Annotated[IPv6Network | None, BeforeValidator(refuse_subnet_v6), WithJsonSchema({"type": "null"})]
-Mac = Annotated[str, BeforeValidator(read_mac), _pattern("^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")]
 Prewired = Annotated[
     tuple[str, ...] | Literal["all"],
     PlainValidator(read_prewired),
     PlainSerializer(lambda value: value if value == "all" else list(value)),  # no union to serialize
     WithJsonSchema({"anyOf": [{"const": "all"}, _NAME_LIST]}),
 ]
-Pair = Annotated[
-    tuple[str, str],
-    BeforeValidator(read_pair),
-    WithJsonSchema({**_NAME_LIST, "minItems": 2, "maxItems": 2}),
-]
+_TWO_NAMES = WithJsonSchema({**_NAME_LIST, "minItems": 2, "maxItems": 2})
+LinkEnds = Annotated[tuple[str, str], BeforeValidator(read_link_ends), _TWO_NAMES]
+NetworkPair = Annotated[tuple[str, str], BeforeValidator(read_network_pair), _TWO_NAMES]
+Queue = Annotated[int, *_number(1, 1_000_000)]
+Port = Annotated[int, *_number(1, 65535)]
+Vni = Annotated[int, *_number(1, 2**24 - 1)]

@@ -2,173 +2,41 @@
 
 The keys of a file are the aliases (`delay: 20ms`); the attributes hold plain numbers and end in their unit
 (`delay_s == 0.02`). Whether the parts fit together (names that exist, addresses inside subnets, ...) is for
-`topologies.checks`. Later parts (gateways, IPv6, DHCP, policy between tenants) get keys of their own beside
-those here; `subnet_v6` is known already and refused with a sentence that says so.
+`topologies.checks`. The parts are in `underlay`, `network` and `outside`; this module has the whole.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from itertools import combinations
+from typing import Any, Protocol, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import Field
 
 from topologies import fields
+from topologies.network import Tenant, VirtualNetwork, Vm
+from topologies.outside import Client, Outside
 from topologies.problems import did_you_mean, listed
+from topologies.underlay import Link, LinkProperties, Nve, Rack, Spine, Tunnel, Underlay
+
+__all__ = [
+    "Client",
+    "Link",
+    "LinkProperties",
+    "Nve",
+    "Outside",
+    "Rack",
+    "Spine",
+    "Tenant",
+    "Topology",
+    "Tunnel",
+    "Underlay",
+    "UnknownNameError",
+    "VirtualNetwork",
+    "Vm",
+]
 
 
 class UnknownNameError(LookupError):
     """A topology was asked for something it does not have; the message names what it has."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=False
-    )
-
-
-def _number(low: int, high: int) -> tuple[BeforeValidator, WithJsonSchema]:
-    schema = {"type": "integer", "minimum": low, "maximum": high}
-    return BeforeValidator(fields.whole_number(low, high)), WithJsonSchema(schema)
-
-
-def _encapsulation(value: object) -> object:
-    if value not in ("vxlan", "geneve"):
-        raise ValueError("must be vxlan or geneve")
-    return value
-
-
-Queue = Annotated[int, *_number(1, 1_000_000)]
-Port = Annotated[int, *_number(1, 65535)]
-Vni = Annotated[int, *_number(1, 2**24 - 1)]
-Encapsulation = Annotated[Literal["vxlan", "geneve"], BeforeValidator(_encapsulation)]
-
-DEFAULT_PORTS = {"vxlan": 4789, "geneve": 6081}
-"""UDP ports that IANA assigned: RFC 7348 section 5 (VXLAN), RFC 8926 section 3.3 (Geneve)."""
-
-
-class LinkProperties(_Strict):
-    """What a link does to packets, the same in both directions."""
-
-    rate_bps: fields.Rate = Field(
-        default=None,
-        alias="rate",
-        description="Rate in each direction, such as 100Mbit; without it no limit.",
-    )
-    delay_s: fields.Delay = Field(
-        default=0.0, alias="delay", description="One-way delay in each direction, such as 20ms; needs netem."
-    )
-    loss_ratio: fields.Loss = Field(
-        default=0.0,
-        alias="loss",
-        description="Share of packets lost in each direction, such as 0.5%; needs netem.",
-    )
-    queue_packets: Queue = Field(
-        default=1000,
-        alias="queue",
-        description="Packets that wait at most at each end; matters only with rate, delay or loss.",
-    )
-
-
-class Rack(_Strict):
-    """A rack: its router, to which the NVEs of the rack are attached."""
-
-    name: fields.NodeName = Field(description="Name of the rack's router, at most 9 characters.")
-
-
-class Spine(_Strict):
-    """A router that joins racks or other spines."""
-
-    name: fields.NodeName = Field(description="Name of the router, at most 9 characters.")
-
-
-class Link(LinkProperties):
-    """A link of the underlay between two routers (racks or spines)."""
-
-    between: fields.Pair = Field(description="The two routers that the link joins, such as [rack1, spine1].")
-
-
-class Underlay(_Strict):
-    """The IP network that carries the tunnels."""
-
-    mtu_bytes: fields.Mtu = Field(
-        default=1600,
-        alias="mtu",
-        description="MTU of every underlay link in bytes; must hold a VM's packet and the tunnel headers.",
-    )
-    racks: tuple[Rack, ...] = Field(strict=False, min_length=1, description="The racks, at least one.")
-    spines: tuple[Spine, ...] = Field(
-        strict=False, default=(), description="The routers that join the racks."
-    )
-    links: tuple[Link, ...] = Field(
-        strict=False,
-        default=(),
-        description="The links between routers; every NVE must reach every other one.",
-    )
-    access: LinkProperties = Field(
-        default=LinkProperties(), description="What every link between an NVE and its rack does to packets."
-    )
-
-
-class Tunnel(_Strict):
-    """How packets travel between NVEs."""
-
-    encapsulation: Encapsulation = Field(
-        default="vxlan", description="vxlan (RFC 7348) or geneve (RFC 8926)."
-    )
-    udp_port: Port = Field(
-        default_factory=lambda data: DEFAULT_PORTS[data["encapsulation"]],
-        description="Destination UDP port; without it 4789 for vxlan and 6081 for geneve.",
-    )
-
-
-class Nve(_Strict):
-    """A network virtualization edge: where VMs are attached and tunnels end."""
-
-    name: fields.NodeName = Field(description="Name of the NVE, at most 9 characters.")
-    rack: fields.Reference = Field(description="Name of the rack that the NVE stands in.")
-    underlay_ip: fields.UnderlayIp = Field(
-        description="IPv4 address of its tunnel end, a /32 of its own; not in 10.255.0.0/16 or 100.64.0.0/10."
-    )
-    access: LinkProperties | None = Field(
-        default=None,
-        description="What this NVE's link to its rack does to packets, instead of underlay.access.",
-    )
-
-
-class Tenant(_Strict):
-    """Who owns virtual networks."""
-
-    name: fields.Name = Field(description="Name of the tenant.")
-    description: fields.Text = Field(default="", description="What the tenant is for.")
-
-
-class VirtualNetwork(_Strict):
-    """A tenant's network; subnets of different virtual networks may overlap."""
-
-    name: fields.Name = Field(description="Name of the virtual network.")
-    tenant: fields.Reference = Field(description="Name of the tenant it belongs to.")
-    vni: Vni = Field(description="Virtual network identifier in the tunnel header, 1 to 16777215, used once.")
-    subnet_v4: fields.SubnetV4 = Field(description="IPv4 subnet of its VMs, such as 10.1.0.0/24.")
-    subnet_v6: fields.SubnetV6 = Field(default=None, description="Kept for IPv6, which is not supported yet.")
-    mtu_bytes: fields.Mtu = Field(
-        default=1450, alias="mtu", description="MTU of its VMs in bytes; at most underlay.mtu less 50."
-    )
-
-
-class Vm(_Strict):
-    """A VM and where it runs first."""
-
-    name: fields.NodeName = Field(description="Name of the VM, at most 9 characters.")
-    virtual_network: fields.Reference = Field(description="Name of the virtual network it belongs to.")
-    nve: fields.Reference = Field(description="Name of the NVE it is attached to at the start.")
-    ipv4: fields.Ipv4 = Field(description="Its IPv4 address, in the subnet of its virtual network.")
-    mac: fields.Mac = Field(
-        default_factory=lambda data: fields.derived_mac(data["virtual_network"], data["ipv4"]),
-        description="Its MAC address; without it a locally administered one is derived from its address.",
-    )
-    prewired: fields.Prewired = Field(
-        default=(),
-        description="NVEs it is wired to from the start, its own too, for moves by rebind; all: every NVE.",
-    )
 
 
 class _Named(Protocol):
@@ -179,7 +47,7 @@ class _Named(Protocol):
 _N = TypeVar("_N", bound=_Named)
 
 
-class Topology(_Strict):
+class Topology(fields.Strict):
     """A whole topology. `load_topology` and `generated` make one; its parts are what the file says."""
 
     name: fields.TopologyName = Field(description="Name of the topology, usually that of its file.")
@@ -194,6 +62,14 @@ class Topology(_Strict):
         strict=False, default=(), description="The virtual networks of the tenants."
     )
     vms: tuple[Vm, ...] = Field(strict=False, default=(), description="The VMs.")
+    routed_between: tuple[fields.NetworkPair, ...] = Field(
+        strict=False,
+        default=(),
+        description="Pairs of virtual networks of different tenants that are routed to each other.",
+    )
+    outside: Outside | None = Field(
+        default=None, description="Clients outside the data centre and the NVE that is their gateway."
+    )
 
     def nve(self, name: str) -> Nve:
         """The NVE of that name. UnknownNameError names those there are."""
@@ -215,6 +91,27 @@ class Topology(_Strict):
         """Names of the NVEs a VM is wired to from the start; empty: only `replug` can move it."""
         vm = self.vm(vm) if isinstance(vm, str) else vm
         return tuple(nve.name for nve in self.nves) if vm.prewired == "all" else tuple(vm.prewired)
+
+    def may_route(self, network_a: VirtualNetwork | str, network_b: VirtualNetwork | str) -> bool:
+        """Whether packets between two virtual networks are routed, in both directions.
+
+        They are when both have a gateway and either belong to one tenant or stand in `routed_between`; IPv6
+        packets only when both have `gateway_v6`. What stays inside one network is bridged: False.
+        """
+        one, other = (
+            self.network(network) if isinstance(network, str) else network
+            for network in (network_a, network_b)
+        )
+        if one.name == other.name or one.gateway_v4 is None or other.gateway_v4 is None:
+            return False
+        pair = (one.name, other.name)
+        return one.tenant == other.tenant or bool({pair, pair[::-1]} & set(self.routed_between))
+
+    @property
+    def routes(self) -> tuple[tuple[str, str], ...]:
+        """Names of every two virtual networks that are routed to each other, in the order of the file."""
+        pairs = combinations(self.virtual_networks, 2)
+        return tuple((one.name, other.name) for one, other in pairs if self.may_route(one, other))
 
     def vms_on(self, nve: str) -> tuple[Vm, ...]:
         """The VMs that are attached to an NVE at the start."""
@@ -241,6 +138,8 @@ class Topology(_Strict):
         places += [
             (f"nves[{i}].access", nve.access) for i, nve in enumerate(self.nves) if nve.access is not None
         ]
+        if self.outside is not None:
+            places.append(("outside.link", self.outside.link))
         return tuple(
             f"{path}.{key}"
             for path, link in places
@@ -251,6 +150,7 @@ class Topology(_Strict):
     @property
     def summary(self) -> str:
         """One line with the numbers of its parts: `3 NVEs, 2 racks, ...`."""
+        clients = () if self.outside is None else ((len(self.outside.clients), "outside client"),)
         counts = (
             (len(self.nves), "NVE"),
             (len(self.underlay.racks), "rack"),
@@ -258,6 +158,7 @@ class Topology(_Strict):
             (len(self.tenants), "tenant"),
             (len(self.virtual_networks), "virtual network"),
             (len(self.vms), "VM"),
+            *clients,
         )
         return ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts)
 

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -108,3 +108,15 @@ def listed(words: Iterable[str], limit: int = 12) -> str:
     words = list(words)
     more = f" and {len(words) - limit} more" if len(words) > limit else ""
     return ", ".join(words[:limit]) + more
+
+
+def repeated(items: Iterable[tuple[Path, Hashable]], allowed: str) -> Iterator[Problem]:
+    """A problem for each value that was there before; of a tuple the last part is what the file says."""
+    first: dict[Hashable, Path] = {}
+    for path, value in items:
+        if value in first:
+            key = value[-1] if isinstance(value, tuple) else value
+            text = shown(key) if isinstance(key, str | int) else f"'{key}'"
+            yield Problem(path, text, allowed, first=first[value])
+        else:
+            first[value] = path

@@ -36,7 +36,10 @@ def problems_of(error: ValidationError) -> list[Problem]:
             kind == "missing" and path in mistyped
         ):
             continue
-        problems.append(_problem(path, kind, item["input"], item.get("ctx", {})))
+        context = item.get("ctx", {})
+        if kind == "too_short" and len(item["input"]) >= context["min_length"]:
+            continue  # pydantic counts the items without errors: those with errors are told already
+        problems.append(_problem(path, kind, item["input"], context))
     return problems
 
 

@@ -68,6 +68,51 @@ def test_two_racks_is_what_the_moves_need() -> None:
     assert (topology.network_of("vm1").mtu_bytes, topology.underlay.mtu_bytes) == (1450, 1600)
 
 
+@pytest.mark.parametrize("file", list(SHIPPED.glob("*.yaml")), ids=lambda file: file.name)
+def test_shipped_files_teach(file: Path) -> None:
+    head = file.read_text(encoding="utf-8").split("\nname: ")[0].splitlines()
+    assert len(head) > 5
+    assert all(line.startswith("#") for line in head)
+
+
+def test_dual_stack_is_two_racks_with_ipv6() -> None:
+    plain, dual = load_topology(topology_file("two_racks")), load_topology(topology_file("dual_stack"))
+    assert (dual.underlay, dual.nves) == (plain.underlay, plain.nves)
+    without = [vm.model_copy(update={"ipv6": None}) for vm in dual.vms]
+    assert without == list(plain.vms)
+    assert all(vm.ipv6 is not None for vm in dual.vms)
+
+
+def test_two_tenants_have_the_same_addresses() -> None:
+    topology = load_topology(topology_file("two_tenants"))
+    for one, other in (("vm1", "red1"), ("peer3", "red3")):
+        mine, theirs = topology.vm(one), topology.vm(other)
+        assert (mine.ipv4, mine.ipv6, mine.mac, mine.nve) == (
+            theirs.ipv4,
+            theirs.ipv6,
+            theirs.mac,
+            theirs.nve,
+        )
+        assert topology.network_of(one).tenant != topology.network_of(other).tenant
+    assert topology.routes == (("blue", "green"), ("green", "amber"), ("red", "amber"))
+
+
+def test_outside_and_outside_wan_differ_in_the_link_only() -> None:
+    near, far = (load_topology(topology_file(name)) for name in ("outside", "outside_wan"))
+    assert near.outside is not None
+    assert far.outside is not None
+    assert near.outside == far.outside.model_copy(update={"link": near.outside.link})
+    assert (near.nves, near.vms, near.virtual_networks) == (far.nves, far.vms, far.virtual_networks)
+    assert (near.needs_netem, far.needs_netem) == ((), ("outside.link.delay",))
+    assert near.vms_on(near.outside.nve) == ()
+
+
+def test_dhcp_server_of_the_shipped_topology_is_another_vm() -> None:
+    topology = load_topology(topology_file("dhcp"))
+    assert topology.network("blue").dhcp_server == "dhcp1"
+    assert {vm.name: vm.address for vm in topology.vms if vm.address == "dhcp"} == {"vm1": "dhcp"}
+
+
 def test_wide_area_says_where_it_needs_netem() -> None:
     topology = load_topology(topology_file("wide_area"))
     assert topology.needs_netem == ("underlay.links[2].delay",)
@@ -80,7 +125,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     big.write_bytes(b"#" * (MAX_BYTES + 1))
     for path, message in (
-        (missing, "there is no such file (topologies that are shipped: minimal, two_racks, wide_area)"),
+        (missing, f"there is no such file (topologies that are shipped: {', '.join(shipped())})"),
         (folder, "is a directory; name a topology file in it"),
         (fifo, "is not a regular file; write the topology to a file first"),
         (big, "is larger than 524288 bytes; make large topologies with topologies.generated()"),
@@ -100,7 +145,9 @@ def test_a_file_name_that_is_no_text_can_be_printed() -> None:
 
 
 def test_shipped_topologies_are_found_by_name() -> None:
-    assert shipped() == ["minimal", "two_racks", "wide_area"]
+    assert shipped() == [
+        "dhcp", "dual_stack", "minimal", "outside", "outside_wan", "two_racks", "two_tenants", "wide_area",
+    ]  # fmt: skip
     assert topology_file("two_racks") == SHIPPED / "two_racks.yaml"
     assert topology_file("./two_racks") == Path("two_racks")
     assert topology_file("my.yaml") == Path("my.yaml")
@@ -148,6 +195,27 @@ def test_a_broken_nve_is_still_a_known_one() -> None:
     content = (SHIPPED / "minimal.yaml").read_text().replace("192.0.2.2}", "nowhere}")
     assert errors_of(content) == [
         "t.yaml:19:44: nves[1].underlay_ip: 'nowhere': must be an IPv4 address such as 192.0.2.1"
+    ]
+
+
+def test_an_unquoted_ipv6_address_is_text() -> None:
+    assert read_tree("[2001:db8::1, 1:2::3, 2001:db8:1::/64]").data == [
+        "2001:db8::1",
+        "1:2::3",
+        "2001:db8:1::/64",
+    ]
+
+
+def test_broken_items_are_not_called_missing() -> None:
+    content = (SHIPPED / "minimal.yaml").read_text().replace("- name: rack1", "- {name: rack1, colour: red}")
+    assert [error.split(": ", 2)[1] for error in errors_of(content)] == ["underlay.racks[0].colour"]
+
+
+def test_what_hangs_on_a_broken_network_is_not_told_again() -> None:
+    content = (SHIPPED / "outside.yaml").read_text().replace("subnet_v6: 2001:db8:1::/64", "subnet_v6: 5")
+    assert errors_of(content) == [
+        "t.yaml:49:16: virtual_networks[0].subnet_v6: 5: must be an IPv6 subnet with prefix length 64,"
+        " such as 2001:db8:1::/64"
     ]
 
 

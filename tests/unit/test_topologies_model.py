@@ -2,7 +2,7 @@ import json
 import re
 import subprocess
 import sys
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from topologies import (
     load_topology,
     parse_topology,
 )
-from topologies.fields import derived_mac
+from topologies.addresses import derived_mac
 from topologies.loader import SHIPPED
 
 ROOT = Path(__file__).parents[2]
@@ -43,12 +43,42 @@ def test_values_have_the_unit_of_their_name(every_key: Topology) -> None:
     assert every_key.vm("vm1").ipv4 == IPv4Address("10.1.0.1")
 
 
+def test_ipv6_is_kept_as_addresses(every_key: Topology) -> None:
+    red, vm3 = every_key.network("red"), every_key.vm("vm3")
+    assert (red.subnet_v6, red.gateway_v6) == (IPv6Network("2001:db8:2::/64"), IPv6Address("2001:db8:2::1"))
+    assert (red.gateway_v4, vm3.ipv6) == (IPv4Address("10.2.255.254"), IPv6Address("2001:db8:2::3"))
+    assert every_key.as_record()["virtual_networks"][1]["subnet_v6"] == "2001:db8:2::/64"
+
+
+def test_memory_and_dirty_rate(every_key: Topology) -> None:
+    assert (every_key.vm("vm1").memory_bytes, every_key.vm("vm1").dirty_rate_bps) == (512 * 2**20, 0)
+    assert (every_key.vm("vm3").memory_bytes, every_key.vm("vm3").dirty_rate_bps) == (
+        1_500_000_000,
+        80_000_000,
+    )
+    assert [(vm["memory"], vm["dirty_rate"]) for vm in every_key.as_file()["vms"]][1:] == [
+        ("512MiB", 0),
+        ("1500000000B", "80Mbit"),
+        ("1GiB", 0),
+    ]
+
+
+def test_what_older_files_do_not_say_has_defaults() -> None:
+    topology = load_topology(SHIPPED / "minimal.yaml")
+    network, vm = topology.network("blue"), topology.vm("vm1")
+    assert (network.subnet_v6, network.gateway_v4, network.gateway_v6, network.dhcp_server) == (None,) * 4
+    assert (vm.ipv6, vm.address) == (None, "static")
+    assert (topology.routed_between, topology.outside, topology.routes) == ((), None, ())
+
+
 def test_needs_netem_names_every_place(every_key: Topology) -> None:
     assert every_key.needs_netem == (
         "underlay.links[0].delay",
         "underlay.links[0].loss",
         "underlay.links[1].delay",
         "nves[0].access.delay",
+        "outside.link.delay",
+        "outside.link.loss",
     )
 
 
@@ -66,14 +96,16 @@ def test_look_ups(every_key: Topology) -> None:
     assert every_key.prewired_nves(every_key.vm("vm2")) == ("nve1", "nve2")
     assert [vm.name for vm in every_key.vms_on("nve1")] == ["vm1"]
     assert every_key.routers == ("rack1", "rack2", "spine1")
-    assert every_key.summary == "2 NVEs, 2 racks, 1 spine, 1 tenant, 1 virtual network, 2 VMs"
+    assert every_key.summary == (
+        "2 NVEs, 2 racks, 1 spine, 2 tenants, 3 virtual networks, 4 VMs, 2 outside clients"
+    )
 
 
 def test_unknown_name_says_what_there_is(every_key: Topology) -> None:
     with pytest.raises(UnknownNameError) as caught:
         every_key.nve("nve3")
     assert str(caught.value) == "there is no NVE 'nve3'; did you mean 'nve2'? (there are: nve1, nve2)"
-    with pytest.raises(UnknownNameError, match=r"^there is no VM 'zzz' \(there are: vm1, vm2\)$"):
+    with pytest.raises(UnknownNameError, match=r"^there is no VM 'zzz' \(there are: vm1, vm2, vm3, vm4\)$"):
         every_key.network_of("zzz")
 
 

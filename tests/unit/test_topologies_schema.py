@@ -97,6 +97,16 @@ def test_schema_accepts_what_the_program_writes() -> None:
         "subnet_v6",
         "mac_form",
         "prewired_form",
+        "address_word",
+        "memory_small",
+        "memory_unit",
+        "dirty_rate_unit",
+        "dhcp_server_form",
+        "routed_form",
+        "outside_form",
+        "outside_keys",
+        "outside_empty",
+        "outside_link",
     ],
 )
 def test_schema_refuses_what_the_loader_refuses(name: str) -> None:
