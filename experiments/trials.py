@@ -71,3 +71,42 @@ class Schedule:
             else:
                 position = (position + 1) % len(self.cycle)
                 yield self.cycle[position]
+
+
+@dataclass
+class Mix:
+    """Groups of trials and null trials in random, seeded order, each ``repeat`` times valid.
+
+    As in ``Schedule`` an invalid trial is repeated, and a group is given up after ``3 * repeat`` trials.
+    """
+
+    groups: Sequence[str]
+    repeat: int
+    seed: int
+    valid: dict[str, int] = field(init=False)
+    done: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.valid = dict.fromkeys((*self.groups, NULL), 0)
+        self.done = dict.fromkeys((*self.groups, NULL), 0)
+        self._random = random.Random(self.seed)
+
+    def wanted(self) -> int:
+        """How many valid trials make the run complete."""
+        return self.repeat * len(self.valid)
+
+    def count(self, group: str, valid: bool) -> None:
+        """Say how a trial ended."""
+        self.done[group] += 1
+        self.valid[group] += valid
+
+    def steps(self) -> Iterator[str]:
+        """The next group, or ``NULL``; ask ``count`` after each."""
+        while missing := [
+            group
+            for group, valid in self.valid.items()
+            if valid < self.repeat and self.done[group] < 3 * self.repeat
+        ]:
+            # Weighted by what is missing, so that no group is left to the end.
+            weights = [self.repeat - self.valid[group] for group in missing]
+            yield self._random.choices(missing, weights)[0]

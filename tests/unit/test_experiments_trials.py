@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from experiments import catalog, hot_l2
 from experiments.parameters import ParameterError, as_words, read_parameters
 from experiments.run import verdict
-from experiments.trials import NULL, PATHS, Schedule, path_of
+from experiments.trials import NULL, PATHS, Mix, Schedule, path_of
 from mobility.policies import MigrationRefusedError
 from topologies import Topology, load_topology, topology_file
 
@@ -202,3 +202,24 @@ def test_one_nve_is_too_few() -> None:
 def test_a_policy_that_the_attachment_cannot_do() -> None:
     with pytest.raises(MigrationRefusedError, match="policy=buffer needs attachment=rebind"):
         checked("attachment=replug")
+
+
+def test_mix_gives_every_group_its_valid_trials_in_seeded_order() -> None:
+    def order(seed: int) -> list[str]:
+        mix, seen = Mix(["a", "b"], 5, seed), []
+        for group in mix.steps():
+            seen.append(group)
+            mix.count(group, valid=True)
+        return seen
+
+    assert sorted(order(1)) == sorted(["a", "b", NULL] * 5)
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
+def test_mix_repeats_invalid_trials_and_gives_a_group_up_after_three_times_as_many() -> None:
+    mix = Mix(["bad"], 4, 1)
+    for group in mix.steps():
+        mix.count(group, valid=group != "bad")
+    assert mix.done == {"bad": 12, NULL: 4}  # 3 x 4 trials, then given up
+    assert mix.valid == {"bad": 0, NULL: 4}
