@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulation.plan import NVA_ADDRESS, Plan, router_interface
-from emulation.wiring import DIRECT, HOLDERS, REDIRECTED, _entry, _exit, leg_device, nve_device, port_device
+from emulation.wiring import DIRECT, REDIRECTED, Wiring, nve_device
 from topologies import Topology, generated, load_topology, topology_file
 
 INTERFACE_NAME_MAX = 15  # IFNAMSIZ is 16 with the closing zero (linux/if.h)
@@ -99,8 +99,14 @@ def test_every_address_is_given_once(topology: Topology) -> None:
 @pytest.mark.parametrize("number", [1, 999])
 @pytest.mark.parametrize("vm", ["v", "vm1", "ninechars", "a-b-c-d-e"])
 def test_interface_names_fit_and_differ(vm: str, number: int) -> None:
-    here = [port_device(vm), *(leg_device(vm, number, which) for which in (DIRECT, REDIRECTED))]
-    here += [name(vm, holder) for holder in HOLDERS for name in (_entry, _exit)]
+    lines = [*Wiring.device_lines(vm, 7, "02:00:00:00:00:0a", 1450), *Wiring.leg_lines(vm, number, 8, 1450)]
+    here = [words[2] for words in map(str.split, lines) if words[:2] == ["link", "add"]]
+    here += [
+        line.split(" peer name ")[1].split()[0]
+        for line in lines
+        if " peer name " in line and "netns" not in line
+    ]
+    assert len(here) >= 3, lines
     there = [nve_device(vm, DIRECT), nve_device(vm, REDIRECTED), router_interface(vm)]
     for names in (here, there):
         assert len(names) == len(set(names))
