@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from controller import framework
+from controller.packet_in import PacketIn
+from controller.pipeline import REASON, VNI
 from controller.service import Nva
 from controller.session import Session
 
@@ -73,4 +75,14 @@ class NvaApp(framework.App):  # type: ignore[misc] # the framework ships no type
     def on_packet_in(self, event: Any) -> None:
         """A frame for the NVA."""
         message = event.msg
-        self.nva.packet_in(message.datapath.id, message.match["in_port"], bytes(message.data))
+        match = message.match
+        packet = PacketIn(
+            message.datapath.id,
+            match["in_port"],
+            bytes(message.data),
+            match.get(REASON, 0),
+            match.get(VNI, 0),
+            match.get("tun_ipv4_src"),
+            self.nva.now(),
+        )
+        self.nva.packet_in(packet)

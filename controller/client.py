@@ -148,9 +148,13 @@ class NvaClient:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def configure(self, nves: list[Json], networks: list[Json], vms: list[Json]) -> Json:
-        """Give the NVA its whole mapping; the same again changes nothing."""
-        return self._json("configure", nves=nves, networks=networks, vms=vms)
+    def configure(self, nves: list[Json], networks: list[Json], vms: list[Json], **more: Any) -> Json:
+        """Give the NVA its whole mapping; the same again changes nothing.
+
+        ``more``: ``routes``, ``outside`` and what else DESIGN.md lists; None is the same as leaving it out.
+        """
+        given = {name: value for name, value in more.items() if value is not None}
+        return self._json("configure", nves=nves, networks=networks, vms=vms, **given)
 
     def wait_programmed(self, timeout_s: float) -> Json:
         """Wait until every NVE is connected and has its flows; the error names those that have not."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast, get_args
 
+from controller.checks import collapsed, mistakes_in
 from controller.mapping import check_ports
 from controller.model import (
     MAX_PORT,
@@ -14,6 +16,7 @@ from controller.model import (
     VM,
     Gateway,
     Move,
+    Outside,
     Ports,
     Refused,
     Stage,
@@ -64,6 +67,50 @@ def _network(reader: Reader, path: str, item: Any) -> VirtualNetwork:
     )
 
 
+def _routes(
+    reader: Reader, given: object, networks: Mapping[int, VirtualNetwork]
+) -> dict[int, frozenset[int]]:
+    by_name = {network.name: network.vni for network in networks.values()}
+    found: dict[int, set[int]] = {}
+    for index, pair in enumerate(reader.items("routes", given)):
+        path = f"routes[{index}]"
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(n, str) for n in pair):
+            reader.wrong(path, pair, "must be a pair of network names")
+        elif pair[0] == pair[1] or not set(pair) <= set(by_name):
+            reader.wrong(path, pair, f"must be two of the networks {', '.join(by_name) or 'none'}")
+        else:
+            one, other = by_name[pair[0]], by_name[pair[1]]
+            found.setdefault(one, set()).add(other)
+            found.setdefault(other, set()).add(one)
+    return {vni: frozenset(others) for vni, others in found.items()}
+
+
+def _outside(
+    reader: Reader, item: Any, nves: Mapping[str, NVE], networks: Mapping[int, VirtualNetwork]
+) -> Outside | None:
+    if item is None:
+        return None
+    data = reader.keys(
+        "outside", item, {"nve", "port", "mac", "next_hop_mac", "subnets", "networks"}, frozenset()
+    )
+    by_name = {network.name: network.vni for network in networks.values()}
+    reached = []
+    for index, name in enumerate(reader.items("outside.networks", data.get("networks", []))):
+        reached.append(by_name.get(reader.choice(f"outside.networks[{index}]", name, tuple(by_name)), 0))
+    subnets = [
+        reader.subnet(f"outside.subnets[{index}]", value)
+        for index, value in enumerate(reader.items("outside.subnets", data.get("subnets", [])))
+    ]
+    return Outside(
+        reader.choice("outside.nve", data.get("nve"), tuple(nves)),
+        reader.number("outside.port", data.get("port"), 1, MAX_PORT),
+        reader.mac("outside.mac", data.get("mac")),
+        reader.mac("outside.next_hop_mac", data.get("next_hop_mac")),
+        collapsed(subnets) if not reader.errors else (),
+        tuple(sorted(set(reached))),
+    )
+
+
 def link_local_of(mac: str) -> str:
     """Return the link-local address a host makes of its MAC (modified EUI-64, RFC 4291 appendix A)."""
     octets = bytes.fromhex(mac.replace(":", ""))
@@ -74,7 +121,7 @@ def link_local_of(mac: str) -> str:
 def state_from_config(config: object, version: int) -> State:
     """Read the params of ``configure``. Raises :class:`ConfigError` with every mistake at once."""
     reader = Reader()
-    top = reader.keys("params", config, {"nves", "networks", "vms"})
+    top = reader.keys("params", config, {"nves", "networks", "vms"}, OPTIONAL)
     nves: dict[str, NVE] = {}
     networks: dict[int, VirtualNetwork] = {}
     vms: dict[str, VM] = {}
@@ -160,14 +207,31 @@ def state_from_config(config: object, version: int) -> State:
     _each(reader, top, "networks", network)
     _each(reader, top, "vms", vm)
     reader.finish()
-    return State(version, nves, networks, vms)
+    routes = _routes(reader, top.get("routes", []), networks)
+    outside = _outside(reader, top.get("outside"), nves, networks)
+    reader.finish()
+    state = State(version, nves, networks, vms, {}, routes, outside)
+    if mistakes := list(mistakes_in(state)):
+        raise ConfigError(mistakes)
+    return state
 
+
+OPTIONAL = frozenset({"routes", "outside"})
 
 VM_KEYS = ("name", "vni", "mac", "ipv4", "ipv6", "link_local", "nve")
 
 
 def _network_json(network: VirtualNetwork) -> dict[str, Any]:
     return {**vars(network), "gateway": None if network.gateway is None else vars(network.gateway)}
+
+
+def _outside_json(state: State) -> dict[str, Any] | None:
+    outside = state.outside
+    if outside is None:
+        return None
+    names = [state.networks[vni].name for vni in outside.vnis]
+    kept = {key: value for key, value in vars(outside).items() if key != "vnis"}
+    return {**kept, "subnets": list(outside.subnets), "networks": names}
 
 
 def state_to_json(state: State) -> dict[str, Any]:
@@ -186,6 +250,13 @@ def state_to_json(state: State) -> dict[str, Any]:
                 }
                 for vm in state.vms.values()
             ],
+            "routes": sorted(
+                [state.networks[one].name, state.networks[other].name]
+                for one, others in state.routes.items()
+                for other in others
+                if one < other
+            ),
+            "outside": _outside_json(state),
         },
         "closed": [[vm.name, nve] for vm in state.vms.values() for nve, p in vm.ports if not p.open],
         "moves": [vars(move) for move in state.moves.values()],
@@ -204,4 +275,4 @@ def state_from_json(data: Mapping[str, Any]) -> State:
         reader.choice("stage", move.stage, get_args(Stage))
         reader.choice("policy", move.policy, POLICIES)
     reader.finish()
-    return State(state.version, state.nves, state.networks, vms, moves)
+    return replace(state, vms=vms, moves=moves)

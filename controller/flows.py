@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
-from controller.attachment import attachment_flows
-from controller.model import NVE, VM, Move, Ports, State
+from controller.attachment import Surroundings, attachment_flows, surroundings
+from controller.model import NVE, VM, Move, Outside, Ports, State, VirtualNetwork
 from controller.pipeline import (
     CLASSIFY,
     FORWARD,
@@ -24,6 +25,7 @@ from controller.pipeline import (
 )
 from controller.policies import OLD_NVE_FLOWS, OldNve, to_tunnel
 from controller.resolve import COMPLETE_ADVERTISEMENT, answers, own_questions
+from controller.routing import Door, OutsideAt, doors, gateway_flows, outside_port, routes_to, to_outside
 
 __all__ = ["Flow", "delta", "desired_flows", "diff"]
 
@@ -63,20 +65,55 @@ def _at_old_nve(vm: VM, nve: NVE, new: NVE, move: Move, ports: Ports | None) -> 
         yield from policy(place, (TUNNEL,))
 
 
+@dataclass(frozen=True)
+class Place:
+    """What decides a VM's flows at one NVE besides the VM itself.
+
+    ``member``: the NVE has VMs of its network; otherwise it only routes to it. ``doors``: from where it routes.
+    """
+
+    nve: NVE
+    home: NVE
+    move: Move | None
+    old: NVE | None
+    new: NVE | None
+    member: bool
+    around: Surroundings
+    doors: tuple[Door, ...]
+
+
+def _place(state: State, nve: str, vm: VM) -> Place:
+    move = state.moves.get(vm.name)
+    old, new = (None, None) if move is None else (state.nves[move.old_nve], state.nves[move.new_nve])
+    return Place(
+        state.nves[nve],
+        state.nves[vm.nve],
+        move,
+        old,
+        new,
+        vm.vni in state.members[nve],
+        surroundings(state, vm.vni),
+        doors(state, nve, vm.vni),
+    )
+
+
 @lru_cache(maxsize=65536)
-def _vm_flows(
-    vm: VM, nve: NVE, home: NVE, move: Move | None, old: NVE | None, new: NVE | None
-) -> frozenset[Flow]:
-    """Return the flows of one VM at one NVE that has a member of its network."""
-    found = set(answers(vm))
-    here = nve.name in ((home.name,) if move is None else (move.old_nve, move.new_nve))
+def _vm_flows(vm: VM, at: Place) -> frozenset[Flow]:
+    """Return the flows of one VM at one NVE that may send to its network."""
+    nve, move, old, new = at.nve, at.move, at.old, at.new
+    found: set[Flow] = set()
+    if at.member:
+        found.update(answers(vm))
+    if at.around.gateway is not None:
+        found.update(routes_to(vm, at.around.gateway, at.doors))
+    here = nve.name in ((at.home.name,) if move is None else (move.old_nve, move.new_nve))
     ports = vm.ports_at(nve.name) if here else None
     if ports is not None:
-        found.update(attachment_flows(vm, ports))
+        found.update(attachment_flows(vm, ports, at.around))
         found.update(own_questions(vm, ports))
     if move is None or old is None or new is None:
         if not here:
-            found.add(to_tunnel(vm.vni, vm.mac, LOCAL, home.underlay_ip, nve.tunnel_port))
+            found.add(to_tunnel(vm.vni, vm.mac, LOCAL, at.home.underlay_ip, nve.tunnel_port))
         elif ports is not None:
             found.update((_deliver(vm, LOCAL, ports.direct), _deliver(vm, TUNNEL, ports.direct)))
     elif nve == new:
@@ -94,33 +131,76 @@ def _tunnel_flows(nve: NVE, vnis: frozenset[int]) -> frozenset[Flow]:
     """Frames from the tunnel, and into it. Back into it only after FORWARD said so (a redirect)."""
     port = nve.tunnel_port
     found = {
+        COMPLETE_ADVERTISEMENT,
         flow(OUTPUT, 100, {OUT: port}, (Output(port),)),
         flow(OUTPUT, 110, {OUT: port, "in_port": port}, (Output("in_port"),)),
     }
-    found.add(COMPLETE_ADVERTISEMENT)
     for vni in vnis:
         origin = (SetField(VNI, vni), SetField(ORIGIN, TUNNEL))
         found.add(flow(CLASSIFY, 100, {"in_port": port, "tunnel_id": vni}, origin, FORWARD))
     return frozenset(found)
 
 
-def _parts(state: State, nve_name: str) -> dict[str, frozenset[Flow]]:
-    """Return an NVE's flows in parts that change together: the tunnel's and each VM's."""
-    nve = state.nves[nve_name]
-    vnis = state.members[nve_name]
-    parts = {"": _tunnel_flows(nve, vnis)}
+@lru_cache(maxsize=4096)
+def _network_flows(
+    network: VirtualNetwork,
+    nve: NVE,
+    sends: bool,
+    domain: tuple[VirtualNetwork, ...],
+    outside: OutsideAt | None,
+) -> frozenset[Flow]:
+    """Return what belongs to a network as a whole: its gateway and its way outside."""
+    found: set[Flow] = set()
+    if sends and network.gateway is not None:
+        found.update(gateway_flows(Door(network.vni, network.gateway.mac), network.gateway, domain))
+    if outside is not None and network.vni in outside[0].vnis:
+        found.update(to_outside(network, nve.name, outside, sends))
+    return frozenset(found)
+
+
+@lru_cache(maxsize=64)
+def _outside_flows(outside: Outside, inside: tuple[VirtualNetwork, ...]) -> frozenset[Flow]:
+    return frozenset(outside_port(outside, inside))
+
+
+Part = tuple[str, str | int]
+"""Flows that change together: of the tunnel, of the outside port, of a network, of a VM. No two parts share one."""
+
+
+def _part_keys(state: State, nve: str) -> Iterator[Part]:
+    yield "tunnel", nve
+    if state.outside is not None and state.outside.nve == nve:
+        yield "outside", nve
+    reached = state.reached[nve]
+    for vni in reached:
+        yield "network", vni
     for vm in state.vms.values():
-        if vm.vni not in vnis:
-            continue
-        move = state.moves.get(vm.name)
-        old, new = (None, None) if move is None else (state.nves[move.old_nve], state.nves[move.new_nve])
-        parts[vm.name] = _vm_flows(vm, nve, state.nves[vm.nve], move, old, new)
-    return parts
+        if vm.vni in reached:
+            yield "vm", vm.name
+
+
+def _part(state: State, nve_name: str, part: Part) -> frozenset[Flow]:
+    kind, key = part
+    nve, outside = state.nves[nve_name], state.outside
+    if kind == "vm":
+        vm = state.vms[str(key)]
+        return _vm_flows(vm, _place(state, nve_name, vm))
+    if kind == "network":
+        network = state.networks[int(key)]
+        at = None if outside is None else (outside, state.nves[outside.nve].underlay_ip, nve.tunnel_port)
+        sends = network.vni in state.members[nve_name]
+        return _network_flows(network, nve, sends, state.domain(network.vni), at)
+    if kind == "outside" and outside is not None:
+        return _outside_flows(outside, tuple(state.networks[vni] for vni in outside.vnis))
+    from_tunnel = state.members[nve_name]
+    if outside is not None and outside.nve == nve_name:
+        from_tunnel |= frozenset(outside.vnis)
+    return _tunnel_flows(nve, from_tunnel)
 
 
 def desired_flows(state: State, nve_name: str) -> frozenset[Flow]:
     """Return every flow the NVE is to have. Raises KeyError for an unknown NVE."""
-    return frozenset().union(*_parts(state, nve_name).values())
+    return frozenset().union(*(_part(state, nve_name, part) for part in _part_keys(state, nve_name)))
 
 
 def diff(old: Iterable[Flow], new: Iterable[Flow]) -> Delta:
@@ -131,14 +211,34 @@ def diff(old: Iterable[Flow], new: Iterable[Flow]) -> Delta:
     return adds, frozenset(entry for entry in old - new if entry.key not in replaced)
 
 
+def _changed_parts(old: State, new: State, nve: str) -> tuple[set[Part], set[Part]]:
+    """Return the parts of both states that may differ; transitions replace only what they change."""
+    same_plan = (
+        old.nves is new.nves
+        and old.networks is new.networks
+        and old.routes is new.routes
+        and old.outside is new.outside
+        and old.members[nve] == new.members[nve]
+    )
+    if not same_plan:
+        return set(_part_keys(old, nve)) if nve in old.nves else set(), set(_part_keys(new, nve))
+    reached = new.reached[nve]
+    changed: set[Part] = {
+        ("vm", name)
+        for name, vm in new.vms.items()
+        if vm.vni in reached and (old.vms[name] is not vm or old.moves.get(name) is not new.moves.get(name))
+    }
+    return changed, changed
+
+
 def delta(old: State, new: State, nve_name: str) -> Delta:
-    """Return the same as ``diff`` of both desired sets, looking only at the VMs that changed."""
-    before = _parts(old, nve_name) if nve_name in old.nves else {}
-    after = _parts(new, nve_name)
+    """Return the same as ``diff`` of both desired sets, looking only at the parts that changed."""
+    before, after = _changed_parts(old, new, nve_name)
     gone: set[Flow] = set()
     come: set[Flow] = set()
-    for part in before.keys() | after.keys():
-        was, now = before.get(part, frozenset()), after.get(part, frozenset())
+    for part in before | after:
+        was = _part(old, nve_name, part) if part in before else frozenset()
+        now = _part(new, nve_name, part) if part in after else frozenset()
         if was is not now:
             gone |= was
             come |= now

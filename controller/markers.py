@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from controller.frames import mac_bytes
 from controller.pipeline import ETH_MARKER
 
 SENDER_MAC = "02:6f:76:6c:00:01"
@@ -24,20 +25,16 @@ class EndMarker:
     number: int
 
 
-def _mac_bytes(mac: str) -> bytes:
-    return bytes.fromhex(mac.replace(":", ""))
-
-
 def encode_end_marker(mac: str, marker: EndMarker) -> bytes:
     """Return the frame to a VM's MAC address."""
     body = {"end_marker": marker.number, "migration_id": marker.migration_id, "nve": marker.nve}
-    header = _mac_bytes(mac) + _mac_bytes(SENDER_MAC) + ETH_MARKER.to_bytes(2, "big")
+    header = mac_bytes(mac) + mac_bytes(SENDER_MAC) + ETH_MARKER.to_bytes(2, "big")
     return (header + json.dumps(body, separators=(",", ":")).encode()).ljust(60, b"\0")
 
 
 def decode_end_marker(frame: bytes) -> EndMarker | None:
     """Return the marker in a frame, or None when the frame is anything else."""
-    if frame[12:14] != ETH_MARKER.to_bytes(2, "big") or frame[6:12] != _mac_bytes(SENDER_MAC):
+    if frame[12:14] != ETH_MARKER.to_bytes(2, "big") or frame[6:12] != mac_bytes(SENDER_MAC):
         return None
     try:
         body = json.loads(frame[14:].rstrip(b"\0"))

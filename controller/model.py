@@ -64,6 +64,22 @@ class VirtualNetwork:
 
 
 @dataclass(frozen=True)
+class Outside:
+    """The way out of the overlay: a port of the gateway NVE's br-int behind which hosts know nothing of the NVA.
+
+    ``mac`` is the gateway's own there, ``next_hop_mac`` the router's on the other side. Networks in ``vnis`` reach
+    the ``subnets`` and are reached from them.
+    """
+
+    nve: str
+    port: int
+    mac: str
+    next_hop_mac: str
+    subnets: tuple[str, ...]
+    vnis: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Ports:
     """A VM's port numbers on one NVE. A closed attachment keeps its numbers but gets no flows."""
 
@@ -138,6 +154,9 @@ class State:
     networks: Mapping[int, VirtualNetwork] = field(default_factory=dict)
     vms: Mapping[str, VM] = field(default_factory=dict)
     moves: Mapping[str, Move] = field(default_factory=dict)
+    routes: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    """For each network those it is routed to; if a is in routes[b], b is in routes[a]."""
+    outside: Outside | None = None
 
     def nves_of(self, vm: VM) -> tuple[str, ...]:
         """Return where the VM may send and receive: its NVE, or old and new NVE while it moves."""
@@ -152,6 +171,22 @@ class State:
             for nve in self.nves_of(vm):
                 found[nve].add(vm.vni)
         return {name: frozenset(vnis) for name, vnis in found.items()}
+
+    @cached_property
+    def reached(self) -> Mapping[str, frozenset[int]]:
+        """For each NVE the virtual networks its VMs (or the outside) may send to, so where it knows all VMs."""
+        found = {}
+        for nve, vnis in self.members.items():
+            found[nve] = vnis.union(*(self.routes.get(vni, frozenset()) for vni in vnis))
+            if self.outside is not None and self.outside.nve == nve:
+                found[nve] |= frozenset(self.outside.vnis)
+        return found
+
+    def domain(self, vni: int) -> tuple[VirtualNetwork, ...]:
+        """Return a network with a gateway and those it is routed to, by VNI; nothing without a gateway."""
+        if self.networks[vni].gateway is None:
+            return ()
+        return tuple(self.networks[other] for other in sorted({vni, *self.routes.get(vni, ())}))
 
 
 def names(found: Iterable[str]) -> str:

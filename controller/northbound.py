@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from controller.config import OPTIONAL as CONFIG_OPTIONAL
 from controller.config import ConfigError, Reader
 from controller.fabric import FabricError, PartlyCommittedError, RejectedError
 from controller.mapping import MAX_PORT, POLICIES, Refused
@@ -61,7 +62,7 @@ def _any(_reader: Reader, _path: str, value: Any) -> Any:
 _MOVE = {"migration_id": _text}
 
 METHODS: Mapping[str, Mapping[str, Check]] = {
-    "configure": {"nves": _any, "networks": _any, "vms": _any},
+    "configure": {"nves": _any, "networks": _any, "vms": _any, "routes": _any, "outside": _any},
     "wait_programmed": {"timeout_s": _timeout},
     "status": {},
     "where": {"vm": _text},
@@ -75,7 +76,7 @@ METHODS: Mapping[str, Mapping[str, Check]] = {
     "close_port": {"vm": _text, "nve": _text},
     "watch": {},
 }
-OPTIONAL = {("set_port", "redirected")}
+OPTIONAL = {("set_port", "redirected"), *(("configure", name) for name in CONFIG_OPTIONAL)}
 QUESTIONS = frozenset({"wait_programmed", "status", "where", "send_end_markers"})
 
 

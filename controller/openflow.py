@@ -6,13 +6,28 @@ bytes; what differs between uses (xid, cookie, command) lies at fixed offsets an
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from controller.framework import OFFLINE, ofproto, parser
-from controller.pipeline import REASON, TABLES, Action, CopyField, Flow, Output, SetField, ToNva
+from controller.pipeline import (
+    LOCAL,
+    ORIGIN,
+    REASON,
+    TABLES,
+    VNI,
+    Action,
+    CopyField,
+    DecTtl,
+    Flow,
+    Output,
+    SetField,
+    ToNva,
+    Value,
+)
 
 XID_OFFSET = 4
 COOKIE_OFFSET = 8
@@ -20,7 +35,7 @@ BUNDLE_ADD_HEADER = struct.Struct("!BBHIIII2xH")
 """An ONF bundle-add up to its message: OpenFlow header, experimenter, its type, bundle id, flags."""
 BUNDLE_ADD_TYPE: bytes = ofproto.ONF_ET_BUNDLE_ADD_MESSAGE.to_bytes(4, "big")
 FLAGS = ofproto.ONF_BF_ATOMIC | ofproto.ONF_BF_ORDERED
-COPY_BITS = {"eth_src": 48, "arp_sha": 48, "arp_spa": 32, "ipv6_src": 128}
+COPY_BITS = {"eth_src": 48, "arp_sha": 48, "arp_spa": 32, "ipv4_src": 32, "ipv6_src": 128}
 
 
 def _actions(actions: Iterable[Action]) -> Iterator[Any]:
@@ -32,8 +47,10 @@ def _actions(actions: Iterable[Action]) -> Iterator[Any]:
             yield _action(action)
 
 
-def _action(action: SetField | CopyField | Output) -> Any:
+def _action(action: SetField | CopyField | Output | DecTtl) -> Any:
     match action:
+        case DecTtl():
+            return parser.OFPActionDecNwTtl()
         case SetField(name, value):
             return parser.OFPActionSetField(**{name: value})
         case CopyField(source, destination):
@@ -43,6 +60,14 @@ def _action(action: SetField | CopyField | Output) -> Any:
             return parser.OFPActionOutput(ofproto.OFPP_IN_PORT)
         case Output(port):
             return parser.OFPActionOutput(port)
+
+
+def _matched(value: Value) -> Any:
+    """Return a match's value as the framework wants it: a subnet is an address and a mask."""
+    if isinstance(value, str) and "/" in value:
+        subnet = ipaddress.ip_network(value)
+        return str(subnet.network_address), str(subnet.netmask)
+    return value
 
 
 def _serialize(message: Any) -> bytes:
@@ -61,7 +86,7 @@ def _flow_mod(flow: Flow, command: int, instructions: list[Any]) -> bytes:
             buffer_id=ofproto.OFP_NO_BUFFER,
             out_port=ofproto.OFPP_ANY,
             out_group=ofproto.OFPG_ANY,
-            match=parser.OFPMatch(**dict(flow.match)),
+            match=parser.OFPMatch(**{name: _matched(value) for name, value in flow.match}),
             instructions=instructions,
         )
     )
@@ -160,13 +185,7 @@ def barrier() -> bytes:
     return _serialize(parser.OFPBarrierRequest(OFFLINE))
 
 
-def tunnel_packet_out(frame: bytes, remote_ip: str, vni: int, tunnel_port: int) -> bytes:
-    """Return the packet-out that sends a frame into the tunnel to one NVE."""
-    actions = [
-        _action(SetField("tun_ipv4_dst", remote_ip)),
-        _action(SetField("tunnel_id", vni)),
-        _action(Output(tunnel_port)),
-    ]
+def _packet_out(frame: bytes, actions: list[Any]) -> bytes:
     return _serialize(
         parser.OFPPacketOut(
             OFFLINE,
@@ -176,6 +195,29 @@ def tunnel_packet_out(frame: bytes, remote_ip: str, vni: int, tunnel_port: int) 
             data=frame,
         )
     )
+
+
+def tunnel_packet_out(frame: bytes, remote_ip: str, vni: int, tunnel_port: int) -> bytes:
+    """Return the packet-out that sends a frame into the tunnel to one NVE."""
+    actions = [
+        _action(SetField("tun_ipv4_dst", remote_ip)),
+        _action(SetField("tunnel_id", vni)),
+        _action(Output(tunnel_port)),
+    ]
+    return _packet_out(frame, actions)
+
+
+def resubmit_packet_out(frame: bytes, vni: int, table: str) -> bytes:
+    """Return the packet-out that lets an NVE treat a frame as if a VM of a network here had sent it.
+
+    ``table`` is where it begins: FORWARD for a known MAC, RESOLVE for what is to be routed.
+    """
+    actions = [
+        _action(SetField(VNI, vni)),
+        _action(SetField(ORIGIN, LOCAL)),
+        parser.NXActionResubmitTable(ofproto.OFPP_IN_PORT & 0xFFFF, TABLES[table].number),
+    ]
+    return _packet_out(frame, actions)
 
 
 def numbered(messages: Sequence[bytes], first_xid: int) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Value = int | str
-"""Numbers for ports, registers, protocol numbers; text for MAC and IP addresses."""
+"""Numbers for ports, registers, protocol numbers; text for MAC and IP addresses, and for subnets in a match."""
 
 VNI = "reg1"
 ORIGIN = "reg2"
@@ -20,6 +20,10 @@ REASON = "reg3"
 """Why a frame is sent to the NVA: one of the numbers of :class:`ToNva`."""
 LOCAL = 0
 TUNNEL = 1
+ROUTED = 2
+"""Origin of a frame from a VM here that RESOLVE has routed to the outside."""
+OUTSIDE_VNI = 2**24
+"""The outside's number in the VNI register: one that no tunnel header can carry."""
 
 ETH_ARP = 0x0806
 ETH_IPV4 = 0x0800
@@ -29,6 +33,7 @@ ETH_MARKER = 0x88B5
 """Wiring and end markers: IEEE 802 Local Experimental Ethertype 1 (IEEE Std 802, clause on ethertypes)."""
 
 
+ICMP = 1
 UDP = 17
 ICMPV6 = 58
 ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = 134, 135, 136, 137
@@ -36,6 +41,9 @@ ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT 
 
 ANNOUNCEMENT = 1
 """Reason: a VM says where it is (RARP, gratuitous ARP, unsolicited neighbour advertisement)."""
+
+DHCP_ANSWER = 2
+"""Reason: a DHCP server answers by broadcast; which client it means says only the message itself."""
 
 
 class PipelineError(ValueError):
@@ -86,14 +94,15 @@ TABLES: Mapping[str, Table] = {
         Table(
             2,
             RESOLVE,
-            "answers ARP at the NVE, and IPv6 neighbour discovery",
+            "answers ARP at the NVE, and IPv6 neighbour discovery; is the gateway: routes, answers pings",
             frozenset(
                 {
-                    *(VNI, "in_port", "eth_type", "arp_op", "arp_spa", "arp_tpa"),
-                    *("ip_proto", "ipv6_src", "icmpv6_type", "ipv6_nd_target"),
+                    *(VNI, "in_port", "eth_dst", "eth_type", "arp_op", "arp_spa", "arp_tpa"),
+                    *("ip_proto", "ipv4_dst", "icmpv4_type"),
+                    *("ipv6_src", "ipv6_dst", "icmpv6_type", "ipv6_nd_target"),
                 }
             ),
-            frozenset({ADVERTISE}),
+            frozenset({ADVERTISE, FORWARD}),
         ),
         Table(
             3,
@@ -145,7 +154,15 @@ class ToNva:
     max_bytes: int = 128
 
 
-Action = SetField | CopyField | Output | ToNva
+@dataclass(frozen=True)
+class DecTtl:
+    """Take one from TTL or hop limit; a packet that would reach zero ends here."""
+
+
+Action = SetField | CopyField | Output | ToNva | DecTtl
+
+ALL_BYTES = 0xFFFF
+"""As :attr:`ToNva.max_bytes`: the whole frame (OFPCML_NO_BUFFER)."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from controller import openflow
@@ -14,7 +15,8 @@ from controller.journal import Journal, remember
 from controller.mapping import Refused, State, find_move
 from controller.markers import EndMarker, encode_end_marker
 from controller.operations import MOVE_OPERATIONS, apply
-from controller.pipeline import ETH_ARP, ETH_IPV6, ETH_RARP, Flow
+from controller.packet_in import PacketIn, PacketIns
+from controller.pipeline import Flow
 from controller.policies import PASSES_ON
 from controller.session import NveGoneError, Session
 
@@ -22,9 +24,6 @@ NEED_ALL = frozenset({"prepare_move", "redirect", "commit_move"})
 """Calls that change nothing unless every NVE concerned is there; the others go on with those that are."""
 
 MARKER_TIMEOUT_S = 2.0
-
-ANNOUNCEMENT_KINDS = {ETH_RARP: "rarp", ETH_ARP: "garp", ETH_IPV6: "unsolicited_na"}
-"""Kind of event for each kind of announcement, by ethertype."""
 
 
 class NotProgrammedError(Exception):
@@ -53,34 +52,31 @@ class Nva:
         self._journal = journal
         self._results = journal.results
         self.fabric = Fabric(events, now, journal.next_epoch, self._desired, fault)
+        self._packet_ins = PacketIns(self)
 
     # What the NVEs tell
 
-    def _name(self, dpid: int) -> str | None:
+    def nve_name(self, dpid: int) -> str | None:
+        """Return the name of the NVE with this datapath id."""
         return next((nve.name for nve in self.state.nves.values() if nve.dpid == dpid), None)
 
     def _desired(self, dpid: int) -> tuple[str, frozenset[Flow]] | None:
-        name = self._name(dpid)
+        name = self.nve_name(dpid)
         return None if name is None else (name, desired_flows(self.state, name))
 
     def nve_connected(self, session: Session) -> None:
         """Take a new connection."""
-        self.events.publish("nve_connected", nve=self._name(session.dpid), dpid=session.dpid)
+        self.events.publish("nve_connected", nve=self.nve_name(session.dpid), dpid=session.dpid)
         self.fabric.connected(session)
 
     def nve_gone(self, session: Session) -> None:
         """Take the end of a connection."""
         if self.fabric.gone(session):
-            self.events.publish("nve_gone", nve=self._name(session.dpid), dpid=session.dpid)
+            self.events.publish("nve_gone", nve=self.nve_name(session.dpid), dpid=session.dpid)
 
-    def packet_in(self, dpid: int, in_port: int, frame: bytes) -> None:
-        """Take a frame sent to the NVA: only a VM's announcements of itself pass ANTI_SPOOF."""
-        kind = ANNOUNCEMENT_KINDS.get(int.from_bytes(frame[12:14], "big"))
-        nve = self._name(dpid)
-        for vm in self.state.vms.values():
-            ports = vm.ports_at(nve) if nve is not None else None
-            if kind is not None and ports is not None and ports.direct == in_port:
-                self.events.publish(kind, vm=vm.name, nve=nve)
+    def packet_in(self, packet: PacketIn) -> None:
+        """Take a frame sent to the NVA; it is dealt with in a thread of its own."""
+        self._packet_ins.put(packet)
 
     # Northbound: changes
 
@@ -153,7 +149,7 @@ class Nva:
         return None
 
     def _configure(self, params: Mapping[str, Any], before: State, after: State) -> dict[str, Any]:
-        same = (before.nves, before.networks, before.vms) == (after.nves, after.networks, after.vms)
+        same = replace(before, version=after.version) == after
         if not same:
             self._journal.intent("configure", params)
             self._journal.done({})
@@ -187,7 +183,7 @@ class Nva:
             vm = state.vms[move.vm]
             old, new = state.nves[move.old_nve], state.nves[move.new_nve]
             futures = {}
-            for name, vnis in state.members.items():
+            for name, vnis in state.reached.items():
                 if vm.vni not in vnis:
                     continue
                 nve = state.nves[name]

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 
 from controller.flows import desired_flows
 from controller.mapping import State
-from controller.pipeline import REASON, TABLES, CopyField, Flow, Output, SetField, ToNva, Value
+from controller.pipeline import REASON, TABLES, CopyField, DecTtl, Flow, Output, SetField, ToNva, Value
 
 Packet = Mapping[str, Value]
 
 NUMBER_TO_NAME = {table.number: table.name for table in TABLES.values()}
+
+
+def _fits(found: Value, wanted: Value) -> bool:
+    """A match value may be a subnet."""
+    if isinstance(wanted, str) and "/" in wanted:
+        return isinstance(found, str) and ip_address(found) in ip_network(wanted)
+    return found == wanted
 
 
 class AmbiguousError(AssertionError):
@@ -55,7 +63,7 @@ class FakeFlowTable:
         matching = [
             flow
             for flow in self.flows.values()
-            if flow.table == table and all(packet.get(name, 0) == value for name, value in flow.match)
+            if flow.table == table and all(_fits(packet.get(name, 0), value) for name, value in flow.match)
         ]
         if not matching:
             return None
@@ -77,6 +85,10 @@ class FakeFlowTable:
                 break
             for action in flow.actions:
                 match action:
+                    case DecTtl():
+                        fields["ttl"] = int(fields.get("ttl", 64)) - 1
+                        if fields["ttl"] <= 0:
+                            return verdict  # a switch stops here too
                     case SetField(name, value):
                         fields[name] = value
                     case CopyField(source, destination):

@@ -66,6 +66,43 @@ def dual_stack() -> dict[str, Any]:
     return made
 
 
+GREEN_VNI, GATEWAY_MAC, GATEWAY_MAC_GREEN = 101, "02:00:00:00:fe:01", "02:00:00:00:fe:02"
+OUTSIDE_PORT, OUTSIDE_MAC, NEXT_HOP_MAC = 50, "02:00:00:00:fe:03", "02:00:00:00:fe:04"
+CLIENT_IP, CLIENT_IP6 = "203.0.113.7", "2001:db8:ff::7"
+
+
+def routed() -> dict[str, Any]:
+    """The dual-stack world; red is routed to green (at nve2 and nve3 only) and reached from outside by nve3.
+
+    blue overlaps with red, has a gateway of its own and is routed to nobody. peer3 is red's DHCP server.
+    """
+    made = dual_stack()
+    red, blue = made["networks"]
+    gateway = {"mac": GATEWAY_MAC, "ipv4": "10.0.0.254", "ipv6": "2001:db8::fe"}
+    red.update(gateway=gateway, subnet_v4="10.0.0.0/24", subnet_v6="2001:db8::/64", dhcp_server="peer3")
+    blue.update(gateway=dict(gateway), subnet_v4="10.0.0.0/24", subnet_v6="2001:db8::/64")
+    green = {"mac": GATEWAY_MAC_GREEN, "ipv4": "10.0.1.254", "ipv6": "2001:db8:1::fe"}
+    subnets = {"subnet_v4": "10.0.1.0/24", "subnet_v6": "2001:db8:1::/64"}
+    made["networks"].append({"name": "green", "vni": GREEN_VNI, "gateway": green, **subnets})
+    for n in (2, 3):
+        entry = vm(f"green{n}", GREEN_VNI, green_mac(n), f"10.0.1.1{n}", f"nve{n}", **{f"nve{n}": (60, None)})
+        made["vms"].append({**entry, "ipv6": f"2001:db8:1::1{n}"})
+    made["routes"] = [["red", "green"]]
+    made["outside"] = {
+        "nve": "nve3",
+        "port": OUTSIDE_PORT,
+        "mac": OUTSIDE_MAC,
+        "next_hop_mac": NEXT_HOP_MAC,
+        "subnets": ["203.0.113.0/24", "2001:db8:ff::/64"],
+        "networks": ["red"],
+    }
+    return made
+
+
+def green_mac(n: int) -> str:
+    return f"02:00:00:00:00:6{n}"
+
+
 def world(given: dict[str, Any] | None = None) -> State:
     return state_from_config(config() if given is None else given, 1)
 

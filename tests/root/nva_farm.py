@@ -192,6 +192,40 @@ class Farm:
         code += "s.send(bytes.fromhex(sys.argv[2]))"
         self.run(number, sys.executable, "-c", code, name, frame.hex())
 
+    def add_vm(self, number: int, port: int, mac: str, *addresses: str) -> int:
+        """Plug a namespace with ``eth0`` into an NVE at a port; returns its number, for :meth:`run`.
+
+        Duplicate address detection is on, so a wrong answer of the NVE shows as ``dadfailed``.
+        """
+        vm = 1000 * number + port
+        self._add_namespace(vm)
+        end, other = f"v{vm}", ["name", "eth0", "address", mac, "netns", str(self._holders[vm])]
+        self.run(number, "ip", "link", "add", end, "type", "veth", "peer", *other)
+        self.run(number, "ip", "link", "set", end, "up")
+        # Open vSwitch's userspace datapath does not finish checksums that the veth left to a card.
+        self.run(vm, "ethtool", "-K", "eth0", "tx", "off")
+        for address in addresses:
+            self.run(vm, "ip", "address", "add", address, "dev", "eth0")
+        self.run(vm, "ip", "link", "set", "eth0", "up")
+        self.vsctl(
+            number,
+            "--",
+            "add-port",
+            f"br{number}",
+            end,
+            "--",
+            "set",
+            "interface",
+            end,
+            f"ofport_request={port}",
+        )
+        return vm
+
+    def ping(self, vm: int, address: str, count: int = 2) -> bool:
+        """Tell whether every ping of a VM is answered."""
+        said = self.run(vm, "sh", "-c", f"ping -n -c {count} -i 0.05 -W 1 {address} || true")
+        return f"{count} received" in said
+
     # NVA
 
     def start_nva(self, program: str | None = None) -> float:

@@ -16,7 +16,7 @@ Break = Callable[[dict[str, Any]], object]
 
 BROKEN: list[tuple[Break, str]] = [
     (lambda c: c.pop("vms"), "params.vms: missing"),
-    (lambda c: c.update(vm=[]), "params.vm: []: unknown key; keys are networks, nves, vms"),
+    (lambda c: c.update(vm=[]), "params.vm: []: unknown key; keys are networks, nves, outside, routes, vms"),
     (lambda c: c["nves"][0].update(dpid=True), "nves[0].dpid: True: must be a whole number"),
     (lambda c: c["nves"][1].update(dpid=1), "nves[1].dpid: 1: datapath id is used already by nves[0].dpid"),
     (

@@ -13,8 +13,10 @@ from controller.events import EventHub, Watcher
 from controller.fabric import PartlyCommittedError, RejectedError, UnreachableError
 from controller.journal import Journal, replay
 from controller.mapping import Refused
+from controller.packet_in import PacketIn
+from controller.pipeline import ANNOUNCEMENT, DHCP_ANSWER, ETH_ARP, ETH_IPV4, ETH_IPV6, ETH_RARP
 from controller.service import NotProgrammedError, Nva
-from tests.fake_nva_world import config
+from tests.fake_nva_world import MOVER_MAC, OTHER_VNI, VNI, config, routed
 from tests.fake_nve import FakeNve
 
 PREPARE = {"migration_id": "m1", "vm": "vm1", "new_nve": "nve2", "policy": "tunnel"}
@@ -245,6 +247,36 @@ def test_end_markers_leave_every_member_along_the_old_path(bench: Bench) -> None
     assert new in from_old
     assert old in from_new
     assert old in from_other
+
+
+def test_dhcp_broadcast_is_sent_on_to_the_one_client(bench: Bench) -> None:
+    bench.nva.change("configure", routed())
+    bench.connect("nve1", "nve2", "nve3")
+    bench.nva.wait_programmed(2.0)
+    message = bytes([2, 1, 6, 0]) + bytes(24) + bytes.fromhex(MOVER_MAC.replace(":", "")) + bytes(202)
+    frame = b"\xff" * 6 + bytes(8) + bytes([0x45]) + bytes(27) + message
+    for vni in (OTHER_VNI + 7, VNI):  # a network nobody knows, then the right one
+        bench.nva.packet_in(PacketIn(3, 20, frame, DHCP_ANSWER, vni, None, 0.0))
+    event = next(e for e in iter(bench.watcher.get, None) if e["kind"] == "dhcp_answer")
+    assert (event["vm"], event["nve"]) == ("vm1", "nve3")
+    bench.nves["nve3"].session.submit([]).result(2.0)
+    (sent,) = bench.nves["nve3"].packet_outs
+    assert sent.endswith(bytes.fromhex(MOVER_MAC.replace(":", "")) + frame[6:])
+
+
+def test_announcements_become_events_of_the_sender(bench: Bench) -> None:
+    bench.start()
+    for kind in (ETH_RARP, ETH_ARP, ETH_IPV6, ETH_IPV4):
+        bench.nva.packet_in(
+            PacketIn(1, 10, bytes(12) + kind.to_bytes(2, "big"), ANNOUNCEMENT, VNI, None, 1.5)
+        )
+    seen: list[dict[str, Any]] = []
+    while len(seen) < 3:
+        event = bench.watcher.get()
+        assert event is not None
+        seen += [event] if event["kind"] in ("rarp", "garp", "unsolicited_na") else []
+    assert [e["kind"] for e in seen] == ["rarp", "garp", "unsolicited_na"]
+    assert all((e["vm"], e["nve"], e["t_s"]) == ("vm1", "nve1", 1.5) for e in seen)
 
 
 def test_restart_of_the_nva_goes_on_in_the_middle_of_a_move(bench: Bench, tmp_path: Path) -> None:

@@ -7,18 +7,23 @@ from hypothesis import strategies as st
 
 from controller import mapping
 from controller.flows import delta, desired_flows, diff
-from controller.mapping import State
+from controller.model import VM, State
 from tests.fake_flow_table import FakeFlowTable, FakeNetwork
-from tests.fake_nva_world import OTHER_VNI, PEER_MACS, VNI, ipv4, world
+from tests.fake_nva_world import GREEN_VNI, OTHER_VNI, PEER_MACS, VNI, config, ipv4, ipv6, routed, world
 
 NVES = ("nve1", "nve2", "nve3")
-OF_NETWORK = {VNI: ("vm1", "peer1", "peer2", "peer3"), OTHER_VNI: ("thief", "blue3")}
+OF_NETWORK = {
+    VNI: ("vm1", "peer1", "peer2", "peer3"),
+    OTHER_VNI: ("thief", "blue3"),
+    GREEN_VNI: ("green2", "green3"),
+}
+BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 
 @st.composite
 def transitions(draw: st.DrawFn) -> tuple[State, State]:
     """A state reached by some legal steps of several moves, and a next step from it."""
-    before = after = world()
+    before = after = world(draw(st.sampled_from((config, routed)))())
     steps = draw(st.integers(1, 9))
     for number in range(steps):
         before = after
@@ -80,12 +85,65 @@ def test_no_mixture_of_tables_loops_or_leaks(step: tuple[State, State], new: tup
     # Stale or forged frames from any tunnel end too.
     for nve in NVES:
         for vni, names in OF_NETWORK.items():
-            for name in names:
+            for name in set(names) & set(after.vms):
                 vm = after.vms[name]
                 for source in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
                     packet = ipv4(PEER_MACS["nve3"], "10.0.0.13", vm.mac, vm.ipv4, 1)
                     for arrival in network.send(nve, {**packet, "tunnel_id": vni, "tun_ipv4_src": source}):
                         assert owners[arrival.nve, int(arrival.port)] == name
+
+
+@st.composite
+def honest_packets(draw: st.DrawFn, state: State) -> tuple[VM, str, dict[str, int | str]]:
+    """A VM with its own addresses, at any of its ports, says anything to anybody."""
+    sender = draw(st.sampled_from(sorted(state.vms.values(), key=lambda vm: vm.name)))
+    nve, ports = draw(st.sampled_from(sender.ports))
+    macs = {vm.mac for vm in state.vms.values()} | {BROADCAST, "33:33:00:00:00:01"}
+    macs |= {network.gateway.mac for network in state.networks.values() if network.gateway}
+    addresses = {(vm.ipv4, vm.ipv6) for vm in state.vms.values()} | {("203.0.113.7", "2001:db8:ff::7")}
+    if state.outside is not None:
+        macs |= {state.outside.mac, state.outside.next_hop_mac}
+    mac, (four, six) = draw(st.sampled_from(sorted(macs))), draw(st.sampled_from(sorted(addresses, key=str)))
+    packet = ipv4(sender.mac, sender.ipv4, mac, four, ports.direct)
+    if sender.ipv6 is not None and six is not None and draw(st.booleans()):
+        packet = ipv6(sender.mac, sender.ipv6, mac, six, ports.direct)
+    return sender, nve, {**packet, "ip_proto": 17, "udp_src": 68, "udp_dst": 67}
+
+
+@given(st.data())
+def test_whatever_a_vm_says_stays_where_it_may_go(data: st.DataObject) -> None:
+    before, after = data.draw(transitions())
+    new = data.draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
+    tables = {
+        nve: FakeFlowTable(desired_flows(after if is_new else before, nve))
+        for nve, is_new in zip(NVES, new, strict=True)
+    }
+    network = FakeNetwork(after, tables)
+    owners = {
+        (nve, number): vm
+        for state in (before, after)
+        for vm in state.vms.values()
+        for nve, ports in vm.ports
+        for number in ports.numbers()
+    }
+    for _ in range(10):
+        sender, nve, packet = data.draw(honest_packets(after))
+        arrivals = network.send(nve, packet)
+        assert len(arrivals) <= 1
+        for arrival in arrivals:
+            if arrival.port == "controller":
+                continue
+            if after.outside is not None and (arrival.nve, arrival.port) == (
+                after.outside.nve,
+                after.outside.port,
+            ):
+                assert sender.vni in after.outside.vnis
+                continue
+            receiver = owners[arrival.nve, int(arrival.port)]
+            if sender.vni != receiver.vni:
+                assert receiver.vni in after.routes[sender.vni]
+                assert packet.get("ipv4_dst", packet.get("ipv6_dst")) in (receiver.ipv4, receiver.ipv6)
+            assert arrival.vni in (None, receiver.vni)
 
 
 @given(transitions())
