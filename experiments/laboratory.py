@@ -18,7 +18,7 @@ from emulation.errors import EmulationError
 from emulation.network import RUN_FOLDER, EmulatedNetwork, Options
 from emulation.plan import NVA_ADDRESS, NVA_PORT
 from mobility.migration import Migration, MigrationRecord
-from topologies.model import Topology
+from topologies.model import Topology, Vm
 
 PROJECT = Path(__file__).resolve().parents[1]
 NVA_SOCKET = RUN_FOLDER / "nva.sock"
@@ -37,6 +37,13 @@ def _ahead_of_traffic() -> Iterator[None]:
         yield
     finally:
         os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+
+def reaches(topology: Topology, vm: Vm, other: Vm) -> bool:
+    """Whether two VMs are in one virtual network or in two that are routed to each other."""
+    return vm.virtual_network == other.virtual_network or topology.may_route(
+        vm.virtual_network, other.virtual_network
+    )
 
 
 class LaboratoryError(EmulationError):
@@ -130,25 +137,27 @@ class Laboratory:
             raise LaboratoryError(f"the NVA ended with status {self._process.returncode}: {last}")
 
     def warm_up(self) -> None:
-        """Have every pair of VMs in a network exchange a packet, so that no flow is new to a datapath."""
+        """Have all VMs that can reach each other exchange a packet, so that no flow is new to a datapath."""
+        self.network.await_addresses()
         for vm in self.topology.vms:
-            others = [
-                str(other.ipv4)
-                for other in self.topology.vms
-                if other.name != vm.name and other.virtual_network == vm.virtual_network
-            ]
-            for address in others:
-                argv = ["ping", "-c", "2", "-i", "0.002", "-W", "1", "-n", "-q", address]
-                commands.run(argv, pid=self.network[vm.name].pid, node=vm.name)
+            for other in self.topology.vms:
+                if other.name == vm.name or not reaches(self.topology, vm, other):
+                    continue
+                for address in (other.ipv4, other.ipv6 if vm.ipv6 else None):
+                    if address is not None:
+                        argv = ["ping", "-c", "2", "-i", "0.002", "-W", "1", "-n", "-q", str(address)]
+                        commands.run(argv, pid=self.network[vm.name].pid, node=vm.name)
 
     def move(self, vm: str, new_nve: str, **options: Any) -> MigrationRecord:
-        """Move a VM; see Migration for the options."""
+        """Move a VM: ``options=MoveOptions(...)`` or single choices such as ``policy="tunnel"``; see Migration."""
         migration = Migration(self.network, self.nva, vm, new_nve, emit=self.emit, **options)
         with _ahead_of_traffic():
             return migration.run()
 
     def stop(self) -> None:
         """End the NVA in order; the rest ends with the sandbox."""
+        for wiring in self.network.wirings.values():
+            wiring.stop_announcing()
         if self._watch is not None:
             self._watch.close()
         self.nva.close()

@@ -280,7 +280,7 @@ def refusals() -> dict[str, Any]:
             {"vm": "vm9"},
             {"new_nve": "nve9"},
             {"new_nve": "nve2"},
-            {"kind": "cold"},
+            {"kind": "tepid"},
             {"policy": "hope"},
         ):
             with pytest.raises(MigrationRefusedError) as error:
@@ -308,6 +308,6 @@ def test_moves_that_cannot_be_are_refused_and_disturb_nothing() -> None:
     assert seen["{'vm': 'vm9'}"] == "there is no VM 'vm9'; this network has vm1, peer1, peer2, peer3"
     assert seen["{'new_nve': 'nve9'}"] == "there is no NVE 'nve9'; this network has nve1, nve2, nve3"
     assert seen["{'new_nve': 'nve2'}"] == "vm1 is at nve2 already; move it to one of nve1, nve3"
-    assert seen["{'kind': 'cold'}"] == "'cold' is not a kind of move; allowed: hot"
+    assert seen["{'kind': 'tepid'}"] == "'tepid' is not a kind of move; allowed: hot, warm, cold"
     assert "allowed: silent-drop, tunnel, buffer" in seen["{'policy': 'hope'}"]
     assert "policy=buffer needs attachment=rebind" in seen["not prewired"]

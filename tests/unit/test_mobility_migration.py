@@ -2,105 +2,23 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mobility import migration
-from mobility.migration import PHASES, Migration
+from mobility import order, steps
+from mobility.migration import PHASES, Migration, MoveOptions
 from mobility.policies import POLICIES, MigrationRefusedError, policy_for
+from tests.fake_move_world import World
 
 BEFORE = PHASES[: PHASES.index("switch") + 1]
 AFTER = PHASES[PHASES.index("switch") + 1 :]
 
 
-class Journal(list[str]):
-    """What was asked of whom, in order; ``fail_at`` makes one of them fail."""
-
-    fail_at: str | None = None
-
-    def note(self, what: str) -> None:
-        self.append(what)
-        if what == self.fail_at:
-            self.fail_at = None
-            raise RuntimeError(f"{what} failed")
-
-
-class Nva:
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
-
-    def __getattr__(self, method: str) -> Any:
-        def call(*args: Any, **params: Any) -> dict[str, Any]:
-            self.journal.note(f"nva.{method}")
-            if method == "send_end_markers":
-                return {"nves": ["nve1", "nve2"], "sent_s": 1.0}
-            timing = {"flow_mods": 2, "prepared_s": 10.0, "committed_s": 11.0}
-            return {"last_barrier_s": 11.0, "nves": {"nve1": timing}}
-
-        return call
-
-
-class Wiring:
-    def __init__(self, journal: Journal, legs: list[str]) -> None:
-        self.journal, self.legs = journal, dict.fromkeys(legs)
-
-    def __getattr__(self, name: str) -> Any:
-        def act(*args: Any) -> Any:
-            self.journal.note(f"wiring.{name}" + (f" {args[0]}" if name == "release" else ""))
-            return {"release": (5.0, 7), "dropped_frames": 0, "await_old_path_clear": 0.001}.get(name, 4.0)
-
-        return act
-
-
-class Network:
-    def __init__(self, journal: Journal, attachment: str) -> None:
-        self.journal = journal
-        self.location = {"vm1": "nve1", "peer1": "nve1"}
-        self.nves = {"nve1": None, "nve2": None, "nve3": None}
-        self.wirings = {"vm1": Wiring(journal, ["nve1", "nve2"])} if attachment == "rebind" else {}
-        self.topology = SimpleNamespace(
-            vm=lambda name: SimpleNamespace(mac="02:00:00:00:00:0a"),
-            nve=lambda name: SimpleNamespace(underlay_ip="192.0.2.1"),
-        )
-
-    def add_legs(self, vm: str, nve: str) -> dict[str, int]:
-        self.journal.note("network.add_legs")
-        return {"direct": 9, "redirected": 10}
-
-    def replug(self, vm: str, nve: str) -> int:
-        self.journal.note("network.replug")
-        self.location[vm] = nve
-        return 9
-
-    def settle(self, nves: Any, stale: Any) -> None:
-        self.journal.note("network.settle")
-
-
 @pytest.fixture
 def end_markers(monkeypatch: pytest.MonkeyPatch) -> None:
     """All end markers come at once; how they are awaited is checked with real frames elsewhere."""
-    monkeypatch.setattr(Migration, "_await_end_markers", lambda self, *_: 0.002)
-
-
-class World:
-    def __init__(self, attachment: str = "rebind") -> None:
-        self.journal = Journal()
-        self.events: list[dict[str, Any]] = []
-        self.network: Any = Network(self.journal, attachment)
-        self.nva: Any = Nva(self.journal)
-
-    def emit(self, t_s: float, kind: str, **fields: Any) -> None:
-        self.events.append({"t_s": t_s, "kind": kind, **fields})
-
-    def migration(self, new_nve: str = "nve2", **options: Any) -> Migration:
-        return Migration(self.network, self.nva, "vm1", new_nve, emit=self.emit, **options)
-
-    def steps(self) -> list[str]:
-        """What was done to traffic, without the waiting and the book-keeping."""
-        quiet = ("network.settle", "wiring.end_markers", "wiring.dropped_frames")
-        return [step for step in self.journal if step not in quiet]
+    monkeypatch.setattr(steps, "_await_end_markers", lambda *_: 0.002)
 
 
 pytestmark = pytest.mark.usefixtures("end_markers")
@@ -240,7 +158,7 @@ def test_the_events_of_a_move() -> None:
     assert [e["holder"] for e in world.events if e["kind"] == "hold"] == ["redirected", "direct", "outbound"]
     releases = [(e["holder"], e["frames"]) for e in world.events if e["kind"] == "release"]
     assert releases == [("outbound", 7), ("redirected", 7), ("direct", 7)]
-    assert kinds.count("switch") == kinds.count("rarp") == 1
+    assert (kinds.count("switch"), kinds.count("rarp")) == (1, 5)
     methods = [e["method"] for e in world.events if e["kind"] == "northbound"]
     assert methods == ["prepare_move", "redirect", "commit_move", "send_end_markers", "finish_move"]
     barriers = [(e["nve"], e["step"], e["t_s"]) for e in world.events if e["kind"] == "barrier"]
@@ -254,7 +172,8 @@ REFUSED = [
     ({"vm": "vm9"}, "there is no VM 'vm9'; this network has vm1, peer1"),
     ({"new_nve": "nve9"}, "there is no NVE 'nve9'; this network has nve1, nve2, nve3"),
     ({"new_nve": "nve1"}, "vm1 is at nve1 already; move it to one of nve2, nve3"),
-    ({"kind": "cold"}, "'cold' is not a kind of move; allowed: hot"),
+    ({"kind": "tepid"}, "'tepid' is not a kind of move; allowed: hot, warm, cold"),
+    ({"speed": 3}, "speed: no such option of a move; there are kind, policy, order"),
     (
         {"policy": "hope"},
         "policy=hope: there is no such old-NVE policy; allowed: silent-drop, tunnel, buffer",
@@ -264,7 +183,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("change", "text"), REFUSED)
-def test_what_cannot_be_is_refused_before_anything_is_touched(change: dict[str, str], text: str) -> None:
+def test_what_cannot_be_is_refused_before_anything_is_touched(change: dict[str, Any], text: str) -> None:
     world = World()
     words: dict[str, Any] = {"vm": "vm1", "new_nve": "nve2"} | change
     with pytest.raises(MigrationRefusedError) as error:
@@ -288,5 +207,193 @@ def test_a_policy_without_a_port_to_hold_at_names_the_others() -> None:
 
 def test_the_phases_are_as_the_documents_have_them() -> None:
     for phase in PHASES:
-        assert phase in (migration.__doc__ or "")
-        assert hasattr(Migration, f"_{phase}")
+        assert f"    {phase} " in (order.__doc__ or "")
+
+
+# Kinds, orders and pauses.
+
+WIRE = ("wiring.", "nva.", "group.")
+
+STOPPED = {
+    ("hot", "buffer", "hold"): [
+        "wiring.hold_inbound",
+        "nva.redirect",
+        "wiring.hold_outbound",
+        "wiring.await_old_path_clear",
+        "wiring.cut_inbound",
+        "group.freeze",
+        "wiring.switch",
+        "wiring.release outbound",
+        "wiring.release redirected",
+        "group.thaw",
+    ],
+    ("hot", "tunnel", "hold"): [
+        "nva.redirect",
+        "wiring.hold_outbound",
+        "wiring.cut_inbound",
+        "group.freeze",
+        "wiring.switch",
+        "wiring.release outbound",
+        "group.thaw",
+    ],
+    ("hot", "silent-drop", "drop"): [
+        "wiring.sink_outbound",
+        "wiring.cut_inbound",
+        "group.freeze",
+        "wiring.switch",
+        "group.thaw",
+    ],
+    ("cold", "silent-drop", "freeze"): ["group.freeze", "wiring.switch", "group.thaw"],
+}
+
+
+@pytest.mark.parametrize(("kind", "policy", "pause"), STOPPED)
+def test_a_vm_that_stops_is_paused_network_first(kind: str, policy: str, pause: str) -> None:
+    world = World()
+    move = world.migration(kind=kind, policy=policy, pause=pause, downtime_s=0.001, sample_s=0)
+    record = move.run()
+    done = world.steps()
+    assert done[2 : done.index("wiring.announce")] == STOPPED[kind, policy, pause]
+    assert record.downtime_s > 0
+    assert record.paused_s is not None
+    made = record.as_dict()
+    assert (made["pause"], made["pause_faithful"]) == (pause, pause != "freeze")
+
+
+def test_a_hot_move_without_a_copy_stops_no_process() -> None:
+    world = World()
+    record = world.migration().run()
+    assert not [step for step in world.journal if step.startswith("group.")]
+    assert (record.downtime_s, record.as_dict()["pause"]) == (0.0, None)
+    assert record.copied_bytes == 0
+
+
+def test_a_failure_while_the_vm_stands_still_lets_it_go_on_and_goes_back() -> None:
+    world = World()
+    world.journal.fail_at = "wiring.switch"
+    move = world.migration(downtime_s=0.001, sample_s=0)
+    with pytest.raises(RuntimeError):
+        move.run()
+    assert world.steps()[-3:] == ["group.thaw", "nva.abort_move", "wiring.go_back"]
+
+
+def test_a_failure_after_the_switch_does_not_leave_the_vm_standing() -> None:
+    world = World()
+    world.journal.fail_at = "wiring.release redirected"
+    with pytest.raises(RuntimeError):
+        world.migration(downtime_s=0.001, sample_s=0).run()
+    assert world.steps()[-1] == "group.thaw"
+
+
+def test_update_first_holds_and_changes_the_mapping_before_the_stop() -> None:
+    world = World()
+    record = world.migration(order="update-first").run()
+    names = [phase.name for phase in record.phases]
+    assert names.index("converge") < names.index("stop") < names.index("switch")
+    wanted = ["hold_inbound", "redirect", "commit_move", "hold_outbound", "await_old_path_clear", "switch"]
+    assert [step.partition(".")[2] for step in world.steps()][2:8] == wanted
+
+
+def test_resume_first_opens_both_before_it_cuts_the_old() -> None:
+    world = World()
+    record = world.migration(order="resume-first", policy="tunnel").run()
+    done = [step.partition(".")[2] for step in world.steps()]
+    assert done[2:] == [
+        "open_both",
+        "announce",
+        "redirect",
+        "commit_move",
+        "silence_old",
+        "switch",
+        "send_end_markers",
+        "straighten",
+        "finish_move",
+    ]
+    assert record.downtime_s == 0
+
+
+@pytest.mark.parametrize("order", ["update-first", "resume-first"])
+def test_a_failure_after_the_update_but_before_the_switch_is_undone_too(order: str) -> None:
+    world = World()
+    world.journal.fail_at = "wiring.switch"
+    with pytest.raises(RuntimeError):
+        world.migration(order=order, policy="tunnel").run()
+    assert world.steps()[-2:] == ["nva.abort_move", "wiring.go_back"]
+    assert world.network.location["vm1"] == "nve1"
+
+
+def test_replug_with_a_stop_is_unplugged_first_and_plugged_back_on_failure() -> None:
+    world = World("replug")
+    record = world.migration(policy="tunnel", pause="drop", downtime_s=0.001).run()
+    assert world.steps()[1:6] == [
+        "nva.redirect",
+        "network.unplug",
+        "group.freeze",
+        "network.replug",
+        "nva.set_port",
+    ]
+    assert record.outcome == "done"
+    world = World("replug")
+    world.journal.fail_at = "group.freeze"
+    with pytest.raises(RuntimeError):
+        world.migration(policy="tunnel", pause="drop", downtime_s=0.001).run()
+    assert world.steps()[-4:] == ["group.thaw", "network.plug", "nva.set_port", "nva.abort_move"]
+
+
+def test_the_copy_is_in_the_record() -> None:
+    world = World()
+    record = world.migration(bandwidth_bps=8e6, dirty_rate_bps=4e6, downtime_limit_s=0.0003, sample_s=0).run()
+    assert [one.bytes for one in record.copy_rounds] == [1000, 500]
+    assert (record.copy_ended, record.stop_bytes, record.copied_bytes) == ("converged", 250, 1750)
+    assert record.phase("copy").end_s - record.phase("copy").start_s >= 0.0015
+    assert record.downtime_s >= 0 or record.paused_s is not None
+
+
+def test_cold_copies_everything_after_the_stop() -> None:
+    world = World()
+    record = world.migration(kind="cold", bandwidth_bps=8e6, sample_s=0).run()
+    names = [phase.name for phase in record.phases]
+    assert names[names.index("stop") + 1] == "copy"
+    assert (record.copied_bytes, record.copy_rounds) == (1000, [])
+    assert world.steps().index("group.freeze") < world.steps().index("wiring.switch")
+
+
+# The end of the redirect.
+
+
+def test_a_rule_ends_the_redirect_and_counts_what_comes_later() -> None:
+    world = World()
+    record = world.migration(policy="tunnel", drain="fixed:1ms", observe_s=0.001).run()
+    done = world.steps()
+    assert done.index("nva.end_redirect") < done.index("nva.misdirected") < done.index("nva.finish_move")
+    assert "nva.send_end_markers" not in done
+    assert (record.drain_ended, record.misdirected) == ("fixed", {"packets": 3, "by_nve": {"nve3": 3}})
+    assert record.drain_s is not None
+    assert record.drain_s >= 0.001
+
+
+def test_with_buffer_direct_packets_do_not_wait_for_the_rule() -> None:
+    world = World()
+    world.migration(policy="buffer", drain="idle:1ms").run()
+    done = world.steps()
+    assert done.index("nva.send_end_markers") < done.index("wiring.release direct")
+    assert done.index("wiring.release direct") < done.index("nva.end_redirect")
+
+
+def test_an_nva_that_cannot_end_a_redirect_is_asked_for_nothing() -> None:
+    world = World(old_nva=True)
+    with pytest.raises(MigrationRefusedError, match="this NVA cannot end a redirect"):
+        world.migration(policy="tunnel", drain="fixed:1ms")
+    assert world.journal == []
+    world.migration().run()
+
+
+def test_options_and_single_choices_go_together() -> None:
+    world = World()
+    move = world.migration(options=MoveOptions(policy="tunnel", announcements=0), kind="warm", downtime_s=0.0)
+    assert (move.record.policy, move.record.kind, move.options.announcements) == ("tunnel", "warm", 0)
+
+
+def test_what_was_lost_at_cut_legs_in_this_move_is_in_the_record() -> None:
+    record = World().migration().run()
+    assert record.sunk_frames == {nve: {"direct": 2, "redirected": 0} for nve in ("nve1", "nve2")}
