@@ -22,7 +22,9 @@ from . import commands
 from .errors import EmulationError
 from .ovs import Control, Database, ovs_map, ovs_set
 from .plan import NVA_ADDRESS, NVA_PORT, TUNNEL_PORT, UPLINK, AccessLink
+from .sockets import enlarge_send_buffers
 
+SEND_BUFFER_BYTES = 64 * 1024 * 1024  # as much as a holder keeps
 INTEGRATION_BRIDGE = "br-int"
 UNDERLAY_BRIDGE = "br-phy"
 
@@ -207,6 +209,8 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
         result: dict[str, int] = commands.wait_until(
             numbered, timeout_s, f"{self.name}: port numbers of {', '.join(names)}"
         )
+        if self.datapath.kind == "userspace":
+            enlarge_send_buffers(self.daemons[-1].pid, SEND_BUFFER_BYTES)
         return result
 
     def prefill_underlay_neighbour(self) -> None:
