@@ -56,9 +56,15 @@ class CopyModel:
         """What the VM has written again after so long; never more than all of it."""
         return min(self.memory_bytes, round(self.dirty_rate_bps * seconds / 8))
 
+    def expected_s(self, done: Sequence[Round], left_bytes: int) -> float:
+        """How long so many bytes will take, at the rate of the last round if there was one (as hypervisors expect)."""
+        if done and done[-1].bytes and done[-1].seconds:
+            return left_bytes * done[-1].seconds / done[-1].bytes
+        return self.seconds(left_bytes)
+
     def stop_reason(self, done: Sequence[Round], left_bytes: int) -> str | None:
         """Why not another round: ``converged``, ``rounds used up``, ``not shrinking``; None: one more."""
-        if done and self.seconds(left_bytes) <= self.downtime_limit_s:
+        if done and self.expected_s(done, left_bytes) <= self.downtime_limit_s:
             return "converged"
         if len(done) >= self.max_rounds:
             return "rounds used up"
@@ -100,7 +106,7 @@ def precopy(model: CopyModel, send: Callable[[int], float]) -> CopyPlan:
         took_s = send(left)
         done.append(Round(len(done) + 1, left, took_s))
         left = model.dirtied_bytes(took_s)
-    return CopyPlan(tuple(done), left, model.seconds(left), reason)
+    return CopyPlan(tuple(done), left, model.expected_s(done, left), reason)
 
 
 def rounds(

@@ -11,12 +11,19 @@ from collections.abc import Callable
 
 Stale = Callable[[str], bool]
 
-_ARP = "eth_type(0x0806)"  # answered at the NVE: its flows do not depend on where the VM is
+# Answered at the NVE: these flows do not depend on where a VM is. ARP, neighbour solicitations, pings to the gateway.
+_ANSWERED = ("eth_type(0x0806)", "icmpv6(type=135", "icmpv6(type=128", "icmp(type=8")
+_GATEWAYS = ("icmpv6(type=128", "icmp(type=8")
 
 
 def _to(flow: str, mac: str) -> bool:
-    match, _, _ = flow.partition("actions:")
-    return f"dst={mac})" in match and _ARP not in match
+    """Whether a flow is about frames for a VM: bridged (its MAC is matched) or routed (its MAC is written)."""
+    match, _, actions = flow.partition("actions:")
+    if any(sign in match for sign in _ANSWERED[:2]):
+        return False
+    bridged = f"dst={mac})" in match
+    answer_of_the_gateway = any(sign in match for sign in _GATEWAYS) and "set(icmp" in actions
+    return bridged or (f"dst={mac})" in actions and not answer_of_the_gateway)
 
 
 def _actions(flow: str) -> str:

@@ -165,7 +165,7 @@ def complete(console: Console, line: str) -> list[str]:
         ("migrate vm1 ", ["nve2", "nve3"]),
         ("migrate vm1 nve3 h", ["hot"]),
         ("migrate vm1 nve3 policy=s", ["policy=silent-drop"]),
-        ("migrate vm1 nve3 policy=tunnel ", ["hot"]),
+        ("migrate vm1 nve3 policy=tunnel ", ["cold", "hot", "warm"]),
         ("where v", ["vm1"]),
         ("why vm1 peer", ["peer1", "peer2", "peer3"]),
         ("why vm1 peer1 ", ["arp", "icmp", "tcp", "udp"]),
