@@ -74,9 +74,11 @@ class TrafficControl:
             RTM_NEWACTION, NLM_F_ACK | NLM_F_REPLACE, b"\0" * 4 + _attribute(1, actions), "redirect traffic"
         )
 
-    def set_bucket(self, interface: int, rate_bytes_per_s: int, burst_bytes: int, limit_bytes: int) -> None:
-        """Change the rate, burst and queue limit of the token-bucket filter at the root of a device."""
-        rate = struct.pack("=BBHhHI", 0, LINKLAYER_ETHERNET, 0, 0, 0, rate_bytes_per_s)
+    def set_bucket(
+        self, interface: int, rate_bytes_per_s: int, burst_bytes: int, limit_bytes: int, least_bytes: int = 0
+    ) -> None:
+        """Change the token-bucket filter at the root of a device; a frame counts as ``least_bytes`` at least."""
+        rate = struct.pack("=BBHhHI", 0, LINKLAYER_ETHERNET, 0, 0, least_bytes, rate_bytes_per_s)
         parameters = rate + bytes(12) + struct.pack("=III", limit_bytes, 0, 0)
         options = _attribute(TCA_TBF_PARMS, parameters) + _attribute(
             TCA_TBF_BURST, struct.pack("=I", burst_bytes)
