@@ -11,7 +11,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
 
 .DEFAULT_GOAL := help
-.PHONY: help list hot-l2 cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
+.PHONY: help list hot-l2 hot-l2-v6 cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ list: setup ## The experiments and the question each one answers
 
 hot-l2: setup ## Move a VM along all three paths under traffic and say what it cost
 	@$(SUDO) $(PYTHON) -m experiments run hot-l2 $(PARAMETERS)
+
+hot-l2-v6: setup ## The same on IPv6, in a network with both
+	@$(SUDO) $(PYTHON) -m experiments run hot-l2-v6 $(PARAMETERS)
 
 cli: setup ## Mininet's CLI on a topology (TOPO=two_racks), with migrate, where, why, flows, watch
 	@$(SUDO) $(PYTHON) -m experiments cli $(or $(TOPO),two_racks) $(PARAMETERS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import ipaddress
 import select
 import socket
 import struct
@@ -14,9 +15,11 @@ from .errors import EmulationError
 
 ETH_P_ALL = 0x0003
 ETH_P_RARP = 0x8035
+ETH_P_IPV6 = 0x86DD
 MARKER_TYPE = 0x88B5  # IEEE 802 local experimental ethertype 1
 MINIMUM_FRAME_BYTES = 60
 
+_ICMPV6, _ADVERTISEMENT = 58, 136  # RFC 4861 section 4.4
 _SO_ATTACH_FILTER = 26
 _SOL_PACKET, _PACKET_QDISC_BYPASS, _PACKET_IGNORE_OUTGOING = 263, 20, 23
 
@@ -37,6 +40,30 @@ def rarp_announcement(mac: str) -> bytes:
     own = mac_bytes(mac)
     request = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 3) + own + bytes(4) + own + bytes(4)
     return ethernet("ff:ff:ff:ff:ff:ff", mac, ETH_P_RARP, request)
+
+
+def neighbour_advertisement(mac: str, address: str) -> bytes:
+    """The unsolicited neighbour advertisement (RFC 4861 section 7.2.6) that a host sends for its own address.
+
+    To all nodes, override set, hop limit 255, the target's link-layer address as option (section 4.4).
+    """
+    own, everybody = ipaddress.IPv6Address(address).packed, ipaddress.IPv6Address("ff02::1").packed
+    override = 0x20000000
+    body = struct.pack("!I", override) + own + struct.pack("!BB", 2, 1) + mac_bytes(mac)
+    checked = own + everybody + struct.pack("!II", 4 + len(body), _ICMPV6)
+    message = struct.pack("!BBH", _ADVERTISEMENT, 0, 0) + body
+    checksum = _internet_checksum(checked + message)
+    message = struct.pack("!BBH", _ADVERTISEMENT, 0, checksum) + body
+    header = struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + own + everybody
+    return ethernet("33:33:00:00:00:01", mac, ETH_P_IPV6, header + message)
+
+
+def _internet_checksum(data: bytes) -> int:
+    """RFC 1071, of an even number of bytes."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
 
 
 def marker(payload: bytes, size_bytes: int = MINIMUM_FRAME_BYTES) -> bytes:

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -20,7 +21,7 @@ from mininet.node import Host, Node
 
 from topologies.model import LinkProperties, Topology
 
-from . import commands, control_group, frames, wiring
+from . import addressing, commands, control_group, frames, wiring
 from .control_group import VmGroup
 from .errors import EmulationError
 from .nve import NVE, UNDERLAY_BRIDGE, Datapath, settle
@@ -105,13 +106,13 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
 
     def start_nodes(self) -> None:
         """Namespaces, links, addresses and routes of everything; no switch runs yet."""
-        _without_ipv6()
+        _switch_ipv6(on=False)
         self._add_nodes()
         commands.batch("ip", self._link_lines())
         for router in self.plan.routers:
             self._configure(router, self._router_lines(router), forwarding=True)
         for vm in self.topology.vms:
-            self._configure(vm.name, self._vm_lines(vm.name))
+            self._configure(vm.name, addressing.vm_lines(self.topology, vm), ipv6=vm.ipv6 is not None)
             if self.options.datapath.kind == "userspace":
                 with network_namespace(self[vm.name].pid):
                     frames.transmit_checksum_off("eth0")
@@ -156,15 +157,14 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
                 }
                 for nve in self.topology.nves
             ],
-            "networks": [
-                {"name": network.name, "vni": network.vni} for network in self.topology.virtual_networks
-            ],
+            "networks": [addressing.network_entry(network) for network in self.topology.virtual_networks],
             "vms": [
                 {
                     "name": vm.name,
                     "vni": self.topology.network_of(vm.name).vni,
                     "mac": vm.mac,
                     "ipv4": str(vm.ipv4),
+                    **({} if vm.ipv6 is None else {"ipv6": str(vm.ipv6)}),
                     "nve": self.location[vm.name],
                     "ports": {nve: self.vm_ports(vm.name, nve) for nve in self._attached_nves(vm.name)},
                 }
@@ -212,6 +212,12 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         self.ofports[nve][vm] = new.add_port(vm)
         self.location[vm] = nve
         return self.ofports[nve][vm]
+
+    def await_addresses(self, timeout_s: float = 10.0) -> None:
+        """Wait until duplicate address detection has let every VM use all its addresses; WaitError at the bound."""
+        for vm in self.topology.vms:
+            what = f"{vm.name}'s IPv6 addresses to be its own (duplicate address detection)"
+            commands.wait_until(partial(_all_usable, self[vm.name].pid), timeout_s, what, 0.02)
 
     def settle(self, nves: Iterable[str], stale: Callable[[str], bool]) -> None:
         """Wait until the datapaths of the named NVEs follow their flow tables; see ``nve.settle``."""
@@ -329,11 +335,6 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             lines.append(f"route add {route.to}/32 via {route.via} dev {route.device}")
         return lines
 
-    def _vm_lines(self, vm: str) -> list[str]:
-        network = self.topology.network_of(vm)
-        address = f"{self.topology.vm(vm).ipv4}/{network.subnet_v4.prefixlen}"
-        return ["link set lo up", f"addr add {address} dev eth0", "link set eth0 up"]
-
     def _nve_lines(self, nve: str) -> list[str]:
         lines = [
             "link set lo up",
@@ -366,10 +367,10 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         mtu: int = self.topology.network_of(vm).mtu_bytes
         return mtu
 
-    def _configure(self, name: str, lines: list[str], forwarding: bool = False) -> None:
+    def _configure(self, name: str, lines: list[str], forwarding: bool = False, ipv6: bool = False) -> None:
         node = self[name]
         with network_namespace(node.pid):
-            _without_ipv6()
+            _switch_ipv6(on=ipv6)
             if forwarding:
                 Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         commands.batch("ip", lines, pid=node.pid, node=name)
@@ -429,13 +430,25 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             self.options.buffer_bytes,
             first_action,
             self._processor(vm),
+            addressing.ipv6_addresses(model),
         )
         wired.connect({nve: self[nve].number for nve in self._attached_nves(vm)})
         self.wirings[vm] = wired
 
 
-def _without_ipv6() -> None:
-    """No router solicitations, no MLD: until a topology speaks IPv6 such frames would only be noise."""
+def _all_usable(pid: int) -> bool:
+    """Whether no IPv6 address of a process's network namespace is tentative."""
+    table = Path(f"/proc/{pid}/net/if_inet6")
+    return not table.exists() or not addressing.tentative(table.read_text())
+
+
+def _switch_ipv6(on: bool) -> None:
+    """Whether the namespace's devices speak IPv6. Off: no solicitations, no MLD; only VMs with IPv6 have it on.
+
+    Link-local addresses are made of the MAC: an NVE knows what they are before they are used.
+    """
     for scope in ("all", "default"):
         with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-            Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("1")
+            folder = Path(f"/proc/sys/net/ipv6/conf/{scope}")
+            (folder / "addr_gen_mode").write_text("0")
+            (folder / "disable_ipv6").write_text("0" if on else "1")

@@ -23,7 +23,7 @@ from pathlib import Path
 from . import commands, holders
 from .announcer import Announcer
 from .errors import EmulationError
-from .frames import MARKER_TYPE, MarkerListener, ethernet, rarp_announcement
+from .frames import MARKER_TYPE, MarkerListener, ethernet, neighbour_advertisement, rarp_announcement
 from .holders import HOLDERS, OUTBOUND, HolderGauge, Holders, entry_device, exit_device
 from .legs import (
     DIRECT,
@@ -70,6 +70,7 @@ class Wiring:
     buffer_bytes: int
     first_action: int
     processor: int
+    ipv6: tuple[str, ...] = ()
     legs: dict[str, Leg] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -250,7 +251,8 @@ class Wiring:
         return self._point([(action, SINK) for action in self.leg(nve).actions.values()])
 
     def sink_outbound(self) -> float:
-        """What the VM's kernel goes on sending while its processes stand still is lost."""
+        """What the VM's kernel goes on sending while its processes stand still is lost; held frames stay held."""
+        self._held.discard(OUTBOUND)
         return self._point([(self._outbound, SINK)])
 
     def hold_here(self) -> float:
@@ -356,14 +358,16 @@ class Wiring:
         targets.append((self._exits[OUTBOUND], old.devices[DIRECT]))
         self._point(targets)
         self.attached_to = old_nve
-        for holder in sorted(self._held):
+        for holder in (OUTBOUND, REDIRECTED, DIRECT):  # whatever they keep: older than what comes from now on
             self.release(holder)
         self._held.clear()
         self._point([(self._outbound, old.devices[DIRECT])])
 
     def announce(self, nve: str) -> float:
-        """Send a RARP into the NVE's leg, as a hypervisor does for the VM it has resumed."""
+        """Send a RARP into the NVE's leg, as a hypervisor does for the VM it has resumed, and advertise its IPv6."""
         self.leg(nve).send(rarp_announcement(self.mac))
+        for address in self.ipv6:
+            self.leg(nve).send(neighbour_advertisement(self.mac, address))
         return time.monotonic()
 
     def announce_repeatedly(self, nve: str, times_s: Sequence[float], said: Callable[[float], None]) -> None:

@@ -6,8 +6,9 @@ import difflib
 
 from .experiment import Experiment
 from .hot_l2 import EXPERIMENT as HOT_L2
+from .hot_l2_v6 import EXPERIMENT as HOT_L2_V6
 
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (HOT_L2,)}
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (HOT_L2, HOT_L2_V6)}
 
 
 class UnknownExperimentError(LookupError):

@@ -21,7 +21,16 @@ from mobility.policies import POLICIES, policy_for
 from topologies.model import Topology, UnknownNameError, Vm
 
 from .experiment import Experiment
-from .parameters import Parameter, ParameterError, choice, duration_s, rate_bps, text, whole
+from .parameters import (
+    Parameter,
+    ParameterError,
+    choice,
+    duration_s,
+    rate_bps,
+    repetitions,
+    text,
+    whole,
+)
 from .run import Run
 from .trials import NULL, Schedule, path_of
 
@@ -80,7 +89,7 @@ def trials(run: Run) -> None:
     peer_nve = run.laboratory.network.location[run.values["peer"]]
     others = [name for name in run.laboratory.network.nves if name != peer_nve]
     cycle = [peer_nve, *others[:2]]
-    schedule = Schedule(cycle, peer_nve, run.values["repeat"], run.values["seed"])
+    schedule = Schedule(cycle, peer_nve, repetitions(run.values), run.values["seed"])
     run.expect(schedule.wanted())
     with run.traffic():
         if run.laboratory.network.location[vm] != peer_nve:

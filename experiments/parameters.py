@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from topologies.units import format_duration, format_rate, parse_duration, parse_rate
@@ -64,6 +64,21 @@ def duration_s(name: str, default: float, meaning: str) -> Parameter:
 def rate_bps(name: str, default: int, meaning: str) -> Parameter:
     """A rate such as 10Mbit, held in bits per second."""
     return Parameter(name, default, meaning, parse_rate, "a rate such as 10Mbit", format_rate)
+
+
+QUICK = whole("quick", 0, "1: at most two repetitions, for a look in less than 90 s", 0, 1)
+QUICK_REPEAT = 2
+
+
+def repetitions(values: Mapping[str, Any]) -> int:
+    """How often each group of trials is wanted: ``repeat``, or less with ``quick``."""
+    wanted: int = values["repeat"]
+    return min(wanted, QUICK_REPEAT) if values.get("quick") else wanted
+
+
+def with_defaults(known: Sequence[Parameter], **defaults: Any) -> tuple[Parameter, ...]:
+    """The same parameters with other defaults."""
+    return tuple(replace(p, default=defaults[p.name]) if p.name in defaults else p for p in known)
 
 
 def read_parameters(known: Sequence[Parameter], words: Sequence[str]) -> dict[str, Any]:

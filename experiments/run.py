@@ -40,12 +40,19 @@ DRAIN_S = 0.1  # what is under way at a window's end has arrived by then
 LAST_SAMPLES_S = 0.3
 
 
+Observe = Callable[[], Callable[[], Mapping[str, float]]]
+"""Begins to look at something and returns what, called at the window's end, gives measures of it."""
+
+
 class Run:
     """What an experiment's trials work with: the laboratory, ``trial``, ``traffic``."""
 
     def __init__(self, experiment: Experiment, values: Mapping[str, Any], record: RunRecord) -> None:
         self.experiment, self.values, self.record = experiment, dict(values), record
         self.laboratory: Laboratory
+        self.observe: Observe | None = (
+            None  # an experiment's own measures: called at the start of every trial
+        )
         self._progress = Progress(experiment.name)
         self._index = -1
         self._pending: list[dict[str, Any]] = []
@@ -86,6 +93,7 @@ class Run:
             udp_payload_bytes=values["payload"],
             tcp_bps=values["tcp_rate"],
             congestion_control=values["congestion_control"],
+            family=values.get("family", "ipv4"),
         )
         self._traffic = Traffic(self.laboratory.network, plan, RUN_FOLDER / "probes")
         guard_folder = RUN_FOLDER / "guard"
@@ -112,6 +120,7 @@ class Run:
         """
         self.laboratory.check()
         self._index += 1
+        observed = self.observe() if self.observe is not None else dict
         start_s = self._guard.snapshot().t_s
         _sleep_until(start_s + self.values["before"])
         migration = move().as_dict() if move is not None else None
@@ -127,6 +136,7 @@ class Run:
                 "parameters": {} if migration is None else dict(parameters),
                 "migration": migration,
                 "window_s": [start_s, end_s],
+                "observed": dict(observed()),
             }
         )
         self._progress.advance(valid)
@@ -135,7 +145,7 @@ class Run:
     def _evaluate(self, traffic: Traffic) -> None:
         windows = [(trial["index"], tuple(trial["window_s"])) for trial in self._pending]
         for trial, (_, window) in zip(self._pending, windows, strict=True):
-            measures = traffic.measures(window)
+            measures = traffic.measures(window) | trial.pop("observed")
             words = {name: value for name, value in measures.items() if isinstance(value, str)}
             numbers = {name: value for name, value in measures.items() if name not in words}
             self.record.add_trial({**trial, "measures": numbers, "classes": words})

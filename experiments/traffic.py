@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from emulation.network import EmulatedNetwork
+from topologies.model import Topology, UnknownNameError
 
 from .probes.logs import ProbeLog
 from .probes.measures import Measure, Window, udp_measures, with_direction
@@ -32,13 +33,15 @@ from .probes.tcp import (
 from .probes.udp import UdpProbe, UdpStream
 
 DIRECTIONS = ("to_vm", "from_vm")
+FAMILIES = ("ipv4", "ipv6")
+ANY_ADDRESS = {"ipv4": "0.0.0.0", "ipv6": "::"}
 UDP_PORT, TCP_PORT = 5001, 5201
 WINDOW_SLACK_S = 0.2  # samples kept on either side of a trial's window, for the picture
 
 
 @dataclass(frozen=True)
 class TrafficPlan:
-    """How much of what. Rates are per direction; a TCP rate of 0 means no TCP."""
+    """How much of what. Rates are per direction; a TCP rate of 0 means no TCP. ``family``: see FAMILIES."""
 
     vm: str
     peer: str
@@ -46,6 +49,7 @@ class TrafficPlan:
     udp_payload_bytes: int
     tcp_bps: float
     congestion_control: str
+    family: str = "ipv4"
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,22 @@ _CONNECTIONS = tuple(
 )
 
 
+def address_of(topology: Topology, vm: str, family: str) -> str:
+    """A VM's address of one IP version; UnknownNameError for a VM without one."""
+    address = topology.vm(vm).ipv4 if family == "ipv4" else topology.vm(vm).ipv6
+    if address is None:
+        raise UnknownNameError(f"{vm} has no {family} address in topology {topology.name}; give it one there")
+    return str(address)
+
+
 class Traffic:
     """Start it, do the trials, stop it; then ask for measures and samples of windows."""
 
     def __init__(self, network: EmulatedNetwork, plan: TrafficPlan, folder: Path) -> None:
         self._network, self.plan, self._folder = network, plan, folder
-        self._addresses = {name: str(network.topology.vm(name).ipv4) for name in (plan.vm, plan.peer)}
+        self._addresses = {
+            name: address_of(network.topology, name, plan.family) for name in (plan.vm, plan.peer)
+        }
         self._udp = {direction: self._udp_probe(direction) for direction in DIRECTIONS}
         self._processes: list[ProbeProcess] = []
         self._receivers: dict[str, ProbeProcess] = {}
@@ -91,7 +105,7 @@ class Traffic:
     def _udp_probe(self, direction: str) -> UdpProbe:
         _, receiver = self._ends(direction)
         flow = UdpStream(self._addresses[receiver], UDP_PORT, self.plan.udp_pps, self.plan.udp_payload_bytes)
-        return UdpProbe(f"udp_{direction}", flow, self._folder)
+        return UdpProbe(f"udp_{direction}", flow, self._folder, bind=ANY_ADDRESS[self.plan.family])
 
     def _spawner(self, node: str) -> Spawn:
         return lambda argv: self._network.spawn(node, argv, stderr=subprocess.PIPE)

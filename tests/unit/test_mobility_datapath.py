@@ -4,7 +4,10 @@ from mobility.datapath import stale_at_new_nve, stale_at_old_nve, stale_at_peer_
 
 VM, OLD, NEW = "02:b4:0a:01:00:0a", "192.0.2.1", "192.0.2.3"
 REST = "eth_type(0x0800),ipv4(frag=no), packets:3, bytes:294, used:0.014s, actions:"
-FROM_TUNNEL = f"tunnel(tun_id=0x1389,src=192.0.2.2,dst=192.0.2.1,flags(-df-csum+key)),recirc_id(0),in_port(4),packet_type(ns=0,id=0),eth(dst={VM}),{REST}"
+FROM_TUNNEL = (
+    "tunnel(tun_id=0x1389,src=192.0.2.2,dst=192.0.2.1,flags(-df-csum+key)),recirc_id(0),in_port(4),"
+    f"packet_type(ns=0,id=0),eth(dst={VM}),{REST}"
+)
 FROM_LOCAL = f"recirc_id(0),in_port(3),packet_type(ns=0,id=0),eth(src=02:b4:0a:01:00:01,dst={VM}),{REST}"
 
 
@@ -54,3 +57,21 @@ def test_flows_of_other_vms_are_never_stale() -> None:
     for stale in (stale_at_new_nve(VM), stale_at_old_nve(VM, NEW), stale_at_peer_nve(VM, OLD)):
         assert not stale(other + pushed_to(OLD))
         assert not stale(other.replace("recirc_id(0)", "tunnel(...),recirc_id(0)", 1) + "drop")
+
+
+GATEWAY = "02:00:12:00:00:01"
+
+
+def test_what_is_routed_to_the_vm_is_told_by_the_mac_that_is_written() -> None:
+    routed = FROM_LOCAL.replace(f"dst={VM})", f"dst={GATEWAY})") + f"set(eth(src={GATEWAY},dst={VM})),"
+    assert stale_at_old_nve(VM, NEW)(routed + "set(ipv4(ttl=63)),3")
+    assert stale_at_peer_nve(VM, OLD)(routed + pushed_to(OLD))
+    assert not stale_at_peer_nve(VM, OLD)(routed + pushed_to(NEW))
+    assert not stale_at_peer_nve("02:b4:0a:01:00:0b", OLD)(routed + pushed_to(OLD))
+
+
+def test_a_neighbour_solicitation_or_a_ping_that_the_nve_answers_says_nothing_of_the_vms_place() -> None:
+    discovery = FROM_LOCAL.replace("eth_type(0x0800),ipv4(frag=no)", "eth_type(0x86dd),icmpv6(type=135)")
+    assert not stale_at_old_nve(VM, NEW)(discovery + "set(icmpv6(type=136)),3")
+    ping = FROM_LOCAL.replace(f"dst={VM})", f"dst={GATEWAY})").replace("frag=no)", "frag=no),icmp(type=8)")
+    assert not stale_at_old_nve(VM, NEW)(ping + f"set(eth(src={GATEWAY},dst={VM})),set(icmp(type=0)),3")
