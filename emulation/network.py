@@ -23,6 +23,7 @@ from topologies.model import LinkProperties, Topology
 
 from . import addressing, commands, control_group, frames, wiring
 from .control_group import VmGroup
+from .datapath_flows import concerning
 from .errors import EmulationError
 from .nve import NVE, UNDERLAY_BRIDGE, Datapath, settle
 from .plan import (
@@ -147,7 +148,9 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
 
     def nva_configuration(self) -> dict[str, Any]:
         """The parameters of the northbound call ``configure``."""
+        routes = [list(pair) for pair in self.topology.routes]
         return {
+            **({"routes": routes} if routes else {}),
             "nves": [
                 {
                     "name": nve.name,
@@ -219,10 +222,10 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             what = f"{vm.name}'s IPv6 addresses to be its own (duplicate address detection)"
             commands.wait_until(partial(_all_usable, self[vm.name].pid), timeout_s, what, 0.02)
 
-    def settle(self, nves: Iterable[str], stale: Callable[[str], bool]) -> None:
-        """Wait until the datapaths of the named NVEs follow their flow tables; see ``nve.settle``."""
-        switches = self.nves
-        settle({name: switches[name] for name in nves}, stale)
+    def settle(self, nves: Iterable[str], stale: Callable[[str], bool], vm: str) -> None:
+        """Wait until the datapaths of the named NVEs follow their flow tables, for one VM; see ``nve.settle``."""
+        switches, concerns = self.nves, concerning(self.topology, vm)
+        settle({name: switches[name] for name in nves}, lambda line: concerns(line) and stale(line))
 
     def spawn(
         self, node: str, argv: list[str], *, pauses_with_vm: bool = True, **streams: Any

@@ -246,7 +246,7 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
 def settle(nves: Mapping[str, NVE], stale: Callable[[str], bool], timeout_s: float = 1.0) -> None:
     """Wait until no NVE's datapath has a flow that ``stale`` says is of before the change; WaitError at the bound.
 
-    ``stale`` gets one line of ``dpctl/dump-flows``. The dump takes the daemon some 0.4 ms and disturbs nothing;
+    ``stale`` gets one line of ``dpctl/dump-flows --names``. The dump takes the daemon some 0.4 ms and disturbs nothing;
     pausing the revalidator would say the same and has the daemon drop what its cache does not know meanwhile.
     """
     waiting = dict(nves)
@@ -257,7 +257,7 @@ def settle(nves: Mapping[str, NVE], stale: Callable[[str], bool], timeout_s: flo
                 waiting.items()
             ):  # in one order everywhere, so that two moves cannot block each other
                 asked.enter_context(nve.control.lock)
-                nve.control.send("dpctl/dump-flows", [])
+                nve.control.send("dpctl/dump-flows", ["--names"])
             dumps = {name: str(nve.control.receive("dpctl/dump-flows")) for name, nve in waiting.items()}
         for name, dump in dumps.items():
             if not any(stale(line) for line in dump.splitlines()):

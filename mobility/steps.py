@@ -179,7 +179,7 @@ def close_holders(move: Move) -> None:
 
 def settle_new(move: Move) -> None:
     """Wait until the new NVE's datapath accepts the VM."""
-    move.network.settle([move.record.new_nve], stale_at_new_nve(move.mac))
+    move.network.settle([move.record.new_nve], stale_at_new_nve(move.mac), move.record.vm)
 
 
 # copy
@@ -257,7 +257,7 @@ def redirect(move: Move) -> None:
     """The old NVE sends packets on; until its datapath follows, they come through the old leg and are the VM's."""
     move.call("redirect")
     stale = stale_at_old_nve(move.mac, move.underlay_ip(move.record.new_nve))
-    move.network.settle([move.record.old_nve], stale)
+    move.network.settle([move.record.old_nve], stale, move.record.vm)
 
 
 def hold_outbound(move: Move) -> None:
@@ -393,7 +393,7 @@ def commit(move: Move) -> None:
     result = move.call("commit_move")
     move.record.call_to_last_barrier_s = result["last_barrier_s"] - result["call_s"]
     stale = stale_at_peer_nve(move.mac, move.underlay_ip(move.record.old_nve))
-    move.network.settle(move.network.nves, stale)
+    move.network.settle(move.network.nves, stale, move.record.vm)
 
 
 # drain, release

@@ -134,7 +134,7 @@ class Network:
         self.location[vm] = nve
         return 9
 
-    def settle(self, nves: Any, stale: Any) -> None:
+    def settle(self, nves: Any, stale: Any, vm: str) -> None:
         self.journal.note("network.settle")
 
 
