@@ -11,7 +11,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
 
 .DEFAULT_GOAL := help
-.PHONY: help list hot-l2 hot-l2-v6 cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
+.PHONY: help list hot-l2 hot-l2-v6 old-nve-policy hot-warm-cold stage-order cold answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,18 @@ hot-l2: setup ## Move a VM along all three paths under traffic and say what it c
 hot-l2-v6: setup ## The same on IPv6, in a network with both
 	@$(SUDO) $(PYTHON) -m experiments run hot-l2-v6 $(PARAMETERS)
 
+old-nve-policy: setup ## What the old NVE should do with packets for a VM that has left
+	@$(SUDO) $(PYTHON) -m experiments run old-nve-policy $(PARAMETERS)
+
+hot-warm-cold: setup ## The stages of each kind of move and what each costs
+	@$(SUDO) $(PYTHON) -m experiments run hot-warm-cold $(PARAMETERS)
+
+stage-order: setup ## Which comes first: mapping update, stop or resume
+	@$(SUDO) $(PYTHON) -m experiments run stage-order $(PARAMETERS)
+
+cold: setup ## A cold move with and without quiescing
+	@$(SUDO) $(PYTHON) -m experiments run cold $(PARAMETERS)
+
 cli: setup ## Mininet's CLI on a topology (TOPO=two_racks), with migrate, where, why, flows, watch
 	@$(SUDO) $(PYTHON) -m experiments cli $(or $(TOPO),two_racks) $(PARAMETERS)
 
@@ -36,6 +48,9 @@ validate: setup ## Check a topology file (TOPO=file.yaml), all errors at once
 
 report: setup ## Make the HTML report of a run again from its record (RUN=.., default the latest)
 	@$(PYTHON) -m results report $(or $(RUN),latest)
+
+answers: setup ## One page with the answer to every question, from the records of this machine
+	@$(PYTHON) -m results answers
 
 bench: setup ## Speed, each figure beside a control of the same run
 	@$(SUDO) $(PYTHON) -m experiments bench $(PARAMETERS)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import difflib
 
+from .cold import EXPERIMENT as COLD
 from .experiment import Experiment
 from .hot_l2 import EXPERIMENT as HOT_L2
 from .hot_l2_v6 import EXPERIMENT as HOT_L2_V6
+from .hot_warm_cold import EXPERIMENT as HOT_WARM_COLD
+from .old_nve_policy import EXPERIMENT as OLD_NVE_POLICY
+from .stage_order import EXPERIMENT as STAGE_ORDER
 
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (HOT_L2, HOT_L2_V6)}
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment
+    for experiment in (HOT_L2, HOT_L2_V6, OLD_NVE_POLICY, HOT_WARM_COLD, STAGE_ORDER, COLD)
+}
 
 
 class UnknownExperimentError(LookupError):

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from topologies.model import Topology
 
 from .parameters import Parameter
 
 
-class Trials(Protocol):
-    """The part of an experiment that runs inside the sandbox."""
-
-    def __call__(self, run: Any) -> None:
-        """Do all trials of a ``experiments.run.Run``."""
+Trials = Callable[[Any], None]
+"""The part of an experiment that runs inside the sandbox: does all trials of an ``experiments.run.Run``."""
 
 
 @dataclass(frozen=True)
@@ -30,3 +27,5 @@ class Experiment:
     trials: Trials
     check: Callable[[Mapping[str, Any], Topology], None]
     group_by: tuple[str, ...] = ("path",)
+    shown_measures: tuple[str, ...] = ()
+    """What its table and charts show; without it the measures of the contract."""

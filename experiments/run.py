@@ -29,6 +29,7 @@ from topologies.model import Topology
 
 from .experiment import Experiment
 from .laboratory import PROJECT, Laboratory
+from .move_measures import move_measures
 from .parameters import as_words
 from .probes.build import probe_binary
 from .probes.guard import LoadGuard
@@ -124,7 +125,7 @@ class Run:
         start_s = self._guard.snapshot().t_s
         _sleep_until(start_s + self.values["before"])
         migration = move().as_dict() if move is not None else None
-        end_s = max(start_s + self.values["before"] + self.values["after"], time.monotonic() + DRAIN_S)
+        end_s = time.monotonic() + max(self.values["after"], DRAIN_S)
         _sleep_until(end_s)
         valid, reason = self._guard.judge((start_s, end_s))
         self._pending.append(
@@ -146,6 +147,8 @@ class Run:
         windows = [(trial["index"], tuple(trial["window_s"])) for trial in self._pending]
         for trial, (_, window) in zip(self._pending, windows, strict=True):
             measures = traffic.measures(window) | trial.pop("observed")
+            if trial["migration"] is not None:
+                measures |= move_measures(trial["migration"])
             words = {name: value for name, value in measures.items() if isinstance(value, str)}
             numbers = {name: value for name, value in measures.items() if name not in words}
             self.record.add_trial({**trial, "measures": numbers, "classes": words})
@@ -235,6 +238,7 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
         values,
         topology.as_record(),
         group_by=experiment.group_by,
+        shown_measures=experiment.shown_measures or None,
     )
     record.set_environment(environment(datapath, values, f"make {experiment.name} {words}".strip()))
     print(

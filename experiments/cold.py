@@ -1,0 +1,59 @@
+"""cold: how is it arranged that the old NVE receives nothing in flight? (Q8)
+
+Question   A cold move stops the VM, copies it and starts it elsewhere. Packets for it go on arriving. How many
+           reach the old NVE after the stop, with and without quiescing, and how long do connections wait?
+Varies     Quiescing: without (the VM stops, the old NVE drops what comes, the peers are told at the end), and
+           with (the peers are told first, the new NVE holds what comes until the VM runs there).
+Held fixed Memory, bandwidth, the path, the traffic.
+Answer     Packets that came out at the old place after the stop, packets lost, TCP stall, beside null trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mobility.options import MoveOptions
+
+from .comparing import Group, checker, comparison, traffic_parameters
+from .experiment import Experiment
+from .hot_warm_cold import MEMORY
+
+
+def groups(values: Mapping[str, Any]) -> Sequence[Group]:
+    """Without and with quiescing."""
+    common = MoveOptions(
+        kind="cold",
+        bandwidth_bps=values["bandwidth"],
+        memory_bytes=values["memory_mib"] * 2**20,
+        copy_real=bool(values["real"]),
+        announcements=1,
+    )
+    ways = {"no": {"policy": "silent-drop"}, "yes": {"policy": "buffer", "order": "update-first"}}
+    return [Group({"quiesced": name}, MoveOptions.of(common, choices)) for name, choices in ways.items()]
+
+
+EXPERIMENT = Experiment(
+    name="cold",
+    questions=("Q8",),
+    question="How is it arranged that the old NVE receives nothing in flight?",
+    answer="packets at the old NVE after the stop, with and without quiescing; how long connections wait",
+    parameters=(
+        *traffic_parameters(rate_pps=2000, repeat=8, after=2.0),
+        *(parameter for parameter in MEMORY if parameter.name in ("memory_mib", "bandwidth", "real")),
+    ),
+    trials=comparison(groups),
+    check=checker(groups),
+    group_by=("quiesced",),
+    shown_measures=(
+        "packets_at_old_nve",
+        "lost_packets_to_vm",
+        "lost_packets_from_vm",
+        "blackout_s_to_vm",
+        "blackout_s_from_vm",
+        "tcp_stall_s_to_vm",
+        "tcp_stall_s_from_vm",
+        "downtime_s",
+        "held_frames_peak",
+    ),
+)

@@ -1,0 +1,85 @@
+"""Experiments that compare ways of moving: the same move between the same two NVEs, each way many times, at random.
+
+The path is held fixed: the VM goes back and forth between two NVEs at which its peer is not, so that a difference
+between two groups is a difference between two ways of moving. Null trials lie among the moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mobility.options import MoveOptions
+from topologies.model import Topology
+
+from . import hot_l2
+from .parameters import QUICK, Parameter, ParameterError, repetitions, with_defaults
+from .run import Run
+from .trials import NULL, Mix
+
+_NOT_HERE = ("policy", "attachment", "quick")  # what is compared is not a parameter
+
+
+def traffic_parameters(**defaults: Any) -> tuple[Parameter, ...]:
+    """hot-l2's parameters of traffic and trials, some with other defaults, and ``quick``."""
+    known = [parameter for parameter in hot_l2.PARAMETERS if parameter.name not in _NOT_HERE]
+    return (*with_defaults(known, **defaults), QUICK)
+
+
+@dataclass(frozen=True)
+class Group:
+    """One way of moving; ``parameters`` are what its trials are grouped by."""
+
+    parameters: Mapping[str, Any]
+    options: MoveOptions
+
+    @property
+    def name(self) -> str:
+        """What the schedule counts it under."""
+        return ", ".join(f"{key} {value}" for key, value in self.parameters.items())
+
+
+Groups = Callable[[Mapping[str, Any]], Sequence[Group]]
+
+
+def checker(groups: Groups) -> Callable[[Mapping[str, Any], Topology], None]:
+    """The ``check`` of such an experiment: hot-l2's, three NVEs, and every group possible."""
+
+    def check(values: Mapping[str, Any], topology: Topology) -> None:
+        ways = groups(values)
+        hot_l2.check({**values, "policy": ways[0].options.policy, "attachment": "rebind"}, topology)
+        if len(topology.nves) < 3:
+            raise ParameterError(
+                f"topology={values['topology']}: has {len(topology.nves)} NVEs; this needs three, one for the peer "
+                "and two to move between"
+            )
+        for way in ways:
+            way.options.check("rebind")
+
+    return check
+
+
+def comparison(groups: Groups) -> Callable[[Run], None]:
+    """The ``trials`` of such an experiment."""
+
+    def trials(run: Run) -> None:
+        values, laboratory = run.values, run.laboratory
+        vm, peer_nve = values["vm"], laboratory.network.location[values["peer"]]
+        here, there = [name for name in laboratory.network.nves if name != peer_nve][:2]
+        ways = {group.name: group for group in groups(values)}
+        mix = Mix(list(ways), repetitions(values), values["seed"])
+        run.expect(mix.wanted())
+        with run.traffic():
+            if laboratory.network.location[vm] not in (here, there):
+                laboratory.move(vm, here, policy="buffer")
+            for name in mix.steps():
+                if name == NULL:
+                    mix.count(name, run.trial({}, None))
+                    continue
+                target = there if laboratory.network.location[vm] == here else here
+                move = partial(laboratory.move, vm, target, options=ways[name].options)
+                mix.count(name, run.trial(ways[name].parameters, move))
+
+    return trials

@@ -1,0 +1,73 @@
+"""hot-warm-cold: what are the stages of each kind of move, and what does each cost? (Q6)
+
+Question   Hot, warm and cold mobility are named, their steps are not laid out. Which stages has each, how long
+           does each take, how long does the VM stand still, how many bytes are copied, and what do its
+           connections see?
+Varies     The kind: hot (memory is copied in rounds while the VM runs), warm (once while it runs, then it is
+           suspended for the rest), cold (it is stopped, everything is copied, it is started).
+Held fixed Memory, dirty rate, bandwidth, policy (buffer), the path, the traffic.
+Answer     Per kind: time of every stage (timeline), total time, downtime, bytes, loss, TCP stall, beside null
+           trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mobility.options import KINDS, MoveOptions
+
+from .comparing import Group, checker, comparison, traffic_parameters
+from .experiment import Experiment
+from .parameters import Parameter, rate_bps, whole
+
+
+def groups(values: Mapping[str, Any]) -> Sequence[Group]:
+    """The three kinds with the same memory."""
+    return [
+        Group(
+            {"kind": kind},
+            MoveOptions(
+                kind=kind,
+                policy="buffer",
+                bandwidth_bps=values["bandwidth"],
+                memory_bytes=values["memory_mib"] * 2**20,
+                dirty_rate_bps=values["dirty_rate"],
+                downtime_limit_s=values["downtime_limit_ms"] / 1000,
+                copy_real=bool(values["real"]),
+                announcements=1,
+            ),
+        )
+        for kind in KINDS
+    ]
+
+
+MEMORY: tuple[Parameter, ...] = (
+    whole("memory_mib", 64, "memory of the VM, in MiB", 1, 65536),
+    rate_bps("bandwidth", 1_000_000_000, "rate of the copy"),
+    rate_bps("dirty_rate", 100_000_000, "how fast the running VM changes its memory"),
+    whole("downtime_limit_ms", 50, "pre-copy goes on until the rest takes less than this, in ms", 1, 10_000),
+    whole("real", 0, "1: copy real bytes over the underlay instead of waiting as long", 0, 1),
+)
+
+EXPERIMENT = Experiment(
+    name="hot-warm-cold",
+    questions=("Q6",),
+    question="What are the stages of a hot, a warm and a cold move, and what does each cost?",
+    answer="per kind: stages, total time, downtime, bytes copied, loss, TCP stall",
+    parameters=(*traffic_parameters(rate_pps=2000, repeat=8, after=1.5), *MEMORY),
+    trials=comparison(groups),
+    check=checker(groups),
+    group_by=("kind",),
+    shown_measures=(
+        "move_total_s",
+        "downtime_s",
+        "copied_bytes",
+        "copy_rounds_count",
+        "lost_packets_to_vm",
+        "lost_packets_from_vm",
+        "tcp_stall_s_to_vm",
+        "tcp_stall_s_from_vm",
+        "held_frames_peak",
+    ),
+)

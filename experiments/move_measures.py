@@ -1,0 +1,40 @@
+"""What a migration's own record adds to a trial's measures. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Measure = int | float | None
+
+
+def move_measures(migration: Mapping[str, Any]) -> dict[str, Measure]:
+    """Measures of one move, from the ``migration`` object of its trial.
+
+    - ``move_total_s``, ``downtime_s``, ``copied_bytes``, ``copy_rounds_count``
+    - ``held_frames``: what was released from all holders together, when each was opened
+    - ``held_frames_peak``: the most that all holders kept together; only of moves that were sampled
+    - ``packets_at_old_nve``: frames that came out of the old NVE's legs after they had been cut
+    - ``misdirected_packets``: what still came to the old NVE after its redirect had ended, as the NVA counted
+    - ``tunnel_s``: from the switch to the end of the redirect, when a stop rule ended it
+    """
+    found: dict[str, Measure] = {
+        "move_total_s": migration["total_s"],
+        "downtime_s": migration["downtime_s"],
+        "copied_bytes": migration["copied_bytes"],
+        "copy_rounds_count": len(migration["copy_rounds"]),
+        "packets_at_old_nve": sum(migration["sunk_frames"].get(migration["old_nve"], {}).values()),
+    }
+    if migration["held_frames"]:
+        found["held_frames"] = sum(migration["held_frames"].values())
+    if migration["buffer_peak"]:
+        found["held_frames_peak"] = sum(migration["buffer_peak"].values())
+    if migration["misdirected"] is not None:
+        found["misdirected_packets"] = migration["misdirected"]["packets"]
+    if migration["redirect_ended_s"] is not None:
+        found["tunnel_s"] = migration["redirect_ended_s"] - _start_of(migration, "switch")
+    return found
+
+
+def _start_of(migration: Mapping[str, Any], name: str) -> float:
+    return next(float(phase["start_s"]) for phase in migration["phases"] if phase["name"] == name)
