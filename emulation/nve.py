@@ -20,6 +20,7 @@ from mininet.node import Switch
 
 from . import commands
 from .errors import EmulationError
+from .frames import marker
 from .ovs import Control, Database, ovs_map, ovs_set
 from .plan import NVA_ADDRESS, NVA_PORT, TUNNEL_PORT, UPLINK, AccessLink
 from .sockets import enlarge_send_buffers
@@ -65,6 +66,7 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
         self.encapsulation: str = params.pop("encapsulation")
         self.tunnel_udp_port: int = params.pop("tunnel_udp_port")
         self.daemons: list[subprocess.Popen[bytes]] = []
+        self._sender_made_by: subprocess.Popen[bytes] | None = None
         self._database: Database | None = None
         self._control: Control | None = None
         super().__init__(name, dpid=f"{self.number:016x}", **{**params, "inNamespace": True})
@@ -210,8 +212,17 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
             numbered, timeout_s, f"{self.name}: port numbers of {', '.join(names)}"
         )
         if self.datapath.kind == "userspace":
+            self._have_sent([number for name, number in result.items() if name != TUNNEL_PORT])
             enlarge_send_buffers(self.daemons[-1].pid, SEND_BUFFER_BYTES)
         return result
+
+    def _have_sent(self, ports: Sequence[int]) -> None:
+        """Send one frame, once: the daemon makes the socket by which all AF_PACKET ports send at its first frame."""
+        if ports and self._sender_made_by is not self.daemons[-1]:
+            self.dpctl(
+                "packet-out", f"in_port=controller packet={marker(b'first').hex()} actions=output:{ports[0]}"
+            )
+            self._sender_made_by = self.daemons[-1]
 
     def prefill_underlay_neighbour(self) -> None:
         """Tell OVS the gateway's MAC: it loses the first packet to a VTEP while it resolves a neighbour."""
