@@ -21,7 +21,7 @@ from mininet.node import Host, Node
 
 from topologies.model import LinkProperties, Topology
 
-from . import addressing, commands, control_group, frames, wiring
+from . import addressing, commands, control_group, frames, outside, wiring
 from .control_group import VmGroup
 from .datapath_flows import concerning
 from .errors import EmulationError
@@ -74,6 +74,10 @@ class VM(Host):  # type: ignore[misc]  # Mininet ships no types
     """A Mininet host that stands in for a VM (a tenant system of RFC 7365)."""
 
 
+class Client(Host):  # type: ignore[misc]  # Mininet ships no types
+    """A Mininet host outside the data centre, which knows nothing of NVEs."""
+
+
 class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
     """A topology, running. Exists only inside a sandbox; the sandbox's end is its end."""
 
@@ -114,14 +118,10 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             self._configure(router, self._router_lines(router), forwarding=True)
         for vm in self.topology.vms:
             self._configure(vm.name, addressing.vm_lines(self.topology, vm), ipv6=vm.ipv6 is not None)
-            if self.options.datapath.kind == "userspace":
-                with network_namespace(self[vm.name].pid):
-                    frames.transmit_checksum_off("eth0")
-            receive_on_one_processor(
-                "eth0", self._processor(vm.name), Path(f"/proc/{self[vm.name].pid}/root")
-            )
+            self._host_device(vm.name, self._processor(vm.name))
         for nve in self.topology.nves:
             self._configure(nve.name, self._nve_lines(nve.name))
+        self._configure_outside()
         self._shape_links()
 
     def start_switches(self, progress: Callable[[int], None] = lambda done: None) -> None:
@@ -148,9 +148,14 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
 
     def nva_configuration(self) -> dict[str, Any]:
         """The parameters of the northbound call ``configure``."""
-        routes = [list(pair) for pair in self.topology.routes]
+        more: dict[str, Any] = {}
+        beyond = self.topology.outside
+        if routes := [list(pair) for pair in self.topology.routes]:
+            more["routes"] = routes
+        if beyond is not None:
+            more["outside"] = outside.nva_entry(beyond, self.ofports[beyond.nve][outside.PORT])
         return {
-            **({"routes": routes} if routes else {}),
+            **more,
             "nves": [
                 {
                     "name": nve.name,
@@ -224,7 +229,10 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
 
     def settle(self, nves: Iterable[str], stale: Callable[[str], bool], vm: str) -> None:
         """Wait until the datapaths of the named NVEs follow their flow tables, for one VM; see ``nve.settle``."""
-        switches, concerns = self.nves, concerning(self.topology, vm)
+        beyond = self.topology.outside
+        reached = beyond is not None and self.topology.network_of(vm).name in beyond.reaches
+        switches = self.nves
+        concerns = concerning(self.topology, vm, outside=(outside.PORT,) if reached else ())
         settle({name: switches[name] for name in nves}, lambda line: concerns(line) and stale(line))
 
     def spawn(
@@ -264,6 +272,10 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             self.groups = {vm.name: group.make(vm.name) for vm in self.topology.vms}
             for name, one in self.groups.items():
                 one.add(self[name].pid)
+        if (beyond := self.topology.outside) is not None:
+            self.addHost(outside.ROUTER, cls=Router)
+            for client in beyond.clients:
+                self.addHost(client.name, cls=Client, ip=None)
         for nve in self.topology.nves:
             self.addSwitch(
                 nve.name,
@@ -303,6 +315,9 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             ]
         for vm in self.topology.vms:
             lines += self._vm_link_lines(vm.name)
+        if (beyond := self.topology.outside) is not None:
+            pids = {node.name: node.pid for node in (*self.hosts, *self.switches)}
+            lines += outside.link_lines(self.topology, beyond, pids)
         return lines
 
     def _vm_link_lines(self, vm: str) -> list[str]:
@@ -348,13 +363,15 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         return lines + [f"link set {name} up" for name in self._vm_devices(nve)]
 
     def _vm_devices(self, nve: str) -> list[str]:
-        """The names of all VM ports of an NVE."""
+        """The names of all ports of an NVE that face VMs or the outside."""
         names = []
         for vm in self.topology.vms:
             if nve in self._attached_nves(vm.name):
                 names.append(wiring.nve_device(vm.name, DIRECT))
                 if self.is_prewired(vm.name):
                     names.append(wiring.nve_device(vm.name, REDIRECTED))
+        if (beyond := self.topology.outside) is not None and beyond.nve == nve:
+            names.append(outside.PORT)
         return names
 
     def _attached_nves(self, vm: str) -> list[str]:
@@ -374,11 +391,38 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         node = self[name]
         with network_namespace(node.pid):
             _switch_ipv6(on=ipv6)
+            _keep_neighbours_without_carrier()
             if forwarding:
                 Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+            if forwarding and ipv6:
+                Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
         commands.batch("ip", lines, pid=node.pid, node=name)
 
+    def _configure_outside(self) -> None:
+        if (beyond := self.topology.outside) is None:
+            return
+        lines = outside.router_lines(self.topology, beyond)
+        self._configure(outside.ROUTER, lines, forwarding=True, ipv6=True)
+        names = [beyond.nve, *(client.name for client in beyond.clients)]
+        for name in names:
+            root = Path(f"/proc/{self[outside.ROUTER].pid}/root")
+            receive_on_one_processor(router_interface(name), 0, root)
+        for client in beyond.clients:
+            lines = outside.client_lines(self.topology, beyond, client)
+            self._configure(client.name, lines, ipv6=client.ipv6 is not None)
+            self._host_device(client.name, 0)
+
+    def _host_device(self, name: str, processor: int) -> None:
+        """What a VM's or client's device needs beyond its addresses."""
+        if self.options.datapath.kind == "userspace":
+            with network_namespace(self[name].pid):
+                frames.transmit_checksum_off("eth0")
+        receive_on_one_processor("eth0", processor, Path(f"/proc/{self[name].pid}/root"))
+
     def _shape_links(self) -> None:
+        if (beyond := self.topology.outside) is not None:
+            self._shape(outside.ROUTER, router_interface(beyond.nve), beyond.link)
+            self._shape(beyond.nve, outside.PORT, beyond.link)
         for link in self.plan.router_links:
             for here, there in ((link.left, link.right), (link.right, link.left)):
                 self._shape(here, router_interface(there), link.quality)
@@ -443,6 +487,13 @@ def _all_usable(pid: int) -> bool:
     """Whether no IPv6 address of a process's network namespace is tentative."""
     table = Path(f"/proc/{pid}/net/if_inet6")
     return not table.exists() or not addressing.tentative(table.read_text())
+
+
+def _keep_neighbours_without_carrier() -> None:
+    """A replug takes the carrier from the VM's veth for a moment; a guest's link and ARP cache would stay."""
+    for scope in ("all", "default"):
+        with contextlib.suppress(FileNotFoundError):  # before Linux 5.16
+            Path(f"/proc/sys/net/ipv4/conf/{scope}/arp_evict_nocarrier").write_text("0")
 
 
 def _switch_ipv6(on: bool) -> None:

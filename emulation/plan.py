@@ -22,7 +22,8 @@ UPLINK = "up0"
 TUNNEL_PORT = "vx0"
 
 _MANAGEMENT = ipaddress.IPv4Address("10.255.0.0")
-_LINKS = ipaddress.IPv4Address("100.64.0.0")
+FIRST_LINK_ADDRESS = "100.64.0.0"
+_LINKS = ipaddress.IPv4Address(FIRST_LINK_ADDRESS)
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,8 @@ class Plan:
         return first
 
     def port_count(self) -> int:
-        """How many ports of all NVEs face a veth: uplinks, VMs that stay, and two legs per pre-wired NVE."""
-        return len(self.topology.nves) + sum(
+        """How many ports of all NVEs face a veth: uplinks, VMs that stay, two legs per pre-wired NVE, the outside."""
+        return len(self.topology.nves) + (self.topology.outside is not None) + sum(
             2 * len(self.topology.prewired_nves(vm)) or 1 for vm in self.topology.vms
         )
 

@@ -9,6 +9,7 @@ only the daemon's own sockets get more.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 from pathlib import Path
@@ -33,11 +34,20 @@ def enlarge_send_buffers(pid: int, size_bytes: int) -> int:
 
 
 def _sockets_of(pid: int) -> list[Path]:
-    return [entry for entry in Path(f"/proc/{pid}/fd").iterdir() if str(entry.readlink()).startswith("socket:")]
+    return [entry for entry in Path(f"/proc/{pid}/fd").iterdir() if _is_socket(entry)]
+
+
+def _is_socket(entry: Path) -> bool:
+    try:
+        return str(entry.readlink()).startswith("socket:")
+    except FileNotFoundError:  # closed since the folder was read
+        return False
 
 
 def _enlarge(pidfd: int, number: int, size_bytes: int) -> bool:
     copy = _libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0)
+    if copy < 0 and ctypes.get_errno() == errno.EBADF:  # closed since the folder was read
+        return False
     if copy < 0:
         raise SystemCallError("take a copy of a switch daemon's socket", ctypes.get_errno())
     # Named as anything: Python would find out by getsockname, which AF_XDP does not have.

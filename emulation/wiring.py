@@ -396,6 +396,7 @@ def receive_on_one_processor(device: str, processor: int, root: Path = Path("/")
     """
     path = root / f"sys/class/net/{device}/queues/rx-0/rps_cpus"
     try:
-        path.write_text(f"{1 << processor:x}")
+        # The kernel's form of a set of processors: 32 bits in hexadecimal to a comma, the highest first.
+        path.write_text(f"{1 << processor % 32:x}" + ",00000000" * (processor // 32))
     except OSError as error:
         raise EmulationError(f"{device}: cannot choose its processor ({path}: {error.strerror})") from None

@@ -62,7 +62,7 @@ _COMMON: Mapping[str, tuple[Row, ...]] = {
     "prepare": (
         ("prepare_nva", ""),
         ("close_holders", "legs"),
-        ("settle_new", ""),
+        ("settle_new", "legs"),
         ("open_stream", "copies_real"),
     ),
     "copy": (("copy_rounds", "copies !cold"), ("copy_all", "cold")),

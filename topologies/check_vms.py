@@ -29,6 +29,7 @@ def check_vms(draft: Draft) -> Iterator[Problem]:
     yield from _addresses_used_twice(draft)
     yield from _macs(draft)
     yield from _prewired(draft)
+    yield from _names_of_legs(draft)
 
 
 def _misplaced(path: Path, vm: Vm, network: VirtualNetwork) -> Iterator[Problem]:
@@ -98,3 +99,12 @@ def _prewired(draft: Draft) -> Iterator[Problem]:
                 f"[{listed(vm.prewired)}]",
                 f"lacks '{vm.nve}', the NVE that the VM starts on; add it, or write all",
             )
+
+
+def _names_of_legs(draft: Draft) -> Iterator[Problem]:
+    """A pre-wired VM has a second port at every NVE, named after it; no VM may have that name."""
+    legs = {f"{vm.name}-r": vm.name for _, vm in draft.vms.read if vm.prewired}
+    for path, vm in draft.vms.read:
+        if vm.name in legs:
+            allowed = f"is the name of the second port of pre-wired VM '{legs[vm.name]}'; choose another name"
+            yield Problem((*path, "name"), f"'{vm.name}'", allowed)

@@ -29,6 +29,11 @@ RESERVED_NAMES = {
     "all": "'prewired: all' means every NVE",
     "nva": "it is the name of the controller",
     "mgmt": "it is the name of the management network",
+    "internet": "it is the name of the router outside",
+    **dict.fromkeys(
+        ("lo", "up0", "vx0", "mgmt0", "br-int", "br-phy", "sink0", "sink1"),
+        "it is the name of an interface that the emulation makes",
+    ),
 }
 
 

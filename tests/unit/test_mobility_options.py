@@ -144,7 +144,7 @@ def test_every_possible_move_keeps_the_rules(attachment: str) -> None:
         assert sorted(names) == sorted(PHASES)
         assert set(steps) <= set(STEPS), "every step of the tables exists"
         assert len(set(steps)) == len(steps), (options, "no step is done twice")
-        for step in ("prepare_nva", "settle_new", "switch", "commit", "finish"):
+        for step in ("prepare_nva", "switch", "commit", "finish"):
             assert steps.count(step) == 1
         assert ("redirect" in steps) == policy.redirects
         assert before(steps, "redirect", "commit")
