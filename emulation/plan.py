@@ -145,8 +145,10 @@ class Plan:
 
     def port_count(self) -> int:
         """How many ports of all NVEs face a veth: uplinks, VMs that stay, two legs per pre-wired NVE, the outside."""
-        return len(self.topology.nves) + (self.topology.outside is not None) + sum(
-            2 * len(self.topology.prewired_nves(vm)) or 1 for vm in self.topology.vms
+        return (
+            len(self.topology.nves)
+            + (self.topology.outside is not None)
+            + sum(2 * len(self.topology.prewired_nves(vm)) or 1 for vm in self.topology.vms)
         )
 
 

@@ -9,12 +9,23 @@ from .experiment import Experiment
 from .hot_l2 import EXPERIMENT as HOT_L2
 from .hot_l2_v6 import EXPERIMENT as HOT_L2_V6
 from .hot_warm_cold import EXPERIMENT as HOT_WARM_COLD
+from .l3_host_route import EXPERIMENT as L3_HOST_ROUTE
 from .old_nve_policy import EXPERIMENT as OLD_NVE_POLICY
 from .stage_order import EXPERIMENT as STAGE_ORDER
+from .tenants import EXPERIMENT as TENANTS
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
-    for experiment in (HOT_L2, HOT_L2_V6, OLD_NVE_POLICY, HOT_WARM_COLD, STAGE_ORDER, COLD)
+    for experiment in (
+        HOT_L2,
+        HOT_L2_V6,
+        OLD_NVE_POLICY,
+        HOT_WARM_COLD,
+        STAGE_ORDER,
+        COLD,
+        TENANTS,
+        L3_HOST_ROUTE,
+    )
 }
 
 

@@ -11,7 +11,7 @@ Answer     One row a path with medians and 95 % intervals, beside null trials (n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from emulation.preflight import PORT_TYPES
 from mobility.policies import POLICIES, policy_for
 from topologies.model import Topology, UnknownNameError, Vm
 
+from .beside import SideFlow
 from .experiment import Experiment
 from .parameters import (
     Parameter,
@@ -54,7 +55,6 @@ PARAMETERS: tuple[Parameter, ...] = (
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """Refuse what this topology cannot do (ParameterError) or this attachment cannot (MigrationRefusedError)."""
-    policy_for(values["policy"], values["attachment"])
     vm, peer = (vm_of(topology, name, values[name]) for name in ("vm", "peer"))
     if vm.name == peer.name:
         others = ", ".join(one.name for one in topology.vms if one.name != vm.name)
@@ -66,6 +66,13 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
             f"peer={peer.name}: is in virtual network {peer.virtual_network} and {vm.name} in {vm.virtual_network}, "
             "and nothing leads from one to the other; choose two VMs of one network"
         )
+    check_movable(values, topology)
+
+
+def check_movable(values: Mapping[str, Any], topology: Topology) -> Vm:
+    """The VM that moves; refuses (as ``check`` does) when it cannot move in this topology."""
+    policy_for(values["policy"], values["attachment"])
+    vm = vm_of(topology, "vm", values["vm"])
     if len(topology.nves) < 2:
         raise ParameterError(f"topology={values['topology']}: has one NVE; a move needs two at least")
     if values["attachment"] == "rebind" and not topology.prewired_nves(vm):
@@ -73,6 +80,7 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
             f"attachment=rebind: {vm.name} is not pre-wired in topology {topology.name}; give it `prewired: all` "
             "there, or use attachment=replug policy=silent-drop"
         )
+    return vm
 
 
 def vm_of(topology: Topology, parameter: str, name: str) -> Vm:
@@ -85,19 +93,24 @@ def vm_of(topology: Topology, parameter: str, name: str) -> Vm:
 
 def trials(run: Run) -> None:
     """Move the VM around the cycle that starts at its peer's NVE, null trials in between."""
-    vm, policy = run.values["vm"], run.values["policy"]
-    peer_nve = run.laboratory.network.location[run.values["peer"]]
+    go_round(run, run.laboratory.network.location[run.values["peer"]])
+
+
+def go_round(run: Run, peer_nve: str, beside: Sequence[SideFlow] = (), **choices: Any) -> None:
+    """Move the VM around a cycle of NVEs that starts at one; ``choices``: fields of MoveOptions."""
+    vm = run.values["vm"]
+    choices = {"policy": run.values["policy"], **choices}
     others = [name for name in run.laboratory.network.nves if name != peer_nve]
     cycle = [peer_nve, *others[:2]]
     schedule = Schedule(cycle, peer_nve, repetitions(run.values), run.values["seed"])
     run.expect(schedule.wanted())
-    with run.traffic():
+    with run.traffic(beside):
         if run.laboratory.network.location[vm] != peer_nve:
-            run.laboratory.move(vm, peer_nve, policy=policy)
+            run.laboratory.move(vm, peer_nve, **choices)
         for new_nve in schedule.steps():
             old_nve = run.laboratory.network.location[vm]
             kind = NULL if new_nve is None else path_of(old_nve, new_nve, peer_nve)
-            move = None if new_nve is None else partial(run.laboratory.move, vm, new_nve, policy=policy)
+            move = None if new_nve is None else partial(run.laboratory.move, vm, new_nve, **choices)
             schedule.count(kind, run.trial({"path": kind}, move))
 
 

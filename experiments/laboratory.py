@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from emulation.errors import EmulationError
 from emulation.network import RUN_FOLDER, EmulatedNetwork, Options
 from emulation.plan import NVA_ADDRESS, NVA_PORT
 from mobility.migration import Migration, MigrationRecord
-from topologies.model import Topology, Vm
+from topologies.model import Client, Topology, Vm
 
 PROJECT = Path(__file__).resolve().parents[1]
 NVA_SOCKET = RUN_FOLDER / "nva.sock"
@@ -44,6 +45,19 @@ def reaches(topology: Topology, vm: Vm, other: Vm) -> bool:
     return vm.virtual_network == other.virtual_network or topology.may_route(
         vm.virtual_network, other.virtual_network
     )
+
+
+def pairs_that_talk(topology: Topology) -> Iterator[tuple[Vm | Client, Vm | Client]]:
+    """All ordered pairs of VMs, and of VMs and clients outside, that packets are carried between."""
+    for vm, other in permutations(topology.vms, 2):
+        if reaches(topology, vm, other):
+            yield vm, other
+    beyond = topology.outside
+    for client in () if beyond is None else beyond.clients:
+        for vm in topology.vms:
+            if beyond is not None and vm.virtual_network in beyond.reaches:
+                yield client, vm
+                yield vm, client
 
 
 class LaboratoryError(EmulationError):
@@ -137,16 +151,13 @@ class Laboratory:
             raise LaboratoryError(f"the NVA ended with status {self._process.returncode}: {last}")
 
     def warm_up(self) -> None:
-        """Have all VMs that can reach each other exchange a packet, so that no flow is new to a datapath."""
+        """Have all that can reach each other exchange a packet, so that no flow is new to a datapath."""
         self.network.await_addresses()
-        for vm in self.topology.vms:
-            for other in self.topology.vms:
-                if other.name == vm.name or not reaches(self.topology, vm, other):
-                    continue
-                for address in (other.ipv4, other.ipv6 if vm.ipv6 else None):
-                    if address is not None:
-                        argv = ["ping", "-c", "2", "-i", "0.002", "-W", "1", "-n", "-q", str(address)]
-                        commands.run(argv, pid=self.network[vm.name].pid, node=vm.name)
+        for one, other in pairs_that_talk(self.topology):
+            for address in (other.ipv4, other.ipv6 if one.ipv6 else None):
+                if address is not None:
+                    argv = ["ping", "-c", "2", "-i", "0.002", "-W", "1", "-n", "-q", str(address)]
+                    commands.run(argv, pid=self.network[one.name].pid, node=one.name)
 
     def move(self, vm: str, new_nve: str, **options: Any) -> MigrationRecord:
         """Move a VM: ``options=MoveOptions(...)`` or single choices such as ``policy="tunnel"``; see Migration."""

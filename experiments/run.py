@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from results.statistics import summarise
 from topologies import load_topology, topology_file
 from topologies.model import Topology
 
+from .beside import Beside, SideFlow
 from .experiment import Experiment
 from .laboratory import PROJECT, Laboratory
 from .move_measures import move_measures
@@ -54,6 +56,8 @@ class Run:
         self.observe: Observe | None = (
             None  # an experiment's own measures: called at the start of every trial
         )
+        self.flow_mods: Counter[str] = Counter()  # NVE -> flow-mods that moves have cost so far
+        self._beside: Beside | None = None
         self._progress = Progress(experiment.name)
         self._index = -1
         self._pending: list[dict[str, Any]] = []
@@ -82,9 +86,11 @@ class Run:
 
     def _emit(self, t_s: float, kind: str, **fields: Any) -> None:
         self.record.event(t_s, kind, trial=self._index, **fields)
+        if kind == "flow_mods":
+            self.flow_mods[fields["nve"]] += fields["count"]
 
     @contextmanager
-    def traffic(self) -> Iterator[None]:
+    def traffic(self, beside: Sequence[SideFlow] = ()) -> Iterator[None]:
         """Probes and load guard run within the block; at its end the trials are evaluated and recorded."""
         values = self.values
         plan = TrafficPlan(
@@ -97,18 +103,25 @@ class Run:
             family=values.get("family", "ipv4"),
         )
         self._traffic = Traffic(self.laboratory.network, plan, RUN_FOLDER / "probes")
+        self._beside = Beside(beside, RUN_FOLDER / "probes", self._traffic.spawner) if beside else None
         guard_folder = RUN_FOLDER / "guard"
         guard_folder.mkdir(exist_ok=True)
         try:
             self._guard.start(lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE))
             self._traffic.start()
+            if self._beside is not None:
+                self._beside.start()
             time.sleep(LAST_SAMPLES_S)  # TCP finds its pace
             yield
             time.sleep(LAST_SAMPLES_S)
+            if self._beside is not None:
+                self._beside.stop()
             self._traffic.stop()
             self._guard.stop()
         except BaseException:
             self._traffic.kill()
+            if self._beside is not None:
+                self._beside.kill()
             self._guard.kill()
             raise
         self._progress.step("evaluating")
@@ -147,6 +160,10 @@ class Run:
         windows = [(trial["index"], tuple(trial["window_s"])) for trial in self._pending]
         for trial, (_, window) in zip(self._pending, windows, strict=True):
             measures = traffic.measures(window) | trial.pop("observed")
+            if self._beside is not None:
+                measures |= self._beside.measures(window)
+                leaked = self._beside.leaked_packets(window) + traffic.leaked_packets(window)
+                measures["leaked_packets"] = leaked
             if trial["migration"] is not None:
                 measures |= move_measures(trial["migration"])
             words = {name: value for name, value in measures.items() if isinstance(value, str)}

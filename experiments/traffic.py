@@ -15,6 +15,7 @@ import numpy as np
 from emulation.network import EmulatedNetwork
 from topologies.model import Topology, UnknownNameError
 
+from .beside import ANY_ADDRESS, leaked_packets
 from .probes.logs import ProbeLog
 from .probes.measures import Measure, Window, udp_measures, with_direction
 from .probes.packets import Packets
@@ -34,7 +35,6 @@ from .probes.udp import UdpProbe, UdpStream
 
 DIRECTIONS = ("to_vm", "from_vm")
 FAMILIES = ("ipv4", "ipv6")
-ANY_ADDRESS = {"ipv4": "0.0.0.0", "ipv6": "::"}
 UDP_PORT, TCP_PORT = 5001, 5201
 WINDOW_SLACK_S = 0.2  # samples kept on either side of a trial's window, for the picture
 
@@ -74,8 +74,10 @@ _CONNECTIONS = tuple(
 
 
 def address_of(topology: Topology, vm: str, family: str) -> str:
-    """A VM's address of one IP version; UnknownNameError for a VM without one."""
-    address = topology.vm(vm).ipv4 if family == "ipv4" else topology.vm(vm).ipv6
+    """A VM's or outside client's address of one IP version; UnknownNameError for one without."""
+    clients = {} if topology.outside is None else {one.name: one for one in topology.outside.clients}
+    node = clients.get(vm) or topology.vm(vm)
+    address = node.ipv4 if family == "ipv4" else node.ipv6
     if address is None:
         raise UnknownNameError(f"{vm} has no {family} address in topology {topology.name}; give it one there")
     return str(address)
@@ -107,7 +109,8 @@ class Traffic:
         flow = UdpStream(self._addresses[receiver], UDP_PORT, self.plan.udp_pps, self.plan.udp_payload_bytes)
         return UdpProbe(f"udp_{direction}", flow, self._folder, bind=ANY_ADDRESS[self.plan.family])
 
-    def _spawner(self, node: str) -> Spawn:
+    def spawner(self, node: str) -> Spawn:
+        """What starts a probe in a node."""
         return lambda argv: self._network.spawn(node, argv, stderr=subprocess.PIPE)
 
     def start(self) -> None:
@@ -115,7 +118,7 @@ class Traffic:
         self._folder.mkdir(parents=True, exist_ok=True)
         for direction, probe in self._udp.items():
             sender, receiver = self._ends(direction)
-            probe.start(self._spawner(sender), self._spawner(receiver))
+            probe.start(self.spawner(sender), self.spawner(receiver))
         if self.plan.tcp_bps > 0:
             for connection in _CONNECTIONS:
                 self._start_connection(connection)
@@ -139,7 +142,7 @@ class Traffic:
                 self._receivers[connection.name] = process
 
     def _start(self, name: str, node: str, argv: list[str]) -> ProbeProcess:
-        process = ProbeProcess(name, self._spawner(node), argv, self._folder / name)
+        process = ProbeProcess(name, self.spawner(node), argv, self._folder / name)
         self._processes.append(process)
         process.wait_ready()
         return process
@@ -181,6 +184,10 @@ class Traffic:
         if self._timelines:
             found |= self._info_measures(window)
         return found
+
+    def leaked_packets(self, window: Window) -> int:
+        """Packets of flows beside this one that its receivers got within the window."""
+        return leaked_packets(((probe.logs()[1], probe.flow.stream) for probe in self._udp.values()), window)
 
     def _info_measures(self, window: Window) -> dict[str, Measure]:
         """Retransmits and timeouts of each direction's senders."""

@@ -1,0 +1,118 @@
+"""tenants: do tenants with the same addresses stay apart while a VM moves, and does routing follow it? (Q24)
+
+Question   Two tenants use the same IP and MAC addresses on the same NVEs. Does a packet of one ever reach the other
+           before, during or after a move? Does traffic between two networks of one tenant, through their gateway,
+           follow the VM? Does anything pass between networks that the topology does not route to each other?
+Varies     The path of the move relative to the peer, as in hot-l2; one of the two VMs with the same addresses moves.
+Held fixed The traffic: the VM that moves and its peer (UDP and TCP); the two VMs of the other tenant with the very
+           same addresses and ports; the VM and one in another network of its tenant, both ways; and a flow to a
+           tenant that it is not routed to. Every UDP packet says which flow it is of.
+Answer     One row a path: packets of one flow that came to a receiver of another (must be 0), packets that
+           arrived where nothing is routed (must be 0), what was lost within the network, by the other tenant,
+           and across the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from topologies.model import Topology
+
+from . import hot_l2
+from .beside import SideFlow
+from .experiment import Experiment
+from .hot_l2 import vm_of
+from .parameters import QUICK, Parameter, ParameterError, choice, text, whole, with_defaults
+from .run import Run
+from .traffic import FAMILIES, UDP_PORT, address_of
+
+PARAMETERS: tuple[Parameter, ...] = (
+    *with_defaults(
+        hot_l2.PARAMETERS, topology="two_tenants", peer="peer3", rate_pps=2000, tcp_rate=2_000_000
+    ),
+    choice("family", "ipv4", "IP version of the traffic", FAMILIES),
+    text("twin", "red1", "VM of another tenant with the addresses of vm"),
+    text("twin_peer", "red3", "VM of that tenant with the addresses of peer"),
+    text("routed", "green2", "VM in another network of vm's tenant"),
+    text("unrouted", "amber2", "VM in a network that vm's is not routed to"),
+    whole("side_pps", 500, "UDP packets per second of each flow beside the VM's own", 100, 5000),
+    QUICK,
+)
+ROUTED_PORT, UNROUTED_PORT = UDP_PORT + 100, UDP_PORT + 200
+
+
+def check(values: Mapping[str, Any], topology: Topology) -> None:
+    """As hot-l2's; and the VMs beside must be what their parameters say."""
+    hot_l2.check(values, topology)
+    vm = topology.vm(values["vm"])
+    for twin, original in (("twin", "vm"), ("twin_peer", "peer")):
+        one, other = vm_of(topology, twin, values[twin]), topology.vm(values[original])
+        if (one.ipv4, one.ipv6) != (other.ipv4, other.ipv6) or one.virtual_network == other.virtual_network:
+            raise ParameterError(
+                f"{twin}={one.name}: must have the addresses of {other.name} ({other.ipv4}, {other.ipv6}) in another "
+                "virtual network; take the topology two_tenants as an example"
+            )
+    routed, unrouted = (vm_of(topology, name, values[name]) for name in ("routed", "unrouted"))
+    for name, other, wanted in (("routed", routed, True), ("unrouted", unrouted, False)):
+        if (
+            other.virtual_network == vm.virtual_network
+            or topology.may_route(vm.virtual_network, other.virtual_network) != wanted
+        ):
+            raise ParameterError(
+                f"{name}={other.name}: its network {other.virtual_network} must {'' if wanted else 'not '}be routed to "
+                f"{vm.name}'s ({vm.virtual_network}) and be another one; choose another VM"
+            )
+    for name in ("vm", "peer", "routed", "unrouted"):
+        address_of(topology, values[name], values["family"])
+
+
+def flows(values: Mapping[str, Any], topology: Topology) -> list[SideFlow]:
+    """The flows beside the VM's own, which are stream 0."""
+    vm, twin, twin_peer, routed, unrouted = (
+        values[name] for name in ("vm", "twin", "twin_peer", "routed", "unrouted")
+    )
+
+    def flow(
+        label: str, sender: str, receiver: str, stream: int, port: int, forbidden: bool = False
+    ) -> SideFlow:
+        address = address_of(topology, receiver, values["family"])
+        return SideFlow(label, sender, receiver, address, stream, port, values["side_pps"], forbidden)
+
+    return [
+        flow("to_twin", twin_peer, twin, 1, UDP_PORT),
+        flow("from_twin", twin, twin_peer, 2, UDP_PORT),
+        flow("routed_to_vm", routed, vm, 3, ROUTED_PORT),
+        flow("routed_from_vm", vm, routed, 4, ROUTED_PORT),
+        flow("unrouted", vm, unrouted, 5, UNROUTED_PORT, forbidden=True),
+    ]
+
+
+def trials(run: Run) -> None:
+    """hot-l2's path, with the other flows beside it."""
+    peer_nve = run.laboratory.network.location[run.values["peer"]]
+    hot_l2.go_round(run, peer_nve, flows(run.values, run.laboratory.topology))
+
+
+EXPERIMENT = Experiment(
+    name="tenants",
+    questions=("Q24",),
+    question="Do tenants with the same addresses stay apart during a move, and does routing follow the VM?",
+    answer="leaked packets (0), packets where nothing is routed (0), loss in the network, beside it and routed",
+    parameters=PARAMETERS,
+    trials=trials,
+    check=check,
+    shown_measures=(
+        "leaked_packets",
+        "arrived_packets_unrouted",
+        "lost_packets_to_vm",
+        "lost_packets_from_vm",
+        "lost_packets_routed_to_vm",
+        "lost_packets_routed_from_vm",
+        "lost_packets_to_twin",
+        "lost_packets_from_twin",
+        "reordered_packets_routed_to_vm",
+        "blackout_s_routed_to_vm",
+        "call_to_last_barrier_s",
+    ),
+)
