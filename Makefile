@@ -11,7 +11,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
 
 .DEFAULT_GOAL := help
-.PHONY: help list hot-l2 hot-l2-v6 tenants l3-host-route old-nve-policy hot-warm-cold stage-order cold answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
+.PHONY: help list hot-l2 hot-l2-v6 tenants l3-host-route external-client old-nve-policy hot-warm-cold stage-order cold answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ tenants: setup ## Tenants with the same addresses while a VM moves, and routing 
 
 l3-host-route: setup ## A move into another subnet, the address kept by a host route
 	@$(SUDO) $(PYTHON) -m experiments run l3-host-route $(PARAMETERS)
+
+external-client: setup ## An Internet client behind the gateway NVE while the VM moves
+	@$(SUDO) $(PYTHON) -m experiments run external-client $(PARAMETERS)
 
 cli: setup ## Mininet's CLI on a topology (TOPO=two_racks), with migrate, where, why, flows, watch
 	@$(SUDO) $(PYTHON) -m experiments cli $(or $(TOPO),two_racks) $(PARAMETERS)

@@ -6,6 +6,7 @@ import difflib
 
 from .cold import EXPERIMENT as COLD
 from .experiment import Experiment
+from .external_client import EXPERIMENT as EXTERNAL_CLIENT
 from .hot_l2 import EXPERIMENT as HOT_L2
 from .hot_l2_v6 import EXPERIMENT as HOT_L2_V6
 from .hot_warm_cold import EXPERIMENT as HOT_WARM_COLD
@@ -25,6 +26,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         COLD,
         TENANTS,
         L3_HOST_ROUTE,
+        EXTERNAL_CLIENT,
     )
 }
 
