@@ -10,7 +10,7 @@ from controller import framework
 from controller.packet_in import PacketIn
 from controller.pipeline import REASON, VNI
 from controller.service import Nva
-from controller.session import Session
+from controller.session import FlowCount, Session
 
 
 def guarded(handler: Callable[..., None]) -> Callable[..., None]:
@@ -69,6 +69,16 @@ class NvaApp(framework.App):  # type: ignore[misc] # the framework ships no type
         if session is None or not session.on_error(message.xid, message.type, code):
             name = framework.error_name(message.type, code)
             self.nva.events.publish("note", text=f"OpenFlow error nobody waits for: {name}")
+
+    @framework.on("counts")
+    @guarded
+    def on_counts(self, event: Any) -> None:
+        """Counters of flows."""
+        message = event.msg
+        session = self._sessions.get(message.datapath)
+        if session is not None:
+            counts = [FlowCount(s.priority, dict(s.match.items()), s.packet_count) for s in message.body]
+            session.on_counts(message.xid, counts, bool(message.flags & framework.ofproto.OFPMPF_REPLY_MORE))
 
     @framework.on("packet_in")
     @guarded

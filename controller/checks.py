@@ -18,6 +18,7 @@ def mistakes_in(state: State) -> Iterator[str]:
         if network.gateway is None:
             to = ", ".join(sorted(state.networks[other].name for other in others))
             yield f"routes: {network.name!r} is routed to {to} and has no gateway; give it one"
+    yield from _plain_ports(state)
     # Two networks that a third is routed to must differ as well: it could not tell them apart.
     groups = {frozenset({vni, *others}) for vni, others in state.routes.items()}
     if state.outside is not None:
@@ -56,6 +57,24 @@ def _outside(state: State, outside: Outside) -> Iterator[str]:
     for vni in outside.vnis:
         if state.networks[vni].gateway is None:
             yield f"outside.networks: {state.networks[vni].name!r} has no gateway; give it one"
+
+
+def _plain_ports(state: State) -> Iterator[str]:
+    for nve in state.nves.values():
+        if nve.plain is None:
+            continue
+        port = nve.plain.port
+        taken = {
+            n: vm.name
+            for vm in state.vms.values()
+            for at, p in vm.ports
+            if at == nve.name
+            for n in p.numbers()
+        }
+        outside = state.outside
+        is_outside = outside is not None and outside.nve == nve.name and outside.port == port
+        if port == nve.tunnel_port or port in taken or is_outside:
+            yield f"NVE {nve.name!r}: plain.port {port} is used for something else there"
 
 
 def _addresses(state: State, network: VirtualNetwork) -> set[str]:

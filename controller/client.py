@@ -185,6 +185,14 @@ class NvaClient:
         """Make the new NVE the VM's place for everybody."""
         return self._json("commit_move", migration_id=migration_id)
 
+    def end_redirect(self, migration_id: str) -> Json:
+        """End the old NVE's policy: what still comes there is dropped and counted."""
+        return self._json("end_redirect", migration_id=migration_id)
+
+    def misdirected(self, vm: str) -> Json:
+        """Return how many frames for a VM came where it was, and from which NVEs."""
+        return self._json("misdirected", vm=vm)
+
     def send_end_markers(self, migration_id: str, number: int) -> Json:
         """Send one frame from each NVE along the old path; ``number`` comes back in the frames."""
         return self._json("send_end_markers", migration_id=migration_id, number=number)

@@ -13,10 +13,12 @@ from controller.model import (
     MAX_PORT,
     NVE,
     POLICIES,
+    STRATEGIES,
     VM,
     Gateway,
     Move,
     Outside,
+    PlainPort,
     Ports,
     Refused,
     Stage,
@@ -41,6 +43,17 @@ def _each(reader: Reader, config: Mapping[str, Any], name: str, read: Callable[[
 
 def _optional(read: Callable[[str, object], str], path: str, value: object) -> str | None:
     return None if value is None else read(path, value)
+
+
+def _plain_port(reader: Reader, path: str, item: Any) -> PlainPort | None:
+    if item is None:
+        return None
+    data = reader.keys(path, item, {"port", "mac", "next_hop_mac"})
+    return PlainPort(
+        reader.number(f"{path}.port", data.get("port"), 1, MAX_PORT),
+        reader.mac(f"{path}.mac", data.get("mac")),
+        reader.mac(f"{path}.next_hop_mac", data.get("next_hop_mac")),
+    )
 
 
 def _gateway(reader: Reader, path: str, item: Any) -> Gateway | None:
@@ -131,13 +144,15 @@ def state_from_config(config: object, version: int) -> State:
         _unique(reader, path, seen.setdefault(kind, {}), value, kind)
 
     def nve(path: str, item: Any) -> None:
-        data = reader.keys(path, item, {"name", "dpid", "underlay_ip", "tunnel_port"})
+        required = {"name", "dpid", "underlay_ip", "tunnel_port"}
+        data = reader.keys(path, item, required, frozenset({"plain"}))
         name = reader.text(f"{path}.name", data.get("name"))
         read = NVE(
             name,
             reader.number(f"{path}.dpid", data.get("dpid"), 1, 2**64 - 1),
             reader.ipv4(f"{path}.underlay_ip", data.get("underlay_ip")),
             reader.number(f"{path}.tunnel_port", data.get("tunnel_port"), 1, MAX_PORT),
+            _plain_port(reader, f"{path}.plain", data.get("plain")),
         )
         unique(f"{path}.name", name, "NVE name")
         unique(f"{path}.dpid", read.dpid, "datapath id")
@@ -209,14 +224,18 @@ def state_from_config(config: object, version: int) -> State:
     reader.finish()
     routes = _routes(reader, top.get("routes", []), networks)
     outside = _outside(reader, top.get("outside"), nves, networks)
+    strategy = reader.choice("strategy", top.get("strategy", "push"), STRATEGIES)
+    # OpenFlow counts a flow's hard timeout in 16 bits of seconds.
+    age_s = reader.number("mapping_age_s", top.get("mapping_age_s", 60), 1, 65535)
+    limit_pps = reader.number("packet_in_limit_pps", top.get("packet_in_limit_pps", 500), 1, 100_000)
     reader.finish()
-    state = State(version, nves, networks, vms, {}, routes, outside)
+    state = State(version, nves, networks, vms, {}, routes, outside, strategy, age_s, limit_pps)
     if mistakes := list(mistakes_in(state)):
         raise ConfigError(mistakes)
     return state
 
 
-OPTIONAL = frozenset({"routes", "outside"})
+OPTIONAL = frozenset({"routes", "outside", "strategy", "mapping_age_s", "packet_in_limit_pps"})
 
 VM_KEYS = ("name", "vni", "mac", "ipv4", "ipv6", "link_local", "nve")
 
@@ -239,7 +258,10 @@ def state_to_json(state: State) -> dict[str, Any]:
     return {
         "version": state.version,
         "config": {
-            "nves": [vars(nve) for nve in state.nves.values()],
+            "nves": [
+                {**vars(nve), "plain": None if nve.plain is None else vars(nve.plain)}
+                for nve in state.nves.values()
+            ],
             "networks": [_network_json(network) for network in state.networks.values()],
             "vms": [
                 {
@@ -257,9 +279,14 @@ def state_to_json(state: State) -> dict[str, Any]:
                 if one < other
             ),
             "outside": _outside_json(state),
+            "strategy": state.strategy,
+            "mapping_age_s": state.mapping_age_s,
+            "packet_in_limit_pps": state.packet_in_limit_pps,
         },
         "closed": [[vm.name, nve] for vm in state.vms.values() for nve, p in vm.ports if not p.open],
         "moves": [vars(move) for move in state.moves.values()],
+        "believed": {vm: dict(peers) for vm, peers in state.believed.items()},
+        "counted": {vm: sorted(nves) for vm, nves in state.counted.items()},
     }
 
 
@@ -275,4 +302,11 @@ def state_from_json(data: Mapping[str, Any]) -> State:
         reader.choice("stage", move.stage, get_args(Stage))
         reader.choice("policy", move.policy, POLICIES)
     reader.finish()
-    return replace(state, vms=vms, moves=moves)
+    return replace(
+        state,
+        vms=vms,
+        moves=moves,
+        # A journal of an earlier version has neither.
+        believed=dict(data.get("believed", {})),
+        counted={vm: frozenset(nves) for vm, nves in data.get("counted", {}).items()},
+    )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from controller import openflow
 from controller.events import EventHub
@@ -69,6 +69,14 @@ class _Sent:
     problem: str | None = None
 
 
+class Desired(NamedTuple):
+    """What an NVE is to have: its name, its flows, and how many frames a second it may send to the NVA."""
+
+    nve: str
+    flows: frozenset[Flow]
+    packet_in_limit_pps: int
+
+
 Timing = dict[str, dict[str, Any]]
 
 
@@ -80,7 +88,7 @@ class Fabric:
         events: EventHub,
         now: Callable[[], float],
         next_epoch: Callable[[], int],
-        desired: Callable[[int], tuple[str, frozenset[Flow]] | None],
+        desired: Callable[[int], Desired | None],
         fault: Callable[[BaseException], None],
         timeout_s: float = TIMEOUT_S,
     ) -> None:
@@ -272,15 +280,27 @@ class Fabric:
             except Exception as error:
                 self._fault(error)
 
+    def _limit(self, nve: str, session: Session, limit_pps: int) -> None:
+        """Set the packet-in limit; a switch that has no meters goes on without, and watchers are told."""
+
+        def answered(future: Future[Reply]) -> None:
+            if future.exception() is None and future.result().errors:
+                first = future.result().errors[0]
+                why = error_name(first.type, first.code)
+                self._events.publish("note", text=f"NVE {nve} does not limit what it sends to the NVA: {why}")
+
+        session.submit(openflow.packet_in_limit(limit_pps)).add_done_callback(answered)
+
     def _resync(self, batch: Sequence[Session]) -> None:
         sent = []
         for session in dict.fromkeys(batch):
             wanted = self._desired(session.dpid)
             if wanted is None or self._sessions.get(session.dpid) is not session:
                 continue
-            nve, flows = wanted
+            nve, flows, limit_pps = wanted
             session.cookie = self._next_epoch()
             session.flows = len(flows)
+            self._limit(nve, session, limit_pps)
             bundle_id = session.next_bundle_id()
             mods = list(openflow.resync(flows, session.cookie, EPOCH_BITS))
             future = session.submit(openflow.in_bundle(bundle_id, mods))

@@ -7,27 +7,32 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from controller.attachment import Surroundings, attachment_flows, surroundings
-from controller.model import NVE, VM, Move, Outside, Ports, State, VirtualNetwork
+from controller.model import NVE, VM, Gateway, Move, Outside, Ports, State, VirtualNetwork
 from controller.pipeline import (
+    ALL_BYTES,
     CLASSIFY,
+    ETH_IPV4,
     FORWARD,
     LOCAL,
+    MISS,
     ORIGIN,
     OUT,
     OUTPUT,
+    PLAIN,
     TUNNEL,
     VNI,
     Flow,
     Output,
     SetField,
+    ToNva,
     Value,
     flow,
 )
-from controller.policies import OLD_NVE_FLOWS, OldNve, to_tunnel
+from controller.policies import OldNve, Source, counted_flows, old_nve_flows, to_tunnel
 from controller.resolve import COMPLETE_ADVERTISEMENT, answers, own_questions
 from controller.routing import Door, OutsideAt, doors, gateway_flows, outside_port, routes_to, to_outside
 
-__all__ = ["Flow", "delta", "desired_flows", "diff"]
+__all__ = ["Flow", "delta", "desired_flows", "diff", "peer_flows"]
 
 Delta = tuple[frozenset[Flow], frozenset[Flow]]
 """Flows to add and flows to delete; an add with the key of an existing flow replaces it."""
@@ -51,25 +56,49 @@ def _at_new_nve(vm: VM, nve: NVE, old: NVE, stage: str, ports: Ports | None) -> 
         yield _deliver(vm, LOCAL, ports.direct)
 
 
-def _at_old_nve(vm: VM, nve: NVE, new: NVE, move: Move, ports: Ports | None) -> Iterator[Flow]:
-    policy = OLD_NVE_FLOWS[move.policy]
-    place = OldNve(vm.vni, vm.mac, nve.tunnel_port, new.underlay_ip)
+def _at_old_nve(vm: VM, at: Place, move: Move, place: OldNve, ports: Ports | None) -> Iterator[Flow]:
     if move.stage == "prepared":
         if ports is not None:
             yield _deliver(vm, LOCAL, ports.direct)
             yield _deliver(vm, TUNNEL, ports.direct)
     elif move.stage == "redirected":
-        yield from policy(place, (LOCAL, TUNNEL))
+        yield from old_nve_flows(place, move.policy, (LOCAL, TUNNEL))
     else:
-        yield to_tunnel(vm.vni, vm.mac, LOCAL, new.underlay_ip, nve.tunnel_port)
-        yield from policy(place, (TUNNEL,))
+        yield to_tunnel(vm.vni, vm.mac, LOCAL, place.new_nve_ip, place.tunnel_port)
+        yield from old_nve_flows(place, "silent-drop" if move.ended else move.policy, (TUNNEL,))
+        yield from counted_flows(vm, at.sources, None if move.ended else (place, move.policy))
+
+
+def _at_peer_nve(vm: VM, at: Place) -> Iterator[Flow]:
+    """Frames for a VM elsewhere; when its mapping can be missing, the NVA is asked."""
+    towards, port = at.towards.underlay_ip, at.nve.tunnel_port
+    yield to_tunnel(vm.vni, vm.mac, LOCAL, towards, port, at.age_s)
+    if at.asks:
+        match: dict[str, Value] = {VNI: vm.vni, ORIGIN: LOCAL, "eth_dst": vm.mac}
+        yield flow(FORWARD, 50, match, (ToNva(MISS, ALL_BYTES),))
+
+
+def _plainly_forwarded(vm: VM, nve: NVE, gateway: Gateway | None, ports: Ports) -> Iterator[Flow]:
+    """At the new NVE: packets that the old one forwarded without an overlay header get one VM's MAC again."""
+    if nve.plain is None:
+        return
+    actions = (
+        SetField(VNI, vm.vni),
+        SetField(ORIGIN, PLAIN),
+        SetField("eth_dst", vm.mac),
+        SetField("eth_src", nve.plain.mac if gateway is None else gateway.mac),
+    )
+    match: dict[str, Value] = {"in_port": nve.plain.port, "eth_type": ETH_IPV4, "ipv4_dst": vm.ipv4}
+    yield flow(CLASSIFY, 100, match, actions, FORWARD)
+    yield _deliver(vm, PLAIN, ports.direct if ports.redirected is None else ports.redirected)
 
 
 @dataclass(frozen=True)
 class Place:
     """What decides a VM's flows at one NVE besides the VM itself.
 
-    ``member``: the NVE has VMs of its network; otherwise it only routes to it. ``doors``: from where it routes.
+    ``member``: the NVE has VMs of its network; otherwise it at most routes to it (``reached``). ``doors``: from where
+    it routes. ``towards``: where it believes the VM. ``sources``: whose frames it counts because the VM was there.
     """
 
     nve: NVE
@@ -80,11 +109,30 @@ class Place:
     member: bool
     around: Surroundings
     doors: tuple[Door, ...]
+    reached: bool
+    towards: NVE
+    sources: tuple[Source, ...]
+    age_s: int
+    asks: bool
+
+
+def _sources(state: State, nve: str, vm: VM) -> tuple[Source, ...]:
+    """Return the NVEs that may still send a VM's frames to where it was."""
+    if vm.name not in state.watched[nve]:
+        return ()
+    beliefs = state.believed.get(vm.name, {})
+    everybody = nve in state.counted.get(vm.name, ())
+    found = [name for name in state.nves if name != nve and (everybody or beliefs.get(name) == nve)]
+    return tuple(
+        Source(state.nves[name].underlay_ip, state.strategy == "pull" and beliefs.get(name) == nve)
+        for name in found
+    )
 
 
 def _place(state: State, nve: str, vm: VM) -> Place:
     move = state.moves.get(vm.name)
     old, new = (None, None) if move is None else (state.nves[move.old_nve], state.nves[move.new_nve])
+    current = move.old_nve if move is not None and move.stage != "committed" else vm.nve
     return Place(
         state.nves[nve],
         state.nves[vm.nve],
@@ -94,6 +142,11 @@ def _place(state: State, nve: str, vm: VM) -> Place:
         vm.vni in state.members[nve],
         surroundings(state, vm.vni),
         doors(state, nve, vm.vni),
+        vm.vni in state.reached[nve],
+        state.nves[state.believed.get(vm.name, {}).get(nve, current)],
+        _sources(state, nve, vm),
+        state.mapping_age_s if state.strategy == "timeout" else 0,
+        state.strategy in ("pull", "timeout"),
     )
 
 
@@ -111,18 +164,20 @@ def _vm_flows(vm: VM, at: Place) -> frozenset[Flow]:
     if ports is not None:
         found.update(attachment_flows(vm, ports, at.around))
         found.update(own_questions(vm, ports))
-    if move is None or old is None or new is None:
-        if not here:
-            found.add(to_tunnel(vm.vni, vm.mac, LOCAL, at.home.underlay_ip, nve.tunnel_port))
-        elif ports is not None:
+    if here and (move is None or old is None or new is None):
+        if ports is not None:
             found.update((_deliver(vm, LOCAL, ports.direct), _deliver(vm, TUNNEL, ports.direct)))
-    elif nve == new:
+    elif move is not None and old is not None and nve == new:
         found.update(_at_new_nve(vm, nve, old, move.stage, ports))
-    elif nve == old:
-        found.update(_at_old_nve(vm, nve, new, move, ports))
+        if move.policy == "forward" and ports is not None:
+            found.update(_plainly_forwarded(vm, nve, at.around.gateway, ports))
+    elif move is not None and new is not None and nve == old:
+        place = OldNve(vm, nve.tunnel_port, new.underlay_ip, nve.plain)
+        found.update(_at_old_nve(vm, at, move, place, ports))
     else:
-        towards = new if move.stage == "committed" else old
-        found.add(to_tunnel(vm.vni, vm.mac, LOCAL, towards.underlay_ip, nve.tunnel_port))
+        if at.reached:
+            found.update(_at_peer_nve(vm, at))
+        found.update(counted_flows(vm, at.sources))
     return frozenset(found)
 
 
@@ -135,6 +190,8 @@ def _tunnel_flows(nve: NVE, vnis: frozenset[int]) -> frozenset[Flow]:
         flow(OUTPUT, 100, {OUT: port}, (Output(port),)),
         flow(OUTPUT, 110, {OUT: port, "in_port": port}, (Output("in_port"),)),
     }
+    if nve.plain is not None:
+        found.add(flow(OUTPUT, 100, {OUT: nve.plain.port}, (Output(nve.plain.port),)))
     for vni in vnis:
         origin = (SetField(VNI, vni), SetField(ORIGIN, TUNNEL))
         found.add(flow(CLASSIFY, 100, {"in_port": port, "tunnel_id": vni}, origin, FORWARD))
@@ -175,7 +232,7 @@ def _part_keys(state: State, nve: str) -> Iterator[Part]:
     for vni in reached:
         yield "network", vni
     for vm in state.vms.values():
-        if vm.vni in reached:
+        if vm.vni in reached or vm.name in state.watched[nve]:
             yield "vm", vm.name
 
 
@@ -192,15 +249,17 @@ def _part(state: State, nve_name: str, part: Part) -> frozenset[Flow]:
         return _network_flows(network, nve, sends, state.domain(network.vni), at)
     if kind == "outside" and outside is not None:
         return _outside_flows(outside, tuple(state.networks[vni] for vni in outside.vnis))
-    from_tunnel = state.members[nve_name]
-    if outside is not None and outside.nve == nve_name:
-        from_tunnel |= frozenset(outside.vnis)
-    return _tunnel_flows(nve, from_tunnel)
+    return _tunnel_flows(nve, state.from_tunnel[nve_name])
 
 
 def desired_flows(state: State, nve_name: str) -> frozenset[Flow]:
     """Return every flow the NVE is to have. Raises KeyError for an unknown NVE."""
     return frozenset().union(*(_part(state, nve_name, part) for part in _part_keys(state, nve_name)))
+
+
+def peer_flows(state: State, nve: str, vm: str) -> frozenset[Flow]:
+    """Return the flows of an NVE's mapping of a VM elsewhere: those that expire."""
+    return frozenset(entry for entry in _part(state, nve, ("vm", vm)) if entry.hard_timeout_s)
 
 
 def diff(old: Iterable[Flow], new: Iterable[Flow]) -> Delta:
@@ -213,22 +272,28 @@ def diff(old: Iterable[Flow], new: Iterable[Flow]) -> Delta:
 
 def _changed_parts(old: State, new: State, nve: str) -> tuple[set[Part], set[Part]]:
     """Return the parts of both states that may differ; transitions replace only what they change."""
-    same_plan = (
-        old.nves is new.nves
-        and old.networks is new.networks
-        and old.routes is new.routes
-        and old.outside is new.outside
-        and old.members[nve] == new.members[nve]
-    )
-    if not same_plan:
+    plan = ("nves", "networks", "routes", "outside", "strategy", "mapping_age_s")
+    same_plan = all(getattr(old, name) is getattr(new, name) for name in plan)
+    if not same_plan or old.members[nve] != new.members[nve]:
         return set(_part_keys(old, nve)) if nve in old.nves else set(), set(_part_keys(new, nve))
-    reached = new.reached[nve]
-    changed: set[Part] = {
-        ("vm", name)
+    names = [
+        name
         for name, vm in new.vms.items()
-        if vm.vni in reached and (old.vms[name] is not vm or old.moves.get(name) is not new.moves.get(name))
-    }
-    return changed, changed
+        if old.vms[name] is not vm
+        or any(
+            getattr(old, about).get(name) is not getattr(new, about).get(name)
+            for about in ("moves", "believed", "counted")
+        )
+    ]
+
+    def parts(state: State) -> set[Part]:
+        reached, watched = state.reached[nve], state.watched[nve]
+        return {
+            ("tunnel", nve),
+            *(("vm", name) for name in names if name in watched or state.vms[name].vni in reached),
+        }
+
+    return parts(old), parts(new)
 
 
 def delta(old: State, new: State, nve_name: str) -> Delta:

@@ -73,6 +73,7 @@ EVENTS = {
     "state": (_ofp_event.EventOFPStateChange, [MAIN, DEAD]),
     "barrier": (_ofp_event.EventOFPBarrierReply, [MAIN]),
     "error": (_ofp_event.EventOFPErrorMsg, [MAIN]),
+    "counts": (_ofp_event.EventOFPFlowStatsReply, [MAIN]),
     "packet_in": (_ofp_event.EventOFPPacketIn, [MAIN]),
 }
 

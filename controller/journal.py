@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.config import ConfigError, state_from_json, state_to_json
-from controller.mapping import Refused, State
+from controller.model import Refused, State
 from controller.operations import MOVE_OPERATIONS, apply
 
 EPOCH_BITS = 16

@@ -1,7 +1,7 @@
 """The only ways in which the mapping may change by a move.
 
 Every transition takes a :class:`State` and returns the next one; a call that does not fit raises
-:class:`Refused` and changes nothing. The values are those of :mod:`controller.model`, also found here.
+:class:`Refused` and changes nothing. The values are those of :mod:`controller.model`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.model import (
+    DROPS,
     MAX_PORT,
     NVE,
     POLICIES,
@@ -16,34 +17,12 @@ from controller.model import (
     Move,
     Ports,
     Refused,
-    Stage,
     State,
-    VirtualNetwork,
     find_move,
     find_nve,
     find_vm,
 )
-
-__all__ = [
-    "MAX_PORT",
-    "NVE",
-    "POLICIES",
-    "VM",
-    "Move",
-    "Ports",
-    "Refused",
-    "Stage",
-    "State",
-    "VirtualNetwork",
-    "abort",
-    "close_port",
-    "commit",
-    "find_move",
-    "finish",
-    "prepare",
-    "redirect",
-    "set_port",
-]
+from controller.strategies import after_commit, with_beliefs
 
 
 def _next(state: State, vm: VM | None = None, move: Move | None = None, end: str | None = None) -> State:
@@ -52,6 +31,30 @@ def _next(state: State, vm: VM | None = None, move: Move | None = None, end: str
     if move is not None:
         moves[move.vm] = move
     return replace(state, version=state.version + 1, vms=vms, moves=moves)
+
+
+def _uncounted(state: State, vm: str, *nves: str) -> State:
+    """Return the state with no count of misdirected frames at these NVEs: the VM is (again) there."""
+    left = state.counted.get(vm, frozenset()) - set(nves)
+    counted = {name: found for name, found in state.counted.items() if name != vm}
+    if left:
+        counted[vm] = left
+    return state if counted == state.counted else replace(state, counted=counted)
+
+
+def _check_forward(state: State, what: str, vm: VM, new_nve: str) -> None:
+    """Refuse policy ``forward`` where the plain underlay cannot carry the VM's packets."""
+    other = "choose another policy: tunnel, buffer, icmp or silent-drop"
+    for name in (vm.nve, new_nve):
+        if state.nves[name].plain is None:
+            raise Refused(what, f"policy forward: NVE {name!r} has no port to the plain underlay", other)
+    for second in state.vms.values():
+        if second.ipv4 == vm.ipv4 and second.name != vm.name:
+            network = state.networks[second.vni].name
+            now = f"policy forward: {second.name!r} of network {network!r} has the address {vm.ipv4} too"
+            raise Refused(what, f"{now}, and without the overlay header nothing tells them apart", other)
+    if vm.ipv4 in {nve.underlay_ip for nve in state.nves.values()}:
+        raise Refused(what, f"policy forward: {vm.ipv4} is an NVE's address in the underlay", other)
 
 
 def prepare(state: State, migration_id: str, vm: str, new_nve: str, policy: str) -> State:
@@ -73,8 +76,11 @@ def prepare(state: State, migration_id: str, vm: str, new_nve: str, policy: str)
             raise Refused(what, f"that id is the running move of {other.vm!r}", "use a new migration_id")
     if subject.nve == new_nve:
         raise Refused(what, f"{vm!r} is at {new_nve!r} already", "name another NVE")
+    if policy == "forward":
+        _check_forward(state, what, subject, new_nve)
     move = Move(migration_id, vm, subject.nve, new_nve, policy, "prepared")
-    return _next(state, subject.with_open(new_nve, True), move)
+    moving = _next(_uncounted(state, vm, new_nve), subject.with_open(new_nve, True), move)
+    return with_beliefs(moving, vm, state.believed.get(vm, {}))
 
 
 def redirect(state: State, migration_id: str) -> State:
@@ -87,19 +93,31 @@ def redirect(state: State, migration_id: str) -> State:
 
 
 def commit(state: State, migration_id: str) -> State:
-    """Make the new NVE the VM's place for everybody. Only ``silent-drop`` may skip the redirect."""
+    """Make the new NVE the VM's place for everybody. Only a policy that drops may skip the redirect."""
     what = f"commit_move {migration_id!r}"
     move = find_move(state, what, migration_id)
     if move.stage == "committed":
         raise Refused(what, "the move is at stage committed", "finish_move or abort_move is next")
-    if move.stage == "prepared" and move.policy != "silent-drop":
+    if move.stage == "prepared" and move.policy not in DROPS:
         raise Refused(
             what,
             f"the move is at stage prepared with policy {move.policy}",
-            "redirect first (only policy silent-drop may commit without it)",
+            f"redirect first (only {' and '.join(sorted(DROPS))} may commit without it)",
         )
     vm = replace(state.vms[move.vm], nve=move.new_nve)
-    return _next(state, vm, replace(move, stage="committed"))
+    committed = replace(move, stage="committed")
+    return after_commit(_next(state, vm, committed), committed)
+
+
+def end_redirect(state: State, migration_id: str) -> State:
+    """End the old NVE's policy before the move: from now on what comes there is dropped and counted."""
+    what = f"end_redirect {migration_id!r}"
+    move = find_move(state, what, migration_id)
+    if move.stage != "committed" or move.ended:
+        now = "it has been ended already" if move.ended else f"the move is at stage {move.stage}"
+        raise Refused(what, now, "allowed once, at stage committed")
+    counted = {**state.counted, move.vm: state.counted.get(move.vm, frozenset()) | {move.old_nve}}
+    return replace(_next(state, None, replace(move, ended=True)), counted=counted)
 
 
 def finish(state: State, migration_id: str) -> State:
@@ -108,7 +126,8 @@ def finish(state: State, migration_id: str) -> State:
     move = find_move(state, what, migration_id)
     if move.stage != "committed":
         raise Refused(what, f"the move is at stage {move.stage}", "commit_move first, or abort_move")
-    return _next(state, state.vms[move.vm].with_open(move.old_nve, False), end=move.vm)
+    done = _next(state, state.vms[move.vm].with_open(move.old_nve, False), end=move.vm)
+    return with_beliefs(done, move.vm, state.believed.get(move.vm, {}))
 
 
 def abort(state: State, migration_id: str) -> State:
@@ -119,7 +138,8 @@ def abort(state: State, migration_id: str) -> State:
     move = find_move(state, f"abort_move {migration_id!r}", migration_id)
     vm = replace(state.vms[move.vm], nve=move.old_nve)
     vm = vm.with_open(move.old_nve, True).with_open(move.new_nve, False)
-    return _next(state, vm, end=move.vm)
+    back = _next(_uncounted(state, move.vm, move.old_nve, move.new_nve), vm, end=move.vm)
+    return with_beliefs(back, move.vm, state.believed.get(move.vm, {}))
 
 
 def set_port(state: State, vm: str, nve: str, direct: int, redirected: int | None = None) -> State:

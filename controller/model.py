@@ -12,8 +12,14 @@ from typing import Literal
 
 Stage = Literal["prepared", "redirected", "committed"]
 
-POLICIES: tuple[str, ...] = ("silent-drop", "tunnel", "buffer")
+POLICIES: tuple[str, ...] = ("silent-drop", "icmp", "forward", "tunnel", "buffer")
 """What the old NVE may do with frames for a VM that has left."""
+
+DROPS = frozenset({"silent-drop", "icmp"})
+"""Policies under which nothing that reaches the old NVE comes out at the new one."""
+
+STRATEGIES: tuple[str, ...] = ("push", "pull", "announce", "timeout")
+"""How the other NVEs learn that a VM has moved: see :mod:`controller.strategies`."""
 
 MAX_PORT = 0xFEFF
 """Highest port number Open vSwitch gives out to a port (OFPP_MAX of OpenFlow 1.0, kept by OVS)."""
@@ -30,6 +36,18 @@ class Refused(Exception):  # noqa: N818 - it is raised to say no, nothing went w
 
 
 @dataclass(frozen=True)
+class PlainPort:
+    """A port of br-int towards the NVE's own IP stack, so to the underlay without an overlay header.
+
+    ``mac`` is br-int's own there, ``next_hop_mac`` the IP stack's, which routes.
+    """
+
+    port: int
+    mac: str
+    next_hop_mac: str
+
+
+@dataclass(frozen=True)
 class NVE:
     """A network virtualization edge. ``tunnel_port`` is the port number of vx0 on br-int."""
 
@@ -37,6 +55,7 @@ class NVE:
     dpid: int
     underlay_ip: str
     tunnel_port: int
+    plain: PlainPort | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +162,10 @@ class Move:
     new_nve: str
     policy: str
     stage: Stage
+    ended: bool = False
+    """The redirect has been ended before the move."""
+    announced: bool = False
+    """The VM has announced itself from the new NVE before the commit."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +180,13 @@ class State:
     routes: Mapping[int, frozenset[int]] = field(default_factory=dict)
     """For each network those it is routed to; if a is in routes[b], b is in routes[a]."""
     outside: Outside | None = None
+    strategy: str = "push"
+    mapping_age_s: int = 60
+    packet_in_limit_pps: int = 500
+    believed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """For each VM the NVEs whose mapping is out of date, and where they send its frames instead."""
+    counted: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """For each VM the NVEs it has left at which frames that still come for it are counted."""
 
     def nves_of(self, vm: VM) -> tuple[str, ...]:
         """Return where the VM may send and receive: its NVE, or old and new NVE while it moves."""
@@ -178,6 +208,28 @@ class State:
         found = {}
         for nve, vnis in self.members.items():
             found[nve] = vnis.union(*(self.routes.get(vni, frozenset()) for vni in vnis))
+            if self.outside is not None and self.outside.nve == nve:
+                found[nve] |= frozenset(self.outside.vnis)
+        return found
+
+    @cached_property
+    def watched(self) -> Mapping[str, frozenset[str]]:
+        """For each NVE the VMs that have left it and whose frames are still expected or counted there."""
+        found: dict[str, set[str]] = {name: set() for name in self.nves}
+        for vm, peers in self.believed.items():
+            for where in peers.values():
+                found[where].add(vm)
+        for vm, nves in self.counted.items():
+            for nve in nves:
+                found[nve].add(vm)
+        return {nve: frozenset(vms) for nve, vms in found.items()}
+
+    @cached_property
+    def from_tunnel(self) -> Mapping[str, frozenset[int]]:
+        """For each NVE the virtual networks whose frames it takes from the tunnel."""
+        found = {}
+        for nve, vnis in self.members.items():
+            found[nve] = vnis | {self.vms[vm].vni for vm in self.watched[nve]}
             if self.outside is not None and self.outside.nve == nve:
                 found[nve] |= frozenset(self.outside.vnis)
         return found

@@ -16,7 +16,7 @@ from typing import Any, cast
 from controller.config import OPTIONAL as CONFIG_OPTIONAL
 from controller.config import ConfigError, Reader
 from controller.fabric import FabricError, PartlyCommittedError, RejectedError
-from controller.mapping import MAX_PORT, POLICIES, Refused
+from controller.model import MAX_PORT, POLICIES, Refused
 from controller.service import NotProgrammedError, Nva
 
 MAX_LINE_BYTES = 64 * 2**20
@@ -62,7 +62,7 @@ def _any(_reader: Reader, _path: str, value: Any) -> Any:
 _MOVE = {"migration_id": _text}
 
 METHODS: Mapping[str, Mapping[str, Check]] = {
-    "configure": {"nves": _any, "networks": _any, "vms": _any, "routes": _any, "outside": _any},
+    "configure": {"nves": _any, "networks": _any, "vms": _any, **dict.fromkeys(CONFIG_OPTIONAL, _any)},
     "wait_programmed": {"timeout_s": _timeout},
     "status": {},
     "where": {"vm": _text},
@@ -70,6 +70,8 @@ METHODS: Mapping[str, Mapping[str, Check]] = {
     "prepare_move": {**_MOVE, "vm": _text, "new_nve": _text, "policy": _policy},
     "redirect": _MOVE,
     "commit_move": _MOVE,
+    "end_redirect": _MOVE,
+    "misdirected": {"vm": _text},
     "send_end_markers": {**_MOVE, "number": _count},
     "finish_move": _MOVE,
     "abort_move": _MOVE,
@@ -77,7 +79,7 @@ METHODS: Mapping[str, Mapping[str, Check]] = {
     "watch": {},
 }
 OPTIONAL = {("set_port", "redirected"), *(("configure", name) for name in CONFIG_OPTIONAL)}
-QUESTIONS = frozenset({"wait_programmed", "status", "where", "send_end_markers"})
+QUESTIONS = frozenset({"wait_programmed", "status", "where", "send_end_markers", "misdirected"})
 
 
 class Answer(Exception):  # noqa: N818 - an answer that happens to be an error

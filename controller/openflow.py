@@ -14,10 +14,12 @@ from typing import Any
 
 from controller.framework import OFFLINE, ofproto, parser
 from controller.pipeline import (
+    FORWARD,
     LOCAL,
     ORIGIN,
     REASON,
     TABLES,
+    TUNNEL,
     VNI,
     Action,
     CopyField,
@@ -83,6 +85,7 @@ def _flow_mod(flow: Flow, command: int, instructions: list[Any]) -> bytes:
             table_id=TABLES[flow.table].number,
             command=command,
             priority=flow.priority,
+            hard_timeout=flow.hard_timeout_s,
             buffer_id=ofproto.OFP_NO_BUFFER,
             out_port=ofproto.OFPP_ANY,
             out_group=ofproto.OFPG_ANY,
@@ -218,6 +221,37 @@ def resubmit_packet_out(frame: bytes, vni: int, table: str) -> bytes:
         parser.NXActionResubmitTable(ofproto.OFPP_IN_PORT & 0xFFFF, TABLES[table].number),
     ]
     return _packet_out(frame, actions)
+
+
+def packet_in_limit(rate_pps: int) -> list[bytes]:
+    """Return the messages that set how many frames a second an NVE may send to the NVA, all reasons together.
+
+    It is Open vSwitch's virtual meter "controller": only the copy to the NVA is dropped. A meter outlives
+    flows and connections, so the old one goes first.
+    """
+    flags = ofproto.OFPMF_PKTPS | ofproto.OFPMF_BURST
+    bands = [parser.OFPMeterBandDrop(rate=rate_pps, burst_size=max(10, rate_pps // 5))]
+    meter = ofproto.OFPM_CONTROLLER
+    return [
+        _serialize(parser.OFPMeterMod(OFFLINE, ofproto.OFPMC_DELETE, flags, meter, [])),
+        _serialize(parser.OFPMeterMod(OFFLINE, ofproto.OFPMC_ADD, flags, meter, bands)),
+    ]
+
+
+def count_request(vni: int, mac: str) -> bytes:
+    """Return the question for the counters of FORWARD's flows for what comes from tunnels to a MAC."""
+    return _serialize(
+        parser.OFPFlowStatsRequest(
+            OFFLINE,
+            0,
+            TABLES[FORWARD].number,
+            ofproto.OFPP_ANY,
+            ofproto.OFPG_ANY,
+            0,
+            0,
+            parser.OFPMatch(**{VNI: vni, ORIGIN: TUNNEL, "eth_dst": mac}),
+        )
+    )
 
 
 def numbered(messages: Sequence[bytes], first_xid: int) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from controller import mapping
+from controller import mapping, strategies
 from controller.config import state_from_config
-from controller.mapping import Refused, State
+from controller.model import Refused, State
 
 
 def _configure(state: State, **config: Any) -> State:
@@ -22,13 +22,19 @@ OPERATIONS: Mapping[str, Callable[..., State]] = {
     "prepare_move": mapping.prepare,
     "redirect": mapping.redirect,
     "commit_move": mapping.commit,
+    "end_redirect": mapping.end_redirect,
     "finish_move": mapping.finish,
     "abort_move": mapping.abort,
     "set_port": mapping.set_port,
     "close_port": mapping.close_port,
+    # Not northbound: what NVEs and VMs themselves bring about.
+    "learn": strategies.learn,
+    "announced": strategies.announced,
 }
 
-MOVE_OPERATIONS = frozenset({"prepare_move", "redirect", "commit_move", "finish_move", "abort_move"})
+MOVE_OPERATIONS = frozenset(
+    {"prepare_move", "redirect", "commit_move", "end_redirect", "finish_move", "abort_move"}
+)
 """Operations that carry a ``migration_id`` and are idempotent by it."""
 
 

@@ -10,9 +10,29 @@ from typing import TYPE_CHECKING
 
 from controller import openflow
 from controller.fabric import FabricError
-from controller.frames import dhcp_client_mac, ethertype, with_destination
+from controller.frames import (
+    Reporter,
+    destination_mac,
+    dhcp_client_mac,
+    ethertype,
+    ip_sender,
+    sender_mac,
+    unreachable,
+    with_destination,
+)
 from controller.model import VM, Refused
-from controller.pipeline import ANNOUNCEMENT, DHCP_ANSWER, ETH_ARP, ETH_IPV6, ETH_RARP, FORWARD
+from controller.pipeline import (
+    ANNOUNCEMENT,
+    DHCP_ANSWER,
+    ETH_ARP,
+    ETH_IPV6,
+    ETH_RARP,
+    FORWARD,
+    MISDIRECTED,
+    MISS,
+    RESOLVE,
+    UNREACHABLE,
+)
 
 if TYPE_CHECKING:
     from controller.service import Nva
@@ -46,7 +66,11 @@ class PacketIns:
         self._handlers: Mapping[int, Callable[[str, PacketIn], None]] = {
             ANNOUNCEMENT: self._announcement,
             DHCP_ANSWER: self._dhcp_answer,
+            MISDIRECTED: self._misdirected,
+            UNREACHABLE: self._unreachable,
+            MISS: self._miss,
         }
+        self._answered_s: dict[tuple[str, str], float] = {}
         threading.Thread(target=self._run, name="packet-in", daemon=True).start()
 
     def put(self, packet: PacketIn) -> None:
@@ -82,6 +106,63 @@ class PacketIns:
         vm = self._sender(nve, packet.in_port)
         if kind is not None and vm is not None:
             self._nva.events.publish(kind, packet.at_s, vm=vm.name, nve=nve)
+            if self._nva.state.strategy == "announce" and self._news(vm, nve):
+                self._nva.change("announced", {"vm": vm.name, "nve": nve})
+
+    def _news(self, vm: VM, nve: str) -> bool:
+        """Tell whether an announcement changes anything."""
+        state = self._nva.state
+        move = state.moves.get(vm.name)
+        if move is not None and move.stage != "committed":
+            return nve == move.new_nve and not move.announced
+        return nve == vm.nve and vm.name in state.believed
+
+    def _destination(self, packet: PacketIn) -> VM | None:
+        mac = destination_mac(packet.frame)
+        found = (vm for vm in self._nva.state.vms.values() if vm.vni == packet.vni and vm.mac == mac)
+        return next(found, None)
+
+    def _misdirected(self, nve: str, packet: PacketIn) -> None:
+        """A peer sent a VM's frame where it no longer is: give that peer the mapping."""
+        state, vm = self._nva.state, self._destination(packet)
+        peers = [n.name for n in state.nves.values() if n.underlay_ip == packet.tunnel_source]
+        if vm is not None and peers and state.believed.get(vm.name, {}).get(peers[0]) == nve:
+            self._nva.change("learn", {"vm": vm.name, "nves": peers, "cause": "misdirected"})
+
+    def _miss(self, nve: str, packet: PacketIn) -> None:
+        """An NVE's mapping has expired: answer with the one of now, and let the packet go on its way."""
+        vm = self._destination(packet)
+        if vm is None:
+            return
+        if packet.at_s > self._answered_s.get((nve, vm.name), float("-inf")):
+            if nve in self._nva.state.believed.get(vm.name, {}):
+                self._nva.change("learn", {"vm": vm.name, "nves": [nve], "cause": "miss"})
+            else:
+                self._nva.refresh_peer(nve, vm.name)
+            self._answered_s[nve, vm.name] = self._nva.now()
+        self._nva.fabric.packet_out(
+            packet.dpid, [openflow.resubmit_packet_out(packet.frame, packet.vni, FORWARD)]
+        )
+
+    def _unreachable(self, nve: str, packet: PacketIn) -> None:
+        """Tell a packet's sender, from the old NVE, that the VM cannot be reached there.
+
+        The error comes from the network's gateway; without one, in the VM's own name, as ARP is answered in it.
+        """
+        vm = self._destination(packet)
+        if vm is None:
+            return
+        gateway = self._nva.state.networks[vm.vni].gateway
+        to_mac, table, mac = sender_mac(packet.frame), FORWARD, vm.mac if gateway is None else gateway.mac
+        if gateway is not None and to_mac == gateway.mac:
+            # The packet was routed: the error takes the same way back, as if the VM had sent it.
+            mac, table = vm.mac, RESOLVE
+        ipv4, ipv6 = (vm.ipv4, vm.ipv6) if gateway is None else (gateway.ipv4, gateway.ipv6)
+        error = unreachable(packet.frame, to_mac, Reporter(mac, ipv4, ipv6))
+        if error is None:
+            return
+        self._nva.fabric.packet_out(packet.dpid, [openflow.resubmit_packet_out(error, packet.vni, table)])
+        self._nva.events.publish("icmp_unreachable", nve=nve, vm=vm.name, to=ip_sender(packet.frame))
 
     def _dhcp_answer(self, nve: str, packet: PacketIn) -> None:
         """Send a server's broadcast on to the one client whose hardware address is in the message."""

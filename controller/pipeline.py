@@ -22,6 +22,8 @@ LOCAL = 0
 TUNNEL = 1
 ROUTED = 2
 """Origin of a frame from a VM here that RESOLVE has routed to the outside."""
+PLAIN = 3
+"""Origin of a frame that an old NVE forwarded without an overlay header."""
 OUTSIDE_VNI = 2**24
 """The outside's number in the VNI register: one that no tunnel header can carry."""
 
@@ -44,6 +46,13 @@ ANNOUNCEMENT = 1
 
 DHCP_ANSWER = 2
 """Reason: a DHCP server answers by broadcast; which client it means says only the message itself."""
+
+MISDIRECTED = 3
+"""Reason: a frame came from an NVE whose mapping is out of date."""
+UNREACHABLE = 4
+"""Reason: a frame ends at the old NVE, and its sender is to be told."""
+MISS = 5
+"""Reason: an NVE's mapping of this VM has expired."""
 
 
 class PipelineError(ValueError):
@@ -75,7 +84,7 @@ TABLES: Mapping[str, Table] = {
             0,
             CLASSIFY,
             "notes network and origin of a frame",
-            frozenset({"in_port", "eth_type", "tunnel_id"}),
+            frozenset({"in_port", "eth_type", "ipv4_dst", "tunnel_id"}),
             frozenset({ANTI_SPOOF, FORWARD}),
         ),
         Table(
@@ -108,7 +117,7 @@ TABLES: Mapping[str, Table] = {
             3,
             FORWARD,
             "chooses the local port or the tunnel",
-            frozenset({VNI, ORIGIN, "eth_dst", "tun_ipv4_src"}),
+            frozenset({VNI, ORIGIN, "eth_dst", "eth_type", "tun_ipv4_src"}),
             frozenset({OUTPUT}),
         ),
         Table(4, OUTPUT, "sends", frozenset({OUT, "in_port"})),
@@ -177,6 +186,8 @@ class Flow:
     match: tuple[tuple[str, Value], ...]
     actions: tuple[Action, ...] = ()
     goto: str | None = None
+    hard_timeout_s: int = 0
+    """Whole seconds after which the switch forgets the entry; 0: never."""
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -192,7 +203,7 @@ class Flow:
         if self.goto is not None and self.goto not in table.next_tables:
             allowed = ", ".join(sorted(table.next_tables)) or "none"
             raise PipelineError(f"table {table.name} does not go to {self.goto!r}; it declares {allowed}")
-        key = (self.table, self.priority, self.match, self.actions, self.goto)
+        key = (self.table, self.priority, self.match, self.actions, self.goto, self.hard_timeout_s)
         object.__setattr__(self, "_hash", hash(key))
 
     def __hash__(self) -> int:
@@ -210,9 +221,10 @@ def flow(
     match: Mapping[str, Value],
     actions: tuple[Action, ...] = (),
     goto: str | None = None,
+    hard_timeout_s: int = 0,
 ) -> Flow:
     """Build a :class:`Flow` from a match in any order."""
-    return Flow(table, priority, tuple(sorted(match.items())), actions, goto)
+    return Flow(table, priority, tuple(sorted(match.items())), actions, goto, hard_timeout_s)
 
 
 def describe() -> str:

@@ -1,61 +1,147 @@
 """What the old NVE does with frames for a VM that has left: one small function for each policy.
 
-A policy gets the place (:class:`OldNve`) and the origins it is to cover, and returns the FORWARD flows.
-A new one (``icmp``, ``forward``) is one more function, its row in :data:`OLD_NVE_FLOWS` and its name in
-:data:`controller.mapping.POLICIES`.
+A policy gets the place (:class:`OldNve`) and returns how it treats a frame. A new one is one more function, its
+row in :data:`TREATMENTS` and its name in :data:`controller.model.POLICIES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from controller.mapping import POLICIES
-from controller.pipeline import FORWARD, ORIGIN, OUT, OUTPUT, VNI, Flow, SetField, flow
+from controller.model import POLICIES, VM, PlainPort
+from controller.pipeline import (
+    ETH_IPV4,
+    FORWARD,
+    MISDIRECTED,
+    ORIGIN,
+    OUT,
+    OUTPUT,
+    TUNNEL,
+    UNREACHABLE,
+    VNI,
+    Action,
+    Flow,
+    SetField,
+    ToNva,
+    Value,
+    flow,
+)
 
 
 @dataclass(frozen=True)
 class OldNve:
-    """What a policy needs to know: the VM's network and address, the tunnel port, the new NVE's address."""
+    """What a policy needs to know: the VM, the tunnel port, the new NVE's address, the port to the underlay."""
 
-    vni: int
-    mac: str
+    vm: VM
     tunnel_port: int
     new_nve_ip: str
+    plain: PlainPort | None = None
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """Actions and next table for the frames of one ethertype (None: all others)."""
+
+    actions: tuple[Action, ...] = ()
+    goto: str | None = None
+    eth_type: int | None = None
 
 
 PRIORITY = 100
+COUNTED = 120
+"""Priority of the flows for one source NVE; they are more exact than those of :data:`PRIORITY`."""
 
 
-def to_tunnel(vni: int, mac: str, origin: int, remote_ip: str, tunnel_port: int) -> Flow:
+def _into_tunnel(vni: int, remote_ip: str, tunnel_port: int) -> tuple[Action, ...]:
+    return (SetField("tun_ipv4_dst", remote_ip), SetField("tunnel_id", vni), SetField(OUT, tunnel_port))
+
+
+def to_tunnel(
+    vni: int, mac: str, origin: int, remote_ip: str, tunnel_port: int, hard_timeout_s: int = 0
+) -> Flow:
     """Return the FORWARD flow that sends a VM's frames of one origin into the tunnel to another NVE."""
-    actions = (SetField("tun_ipv4_dst", remote_ip), SetField("tunnel_id", vni), SetField(OUT, tunnel_port))
-    return flow(FORWARD, PRIORITY, {VNI: vni, ORIGIN: origin, "eth_dst": mac}, actions, OUTPUT)
+    actions = _into_tunnel(vni, remote_ip, tunnel_port)
+    match: dict[str, Value] = {VNI: vni, ORIGIN: origin, "eth_dst": mac}
+    return flow(FORWARD, PRIORITY, match, actions, OUTPUT, hard_timeout_s)
 
 
-def silent_drop(old: OldNve, origins: tuple[int, ...]) -> frozenset[Flow]:
+def silent_drop(_old: OldNve) -> tuple[Treatment, ...]:
     """Drop, in an entry of its own so that the switch counts what it dropped."""
-    return frozenset(
-        flow(FORWARD, PRIORITY, {VNI: old.vni, ORIGIN: origin, "eth_dst": old.mac}) for origin in origins
+    return (Treatment(),)
+
+
+def icmp(_old: OldNve) -> tuple[Treatment, ...]:
+    """Drop, and have the NVA tell the sender (:mod:`controller.frames`), at most at the packet-in limit."""
+    return (Treatment((ToNva(UNREACHABLE),)),)
+
+
+def forward(old: OldNve) -> tuple[Treatment, ...]:
+    """Send an IPv4 packet to the underlay as it is; the underlay has no way for anything else.
+
+    Its routers must have a host route for the VM's address to the new NVE.
+    """
+    if old.plain is None:
+        return (Treatment(),)  # a move with this policy is refused where there is no such port
+    actions = (
+        SetField("eth_src", old.plain.mac),
+        SetField("eth_dst", old.plain.next_hop_mac),
+        SetField(OUT, old.plain.port),
     )
+    return (Treatment(actions, OUTPUT, ETH_IPV4), Treatment())
 
 
-def tunnel(old: OldNve, origins: tuple[int, ...]) -> frozenset[Flow]:
+def tunnel(old: OldNve) -> tuple[Treatment, ...]:
     """Send on to the new NVE: the one case in which a frame from a tunnel goes back into one."""
-    return frozenset(
-        to_tunnel(old.vni, old.mac, origin, old.new_nve_ip, old.tunnel_port) for origin in origins
-    )
+    return (Treatment(_into_tunnel(old.vm.vni, old.new_nve_ip, old.tunnel_port), OUTPUT),)
 
 
-OLD_NVE_FLOWS: Mapping[str, Callable[[OldNve, tuple[int, ...]], frozenset[Flow]]] = {
+TREATMENTS: Mapping[str, Callable[[OldNve], tuple[Treatment, ...]]] = {
     "silent-drop": silent_drop,
+    "icmp": icmp,
+    "forward": forward,
     "tunnel": tunnel,
     # The same flows: what differs is the holder behind the new NVE's redirected port.
     "buffer": tunnel,
 }
 
 PASSES_ON = frozenset({"tunnel", "buffer"})
-"""Policies under which frames (and end markers) that reach the old NVE come out at the new one."""
+"""Policies under which end markers that reach the old NVE come out at the new one (``forward`` takes IPv4 only)."""
 
-if set(OLD_NVE_FLOWS) != set(POLICIES):
-    raise AssertionError("every policy of controller.mapping needs its flows here")
+if set(TREATMENTS) != set(POLICIES):
+    raise AssertionError("every policy of controller.model needs its treatment here")
+
+
+def old_nve_flows(old: OldNve, policy: str, origins: Iterable[int]) -> Iterator[Flow]:
+    """Yield the FORWARD flows of a policy for frames of these origins."""
+    for origin in origins:
+        yield from _treated(old.vm, TREATMENTS[policy](old), {ORIGIN: origin}, PRIORITY)
+
+
+def _treated(
+    vm: VM, treatments: Iterable[Treatment], more: Mapping[str, Value], priority: int, notice: bool = False
+) -> Iterator[Flow]:
+    for treatment in treatments:
+        match: dict[str, Value] = {VNI: vm.vni, "eth_dst": vm.mac, **more}
+        if treatment.eth_type is not None:
+            match["eth_type"] = treatment.eth_type
+        actions = ((ToNva(MISDIRECTED),) if notice else ()) + treatment.actions
+        yield flow(FORWARD, priority + (treatment.eth_type is not None), match, actions, treatment.goto)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An NVE whose frames for a VM are counted where the VM was; ``notice``: the NVA is to hear of each."""
+
+    underlay_ip: str
+    notice: bool
+
+
+def counted_flows(
+    vm: VM, sources: Iterable[Source], redirecting: tuple[OldNve, str] | None = None
+) -> Iterator[Flow]:
+    """Yield one flow for each source: what a policy that still redirects says, otherwise drop."""
+    treatments = (Treatment(),) if redirecting is None else TREATMENTS[redirecting[1]](redirecting[0])
+    for source in sources:
+        more: dict[str, Value] = {ORIGIN: TUNNEL, "tun_ipv4_src": source.underlay_ip}
+        yield from _treated(vm, treatments, more, COUNTED, source.notice)

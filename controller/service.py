@@ -9,15 +9,14 @@ from typing import Any
 
 from controller import openflow
 from controller.events import EventHub
-from controller.fabric import Change, Fabric, PartlyCommittedError
-from controller.flows import delta, desired_flows
+from controller.fabric import Change, Desired, Fabric, PartlyCommittedError
+from controller.flows import delta, desired_flows, peer_flows
 from controller.journal import Journal, remember
-from controller.mapping import Refused, State, find_move
 from controller.markers import EndMarker, encode_end_marker
+from controller.model import Refused, State, find_move, find_vm
 from controller.operations import MOVE_OPERATIONS, apply
 from controller.packet_in import PacketIn, PacketIns
-from controller.pipeline import Flow
-from controller.policies import PASSES_ON
+from controller.policies import COUNTED, PASSES_ON
 from controller.session import NveGoneError, Session
 
 NEED_ALL = frozenset({"prepare_move", "redirect", "commit_move"})
@@ -60,9 +59,9 @@ class Nva:
         """Return the name of the NVE with this datapath id."""
         return next((nve.name for nve in self.state.nves.values() if nve.dpid == dpid), None)
 
-    def _desired(self, dpid: int) -> tuple[str, frozenset[Flow]] | None:
-        name = self.nve_name(dpid)
-        return None if name is None else (name, desired_flows(self.state, name))
+    def _desired(self, dpid: int) -> Desired | None:
+        name, state = self.nve_name(dpid), self.state
+        return None if name is None else Desired(name, desired_flows(state, name), state.packet_in_limit_pps)
 
     def nve_connected(self, session: Session) -> None:
         """Take a new connection."""
@@ -119,11 +118,29 @@ class Nva:
             result["last_barrier_s"] = max(times, default=received_s)
             self._journal.done(result)
             remember(self._results, operation, params, result)
+            self._tell_updates(operation, params, before, nves)
             if operation == "prepare_move":
                 self._encode_ahead(params["migration_id"])
             if partly is not None:
                 raise partly
             return result
+
+    def _tell_updates(
+        self, operation: str, params: Mapping[str, Any], before: State, nves: Mapping[str, Any]
+    ) -> None:
+        """Publish which peer NVEs have a new mapping of which VM, and why."""
+        if operation == "commit_move":
+            move = find_move(before, operation, params["migration_id"])
+            vm, cause = move.vm, "push" if before.strategy == "push" else "announce"
+            peers = set(nves) - {move.old_nve, move.new_nve}
+        elif operation in ("learn", "announced"):
+            vm, cause = params["vm"], params.get("cause", "announce")
+            peers = set(before.believed.get(vm, {})) - set(self.state.believed.get(vm, {}))
+        else:
+            return
+        for nve in sorted(peers):
+            at_s = nves.get(nve, {}).get("committed_s")
+            self.events.publish("peer_updated", at_s, nve=nve, vm=vm, cause=cause)
 
     def _repeated(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the first result of a move call that is made again."""
@@ -174,7 +191,7 @@ class Nva:
         with self.fabric.lock:
             state = self.state
             move = find_move(state, what, migration_id)
-            if move.stage != "committed" or move.policy not in PASSES_ON:
+            if move.stage != "committed" or move.policy not in PASSES_ON or move.ended:
                 raise Refused(
                     what,
                     f"the move is at stage {move.stage} with policy {move.policy}",
@@ -183,8 +200,9 @@ class Nva:
             vm = state.vms[move.vm]
             old, new = state.nves[move.old_nve], state.nves[move.new_nve]
             futures = {}
+            stale = state.believed.get(vm.name, {})
             for name, vnis in state.reached.items():
-                if vm.vni not in vnis:
+                if vm.vni not in vnis or name in stale:
                     continue
                 nve = state.nves[name]
                 # The old path of frames from the old NVE itself is its redirect to the new one.
@@ -203,9 +221,49 @@ class Nva:
                     sent.append(name)
             except (NveGoneError, TimeoutError):
                 continue  # not among those to wait for
-        return {"nves": sorted(sent), "sent_s": sent_s}
+        return {"nves": sorted(sent), "stale": sorted(stale), "sent_s": sent_s}
+
+    def refresh_peer(self, nve: str, vm: str) -> None:
+        """Give an NVE its (true) mapping of a VM again: it had expired."""
+        with self.fabric.lock:
+            state = self.state
+            flows = peer_flows(state, nve, vm)
+            change = Change(nve, state.nves[nve].dpid, flows, frozenset(), (flows, frozenset()))
+            self.fabric.apply("refresh", [change], lambda: None, need_all=False)
+            self.events.publish("mapping_refreshed", nve=nve, vm=vm)
 
     # Northbound: questions
+
+    def misdirected(self, vm: str) -> dict[str, Any]:
+        """Return what came for a VM at NVEs it has left, since they count: see DESIGN.md."""
+        state = self.state
+        subject = find_vm(state, f"misdirected {vm!r}", vm)
+        by_ip = {nve.underlay_ip: nve.name for nve in state.nves.values()}
+        counted_at = [nve for nve, vms in state.watched.items() if vm in vms]
+        asked = {}
+        for nve in counted_at:
+            session = self.fabric.session(state.nves[nve].dpid)
+            if session is not None:
+                asked[nve] = session.ask_counts(openflow.count_request(subject.vni, subject.mac))
+        by_nve: dict[str, int] = {}
+        missing = sorted(set(counted_at) - set(asked))
+        for nve, future in asked.items():
+            try:
+                counts = future.result(MARKER_TIMEOUT_S)
+            except (NveGoneError, TimeoutError):
+                missing.append(nve)
+                continue
+            for count in counts:
+                source = by_ip.get(str(count.match.get("tun_ipv4_src")))
+                if source is not None and count.priority >= COUNTED:
+                    by_nve[source] = by_nve.get(source, 0) + count.packets
+        return {
+            "vm": vm,
+            "packets": sum(by_nve.values()),
+            "by_nve": by_nve,
+            "counted_at": sorted(counted_at),
+            "missing": missing,
+        }
 
     def where(self, vm: str) -> dict[str, Any]:
         """Return a VM's place, as everybody but a moving VM's old NVE sees it."""
@@ -221,7 +279,10 @@ class Nva:
             "mac": found.mac,
             "ipv4": found.ipv4,
             "ports": {nve: vars(ports) for nve, ports in found.ports},
+            "ipv6": found.ipv6,
+            "link_local": found.link_local,
             "move": None if move is None else vars(move),
+            "believed": dict(state.believed.get(vm, {})),
         }
 
     def status(self) -> dict[str, Any]:
@@ -244,6 +305,7 @@ class Nva:
             "nves": nves,
             "networks": {network.name: network.vni for network in state.networks.values()},
             "vms": {vm.name: vm.nve for vm in state.vms.values()},
+            "strategy": state.strategy,
             "moves": [vars(move) for move in state.moves.values()],
             "unknown_dpids": [dpid for dpid in self.fabric.dpids() if dpid not in known],
             "dead_threads": self.dead_threads(),

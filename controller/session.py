@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 from controller import openflow
 
@@ -36,6 +37,15 @@ class Reply:
     at_s: float
 
 
+@dataclass(frozen=True)
+class FlowCount:
+    """What a switch says of one flow: priority, match in the framework's names, packets."""
+
+    priority: int
+    match: dict[str, Any]
+    packets: int
+
+
 @dataclass
 class _Pending:
     first_xid: int
@@ -62,6 +72,7 @@ class Session:
         self._xid = 0
         self._bundle_id = 0
         self._pending: dict[int, _Pending] = {}
+        self._counts: dict[int, tuple[Future[list[FlowCount]], list[FlowCount]]] = {}
         self._gone = False
 
     def next_bundle_id(self) -> int:
@@ -93,6 +104,29 @@ class Session:
                 future.set_exception(NveGoneError())
         return future
 
+    def ask_counts(self, message: bytes) -> Future[list[FlowCount]]:
+        """Send a question for flow counters; the future ends with the last part of the answer, as in submit."""
+        future: Future[list[FlowCount]] = Future()
+        with self._lock:
+            self._xid = 1 if self._xid >= XID_LIMIT else self._xid + 1
+            self._counts[self._xid] = (future, [])
+            sent = not self._gone and self._send(openflow.numbered([message], self._xid))
+        if not sent:
+            self.on_gone()
+        return future
+
+    def on_counts(self, xid: int, counts: Sequence[FlowCount], more: bool) -> None:
+        """Take a part of an answer."""
+        with self._lock:
+            if xid not in self._counts:
+                return
+            future, found = self._counts[xid]
+            found += counts
+            if not more:
+                del self._counts[xid]
+        if not more:
+            future.set_result(found)
+
     def on_barrier(self, xid: int) -> None:
         """Take a barrier reply."""
         with self._lock:
@@ -119,8 +153,11 @@ class Session:
             self._gone = True
             self.programmed_s = None
             waiting, self._pending = list(self._pending.values()), {}
+            asked, self._counts = list(self._counts.values()), {}
         for pending in waiting:
             pending.future.set_exception(NveGoneError())
+        for future, _ in asked:
+            future.set_exception(NveGoneError())
 
     def close(self) -> None:
         """End the connection; the NVE connects again and is then brought up to date."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 from controller.flows import desired_flows
-from controller.mapping import State
+from controller.model import State
 from controller.pipeline import REASON, TABLES, CopyField, DecTtl, Flow, Output, SetField, ToNva, Value
 
 Packet = Mapping[str, Value]
@@ -135,6 +135,9 @@ class FakeNetwork:
         arrivals = []
         here = self.state.nves[nve]
         for port, fields in self.tables[nve].process(packet).sent:
+            if here.plain is not None and port == here.plain.port:
+                arrivals += self._by_underlay(fields, path)
+                continue
             if port != here.tunnel_port:
                 vni = packet.get("tunnel_id")
                 arrivals.append(Arrival(nve, port, path, vni, fields))
@@ -148,3 +151,14 @@ class FakeNetwork:
             )
             arrivals += self.send(there.name, inner, path)
         return arrivals
+
+    def _by_underlay(self, fields: Packet, path: tuple[str, ...]) -> list[Arrival]:
+        """Deliver a plain packet: the underlay has a host route for each VM that moves with policy forward."""
+        for move in self.state.moves.values():
+            there = self.state.nves[move.new_nve]
+            vm = self.state.vms[move.vm]
+            if move.policy == "forward" and vm.ipv4 == fields.get("ipv4_dst") and there.plain is not None:
+                plain = {k: v for k, v in fields.items() if not k.startswith(("reg", "tun"))}
+                plain.update(in_port=there.plain.port, eth_dst=there.plain.mac)
+                return self.send(there.name, plain, path)
+        return []

@@ -6,7 +6,7 @@ from typing import Any
 
 from controller import mapping
 from controller.config import state_from_config
-from controller.mapping import State
+from controller.model import State
 
 VNI, OTHER_VNI = 100, 200
 MOVER_MAC, PEER_MACS = "02:00:00:00:00:01", {f"nve{n}": f"02:00:00:00:00:1{n}" for n in (1, 2, 3)}
@@ -67,13 +67,14 @@ def dual_stack() -> dict[str, Any]:
 
 
 GREEN_VNI, GATEWAY_MAC, GATEWAY_MAC_GREEN = 101, "02:00:00:00:fe:01", "02:00:00:00:fe:02"
-OUTSIDE_PORT, OUTSIDE_MAC, NEXT_HOP_MAC = 50, "02:00:00:00:fe:03", "02:00:00:00:fe:04"
+PLAIN_PORT, OUTSIDE_PORT, OUTSIDE_MAC, NEXT_HOP_MAC = 70, 50, "02:00:00:00:fe:03", "02:00:00:00:fe:04"
 CLIENT_IP, CLIENT_IP6 = "203.0.113.7", "2001:db8:ff::7"
 
 
 def routed() -> dict[str, Any]:
     """The dual-stack world; red is routed to green (at nve2 and nve3 only) and reached from outside by nve3.
 
+    Every NVE has a port to the plain underlay.
     blue overlaps with red, has a gateway of its own and is routed to nobody. peer3 is red's DHCP server.
     """
     made = dual_stack()
@@ -88,6 +89,8 @@ def routed() -> dict[str, Any]:
         entry = vm(f"green{n}", GREEN_VNI, green_mac(n), f"10.0.1.1{n}", f"nve{n}", **{f"nve{n}": (60, None)})
         made["vms"].append({**entry, "ipv6": f"2001:db8:1::1{n}"})
     made["routes"] = [["red", "green"]]
+    for entry in made["nves"]:
+        entry["plain"] = {"port": PLAIN_PORT, "mac": "02:00:00:00:fe:05", "next_hop_mac": "02:00:00:00:fe:06"}
     made["outside"] = {
         "nve": "nve3",
         "port": OUTSIDE_PORT,

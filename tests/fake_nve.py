@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from controller.framework import ofproto
-from controller.session import Session
+from controller.session import FlowCount, Session
 
 OPEN, COMMIT, DISCARD = (
     ofproto.ONF_BCT_OPEN_REQUEST,
@@ -37,6 +37,8 @@ class FakeNve:
         self.bundles: dict[int, list[bytes]] = {}
         self.committed: list[list[bytes]] = []
         self.packet_outs: list[bytes] = []
+        self.meters: list[bytes] = []
+        self.counts: list[FlowCount] = []
         self.closed = threading.Event()
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.session = Session(dpid, self._send, self.close, time.monotonic)
@@ -69,6 +71,14 @@ class FakeNve:
             return None
         if kind == ofproto.OFPT_PACKET_OUT:
             self.packet_outs.append(message)
+            return None
+        if kind == ofproto.OFPT_METER_MOD:
+            self.meters.append(message)
+            return None
+        if kind == ofproto.OFPT_MULTIPART_REQUEST:
+            half = len(self.counts) // 2
+            self.session.on_counts(xid, self.counts[:half], True)
+            self.session.on_counts(xid, self.counts[half:], False)
             return None
         bundle_id = int.from_bytes(message[16:20], "big")
         if int.from_bytes(message[12:16], "big") == ofproto.ONF_ET_BUNDLE_ADD_MESSAGE:

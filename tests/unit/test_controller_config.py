@@ -16,7 +16,10 @@ Break = Callable[[dict[str, Any]], object]
 
 BROKEN: list[tuple[Break, str]] = [
     (lambda c: c.pop("vms"), "params.vms: missing"),
-    (lambda c: c.update(vm=[]), "params.vm: []: unknown key; keys are networks, nves, outside, routes, vms"),
+    (
+        lambda c: c.update(vm=[]),
+        "params.vm: []: unknown key; keys are mapping_age_s, networks, nves, outside, packet_in",
+    ),
     (lambda c: c["nves"][0].update(dpid=True), "nves[0].dpid: True: must be a whole number"),
     (lambda c: c["nves"][1].update(dpid=1), "nves[1].dpid: 1: datapath id is used already by nves[0].dpid"),
     (
@@ -44,6 +47,10 @@ BROKEN: list[tuple[Break, str]] = [
     (lambda c: c["vms"][0]["ports"]["nve1"].update(direct=20), "port is used already"),
     (lambda c: c["vms"][0]["ports"]["nve1"].update(direct=1), "port 1 is the tunnel port of 'nve1'"),
     (lambda c: c.update(nves="all"), "nves: 'all': must be a list"),
+    (lambda c: c.update(strategy="guess"), "strategy: 'guess': must be one of push, pull, announce, timeout"),
+    (lambda c: c.update(mapping_age_s=0), "mapping_age_s: 0: must be a whole number from 1 to 65535"),
+    (lambda c: c.update(packet_in_limit_pps=0), "packet_in_limit_pps: 0: must be a whole number"),
+    (lambda c: c["nves"][0].update(plain={"port": 3}), "nves[0].plain.mac: missing"),
     (lambda c: c["vms"].append(3), "vms[6]: 3: must be an object"),
     (lambda c: c["vms"][0].update(ipv6="fe80::1"), "vms[0].ipv6: 'fe80::1': must be a routable IPv6 address"),
     (lambda c: c["vms"][0].update(ipv6="2001:db8:0::1%eth0"), "must be a routable IPv6 address"),

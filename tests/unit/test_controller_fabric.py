@@ -12,7 +12,7 @@ import pytest
 from controller.events import EventHub, Watcher
 from controller.fabric import PartlyCommittedError, RejectedError, UnreachableError
 from controller.journal import Journal, replay
-from controller.mapping import Refused
+from controller.model import Refused
 from controller.packet_in import PacketIn
 from controller.pipeline import ANNOUNCEMENT, DHCP_ANSWER, ETH_ARP, ETH_IPV4, ETH_IPV6, ETH_RARP
 from controller.service import NotProgrammedError, Nva
@@ -48,6 +48,15 @@ class Bench:
     def committed(self) -> dict[str, int]:
         """How many bundles took effect at each NVE."""
         return {name: len(nve.committed) for name, nve in self.nves.items()}
+
+
+def next_event(watcher: Watcher, *kinds: str) -> dict[str, Any]:
+    """The next event of these kinds; a test that waits in vain fails instead of hanging."""
+    while True:
+        event = watcher._queue.get(timeout=5.0)
+        assert event is not None
+        if event["kind"] in kinds:
+            return event
 
 
 def events_of(watcher: Watcher, events: EventHub) -> list[dict[str, Any]]:
@@ -257,7 +266,7 @@ def test_dhcp_broadcast_is_sent_on_to_the_one_client(bench: Bench) -> None:
     frame = b"\xff" * 6 + bytes(8) + bytes([0x45]) + bytes(27) + message
     for vni in (OTHER_VNI + 7, VNI):  # a network nobody knows, then the right one
         bench.nva.packet_in(PacketIn(3, 20, frame, DHCP_ANSWER, vni, None, 0.0))
-    event = next(e for e in iter(bench.watcher.get, None) if e["kind"] == "dhcp_answer")
+    event = next_event(bench.watcher, "dhcp_answer")
     assert (event["vm"], event["nve"]) == ("vm1", "nve3")
     bench.nves["nve3"].session.submit([]).result(2.0)
     (sent,) = bench.nves["nve3"].packet_outs
@@ -270,11 +279,7 @@ def test_announcements_become_events_of_the_sender(bench: Bench) -> None:
         bench.nva.packet_in(
             PacketIn(1, 10, bytes(12) + kind.to_bytes(2, "big"), ANNOUNCEMENT, VNI, None, 1.5)
         )
-    seen: list[dict[str, Any]] = []
-    while len(seen) < 3:
-        event = bench.watcher.get()
-        assert event is not None
-        seen += [event] if event["kind"] in ("rarp", "garp", "unsolicited_na") else []
+    seen = [next_event(bench.watcher, "rarp", "garp", "unsolicited_na") for _ in range(3)]
     assert [e["kind"] for e in seen] == ["rarp", "garp", "unsolicited_na"]
     assert all((e["vm"], e["nve"], e["t_s"]) == ("vm1", "nve1", 1.5) for e in seen)
 

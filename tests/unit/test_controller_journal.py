@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller.journal import EPOCH_BITS, Journal, JournalError, replay
-from controller.mapping import State
+from controller.model import State
 from controller.operations import apply
 from tests.fake_nva_world import config
 

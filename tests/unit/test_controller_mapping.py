@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from controller import mapping
-from controller.mapping import Ports, Refused, State
+from controller.model import Ports, Refused, State
 from tests.fake_nva_world import at_stage, world
 
 Call = Callable[[State], State]
@@ -68,7 +68,7 @@ REFUSED: list[tuple[str, str, Call, str]] = [
     (
         "none",
         "unknown policy",
-        lambda s: mapping.prepare(s, "m", "vm1", "nve2", "icmp"),
+        lambda s: mapping.prepare(s, "m", "vm1", "nve2", "magic"),
         "policies are: silent",
     ),
     ("none", "same nve", lambda s: mapping.prepare(s, "m", "vm1", "nve1", "tunnel"), "is at 'nve1' already"),

@@ -12,7 +12,7 @@ import pytest
 from controller.config import ConfigError, state_from_config, state_from_json, state_to_json
 from controller.flows import desired_flows
 from controller.frames import dhcp_client_mac
-from controller.pipeline import REASON
+from controller.pipeline import OUTSIDE_VNI, REASON
 from tests.fake_flow_table import Arrival, FakeNetwork
 from tests.fake_nva_world import (
     CLIENT_IP,
@@ -324,6 +324,14 @@ def test_plan_survives_json_and_subnets_are_collapsed() -> None:
     inside = from_client(4, ipv4_src="10.0.0.11")
     assert FakeNetwork(state).send("nve3", inside) == []
     assert len(FakeNetwork(state).send("nve3", from_client(4))) == 1
+
+
+def test_an_nve_routes_only_for_networks_it_has_vms_of() -> None:
+    flows = desired_flows(at_stage("none", given=routed()), "nve1")
+    from_green = [f for f in flows if f.table != "FORWARD" and ("reg1", GREEN_VNI) in f.match]
+    from_outside = [f for f in flows if ("reg1", OUTSIDE_VNI) in f.match]
+    assert (from_green, from_outside) == ([], [])
+    assert [f for f in flows if f.table == "FORWARD" and ("reg1", GREEN_VNI) in f.match]
 
 
 def test_a_move_changes_no_route() -> None:
