@@ -11,10 +11,10 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
 
 .DEFAULT_GOAL := help
-.PHONY: help list hot-l2 hot-l2-v6 tenants l3-host-route external-client old-nve-policy hot-warm-cold stage-order cold answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
+.PHONY: help list hot-l2 hot-l2-v6 tenants l3-host-route external-client dhcp-client old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 list: setup ## The experiments and the question each one answers
 	@$(PYTHON) -m experiments list
@@ -27,6 +27,9 @@ hot-l2-v6: setup ## The same on IPv6, in a network with both
 
 old-nve-policy: setup ## What the old NVE should do with packets for a VM that has left
 	@$(SUDO) $(PYTHON) -m experiments run old-nve-policy $(PARAMETERS)
+
+in-flight-tunnel: setup ## How much buffer a move needs, and when the tunnel may stop
+	@$(SUDO) $(PYTHON) -m experiments run in-flight-tunnel $(PARAMETERS)
 
 hot-warm-cold: setup ## The stages of each kind of move and what each costs
 	@$(SUDO) $(PYTHON) -m experiments run hot-warm-cold $(PARAMETERS)
@@ -45,6 +48,9 @@ l3-host-route: setup ## A move into another subnet, the address kept by a host r
 
 external-client: setup ## An Internet client behind the gateway NVE while the VM moves
 	@$(SUDO) $(PYTHON) -m experiments run external-client $(PARAMETERS)
+
+dhcp-client: setup ## A DHCP client that confirms its lease after a move
+	@$(SUDO) $(PYTHON) -m experiments run dhcp-client $(PARAMETERS)
 
 cli: setup ## Mininet's CLI on a topology (TOPO=two_racks), with migrate, where, why, flows, watch
 	@$(SUDO) $(PYTHON) -m experiments cli $(or $(TOPO),two_racks) $(PARAMETERS)

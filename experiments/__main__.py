@@ -21,8 +21,9 @@ def results_folder() -> Path:
 def _list(_words: Sequence[str]) -> int:
     from .catalog import EXPERIMENTS
 
+    width = max(map(len, EXPERIMENTS))
     for experiment in EXPERIMENTS.values():
-        print(f"make {experiment.name:<10} {', '.join(experiment.questions):<4} {experiment.question}")
+        print(f"make {experiment.name:<{width}}  {', '.join(experiment.questions):<4} {experiment.question}")
         for parameter in experiment.parameters:
             print(f"    {parameter.name}={parameter.default:<12} {parameter.meaning} ({parameter.allowed})")
     return 0

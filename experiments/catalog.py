@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 
 from .cold import EXPERIMENT as COLD
+from .dhcp_client import EXPERIMENT as DHCP_CLIENT
 from .experiment import Experiment
 from .external_client import EXPERIMENT as EXTERNAL_CLIENT
 from .hot_l2 import EXPERIMENT as HOT_L2
 from .hot_l2_v6 import EXPERIMENT as HOT_L2_V6
 from .hot_warm_cold import EXPERIMENT as HOT_WARM_COLD
+from .in_flight_tunnel import EXPERIMENT as IN_FLIGHT_TUNNEL
 from .l3_host_route import EXPERIMENT as L3_HOST_ROUTE
 from .old_nve_policy import EXPERIMENT as OLD_NVE_POLICY
 from .stage_order import EXPERIMENT as STAGE_ORDER
@@ -21,12 +23,14 @@ EXPERIMENTS: dict[str, Experiment] = {
         HOT_L2,
         HOT_L2_V6,
         OLD_NVE_POLICY,
+        IN_FLIGHT_TUNNEL,
         HOT_WARM_COLD,
         STAGE_ORDER,
         COLD,
         TENANTS,
         L3_HOST_ROUTE,
         EXTERNAL_CLIENT,
+        DHCP_CLIENT,
     )
 }
 
