@@ -45,6 +45,17 @@ def stale_at_old_nve(mac: str, new_underlay_ip: str) -> Stale:
     return stale
 
 
+def stale_delivery(mac: str) -> Stale:
+    """After a policy that sends nothing to the new NVE began: nothing for the VM may still go out of its own port."""
+
+    def stale(flow: str) -> bool:
+        actions = _actions(flow)
+        tunnelled = "tnl_push(" in actions or "set(tunnel(" in actions
+        return _to(flow, mac) and not tunnelled and actions.rpartition(",")[2].isdigit()
+
+    return stale
+
+
 def stale_at_peer_nve(mac: str, old_underlay_ip: str) -> Stale:
     """After ``commit_move``: nothing for the VM may still leave towards the old NVE."""
     return lambda flow: _to(flow, mac) and f"dst={old_underlay_ip}," in _actions(flow)

@@ -104,8 +104,8 @@ class MoveOptions:
         return 0.005 if self.pauses else 0.0
 
     def ends_redirect(self, policy: OldNvePolicy) -> bool:
-        """Whether the redirect ends by itself, before the move does."""
-        return policy.redirects and (self.drain_rule.name != "acknowledged" or self.observe_s > 0)
+        """Whether the old NVE's policy ends by itself, before the move does."""
+        return self.observe_s > 0 or (policy.redirects and self.drain_rule.name != "acknowledged")
 
     def check(self, attachment: str) -> OldNvePolicy:
         """Refuse what cannot be done with a VM attached like this (MigrationRefusedError); the policy."""

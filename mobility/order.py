@@ -40,7 +40,7 @@ PHASES_OF: Mapping[str, tuple[str, ...]] = {
 Row = tuple[str, str]
 """A step and the traits that it needs, all of them: ``trait`` or ``!trait``. See ``traits``."""
 
-_HOLD = (("watch_buffer", "samples"), ("hold_inbound", "holds"), ("redirect", "redirects"))
+_HOLD = (("watch_buffer", "samples"), ("hold_inbound", "holds"), ("redirect", "acts"))
 _STOP: tuple[Row, ...] = (
     ("hold_outbound", "holds"),
     ("clear_old_path", "holds"),
@@ -91,7 +91,7 @@ _DIFFERENT: Mapping[str, Mapping[str, tuple[Row, ...]]] = {
     "update-first": {"converge": (*_HOLD, ("commit", "")), "stop": _STOP},
     "resume-first": {
         "resume": (("open_both", ""),),
-        "converge": (("redirect", "redirects"), ("commit", "")),
+        "converge": (("redirect", "acts"), ("commit", "")),
         "stop": (("silence_old", ""),),
     },
 }
@@ -109,6 +109,7 @@ def traits(options: MoveOptions, policy: OldNvePolicy, attachment: str) -> froze
     """What is true of a move, in the words that the tables of this module use."""
     said = {
         "legs": attachment == "rebind",
+        "acts": policy.acts,
         "redirects": policy.redirects,
         "holds": policy.holds,
         "pauses": options.pauses,

@@ -1,7 +1,6 @@
 """What the old NVE does with packets for a VM that has left, seen from the migration: which steps it asks for.
 
-The flows themselves are the NVA's (`controller/policies.py`). More policies of the draft (icmp, forward) get a line
-in the table below when they are built.
+The flows themselves are the NVA's (`controller/policies.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ class MigrationRefusedError(ValueError):
 class OldNvePolicy:
     """One policy.
 
-    ``redirects``: the old NVE sends packets on; ``holds``: the new NVE keeps them until the VM is there.
+    ``redirects``: the old NVE sends packets on; ``holds``: the new NVE keeps them until the VM is there; ``acts``: the
+    NVA is asked to apply it when the VM stops (else it begins with the new mapping).
     """
 
     name: str
@@ -25,6 +25,7 @@ class OldNvePolicy:
     holds: bool
     attachments: tuple[str, ...]
     meaning: str
+    acts: bool = True
 
 
 POLICIES = {
@@ -36,6 +37,14 @@ POLICIES = {
             False,
             ("rebind", "replug"),
             "packets that still reach the old NVE vanish there",
+            acts=False,
+        ),
+        OldNvePolicy(
+            "icmp",
+            False,
+            False,
+            ("rebind", "replug"),
+            "they vanish there, and their senders are told: destination unreachable (host)",
         ),
         OldNvePolicy(
             "tunnel",
@@ -55,9 +64,18 @@ POLICIES = {
 }
 
 
+NOT_HERE = {
+    "forward": "the old NVE would hand packets to the underlay without the overlay header, and the underlay's routers "
+    "have no route to a VM's address: it is the tenant's",
+}
+"""Policies that the draft names and this network cannot do, and why."""
+
+
 def policy_for(name: str, attachment: str) -> OldNvePolicy:
     """The policy of that name, if the VM's attachment can do it; else MigrationRefusedError."""
     policy = POLICIES.get(name)
+    if policy is None and name in NOT_HERE:
+        raise MigrationRefusedError(f"policy={name}: {NOT_HERE[name]}; allowed: {', '.join(POLICIES)}")
     if policy is None:
         raise MigrationRefusedError(
             f"policy={name}: there is no such old-NVE policy; allowed: {', '.join(POLICIES)}"

@@ -37,8 +37,10 @@ class MigrationRecord:
 
     ``paused_s``, ``resumed_s``: when the VM stopped and ran again (None: it never stopped). ``dropped_frames``: found a
     holder full, since the start of the network; ``overflow_frames``: in this move. ``sunk_frames``: NVE -> leg ->
-    frames that came out there while nobody was there to hear them. ``misdirected``: packets that still came to the old
-    NVE after its redirect had ended, and from which NVEs, as the NVA counted them (None: not asked).
+    frames that came out there while nobody was there to hear them. ``misdirected`` (None: not asked): ``packets`` that
+    came to the old NVE within ``window_s`` after its policy had ended, ``by_nve``: from where, ``while_redirected``:
+    those that came before, after the commit, and were still redirected (0 where every peer is told by the commit);
+    what came in the ``slack_s`` before the end may be counted as either.
     """
 
     migration_id: str

@@ -9,6 +9,7 @@ from mobility.migration import Migration
 
 BOOK_KEEPING = (
     "network.settle",
+    "control.revalidator/purge",
     "wiring.end_markers",
     "wiring.dropped_frames",
     "wiring.sunk_frames",
@@ -45,7 +46,8 @@ class Nva:
             if method == "send_end_markers":
                 return {"nves": ["nve1", "nve2"], "sent_s": 1.0}
             if method == "misdirected":
-                return {"packets": 3, "by_nve": {"nve3": 3}}
+                asked = self.journal.count("nva.misdirected")
+                return {"packets": 3 * asked, "by_nve": {"nve3": 3 * asked}}
             timing = {"flow_mods": 2, "prepared_s": 10.0, "committed_s": 11.0}
             return {"last_barrier_s": 11.0, "nves": {"nve1": timing}}
 
@@ -101,7 +103,8 @@ class Network:
     def __init__(self, journal: Journal, attachment: str) -> None:
         self.journal = journal
         self.location = {"vm1": "nve1", "peer1": "nve1"}
-        self.nves = {"nve1": None, "nve2": None, "nve3": None}
+        control = SimpleNamespace(call=lambda command: journal.note(f"control.{command}"))
+        self.nves = dict.fromkeys(("nve1", "nve2", "nve3"), SimpleNamespace(control=control))
         self.ofports: dict[str, dict[str, int]] = {"nve1": {"vm1": 3}, "nve2": {}, "nve3": {}}
         self.wirings = {"vm1": Wiring(journal, ["nve1", "nve2"])} if attachment == "rebind" else {}
         self.topology = SimpleNamespace(

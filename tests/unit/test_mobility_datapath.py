@@ -1,6 +1,6 @@
 """When a datapath has followed its flow tables, told from flows as Open vSwitch 3.1.0 printed them."""
 
-from mobility.datapath import stale_at_new_nve, stale_at_old_nve, stale_at_peer_nve
+from mobility.datapath import stale_at_new_nve, stale_at_old_nve, stale_at_peer_nve, stale_delivery
 
 VM, OLD, NEW = "02:b4:0a:01:00:0a", "192.0.2.1", "192.0.2.3"
 REST = "eth_type(0x0800),ipv4(frag=no), packets:3, bytes:294, used:0.014s, actions:"
@@ -75,3 +75,11 @@ def test_a_neighbour_solicitation_or_a_ping_that_the_nve_answers_says_nothing_of
     assert not stale_at_old_nve(VM, NEW)(discovery + "set(icmpv6(type=136)),3")
     ping = FROM_LOCAL.replace(f"dst={VM})", f"dst={GATEWAY})").replace("frag=no)", "frag=no),icmp(type=8)")
     assert not stale_at_old_nve(VM, NEW)(ping + f"set(eth(src={GATEWAY},dst={VM})),set(icmp(type=0)),3")
+
+
+def test_a_policy_that_sends_nothing_on_is_stale_while_the_old_port_gets_frames() -> None:
+    stale = stale_delivery(VM)
+    assert stale(FROM_TUNNEL + "3")
+    assert stale(FROM_LOCAL.replace(VM, "02:aa:00:00:00:01") + f"set(eth(src=02:aa:00:00:00:01,dst={VM})),3")
+    for way in ("drop", "userspace(pid=0,controller(reason=1,dont_send=0))", pushed_to(NEW)):
+        assert not stale(FROM_TUNNEL + way)

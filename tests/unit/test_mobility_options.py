@@ -41,6 +41,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"order": "any"}, "rebind", "order=any is unknown; allowed: stop-first, update-first, resume-first"),
     ({"pause": "nap"}, "rebind", "pause=nap is unknown; allowed: hold, drop, freeze"),
     ({"policy": "hope"}, "rebind", "policy=hope: there is no such old-NVE policy"),
+    ({"policy": "forward"}, "rebind", "have no route to a VM's address"),
     ({}, "bond", "attachment=bond is unknown"),
     ({"drain": "fixed"}, "rebind", "drain=fixed: its time is missing; allowed are acknowledged"),
     ({"drain": "idle:5ms", "policy": "silent-drop"}, "rebind", "there is no redirect to stop"),
@@ -146,7 +147,7 @@ def test_every_possible_move_keeps_the_rules(attachment: str) -> None:
         assert len(set(steps)) == len(steps), (options, "no step is done twice")
         for step in ("prepare_nva", "switch", "commit", "finish"):
             assert steps.count(step) == 1
-        assert ("redirect" in steps) == policy.redirects
+        assert ("redirect" in steps) == policy.acts
         assert before(steps, "redirect", "commit")
         assert before(steps, "hold_inbound", "redirect")
         assert before(steps, "hold_inbound", "commit")
