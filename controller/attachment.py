@@ -57,10 +57,14 @@ def surroundings(state: State, vni: int) -> Surroundings:
     return Surroundings(network.gateway, network.dhcp_server, None if server is None else server.mac)
 
 
-def attachment_flows(vm: VM, ports: Ports, around: Surroundings) -> Iterator[Flow]:
-    """Yield the way in (only the direct port, checked against the VM's addresses) and the ways out."""
+def ways_out(ports: Ports) -> Iterator[Flow]:
+    """Yield the ways out to a VM's ports."""
     for number in ports.numbers():
         yield flow(OUTPUT, 100, {OUT: number}, (Output(number),))
+
+
+def attachment_flows(vm: VM, ports: Ports, around: Surroundings) -> Iterator[Flow]:
+    """Yield the way in: only the direct port, checked against the VM's addresses."""
     port = ports.direct
     origin = (SetField(VNI, vm.vni), SetField(ORIGIN, LOCAL))
     yield flow(CLASSIFY, 100, {"in_port": port}, origin, ANTI_SPOOF)

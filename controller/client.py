@@ -205,6 +205,30 @@ class NvaClient:
         """Take a move back."""
         return self._json("abort_move", migration_id=migration_id)
 
+    def allocate(self, vm: str, nve: str | None = None) -> Json:
+        """Reserve a released VM's resources at an NVE (None: where it was)."""
+        return self._json("allocate", vm=vm, nve=nve)
+
+    def start(self, vm: str) -> Json:
+        """Let an allocated VM send and receive."""
+        return self._json("start", vm=vm)
+
+    def pause(self, vm: str) -> Json:
+        """Stop forwarding for a running VM; its peers keep their mapping."""
+        return self._json("pause", vm=vm)
+
+    def resume(self, vm: str) -> Json:
+        """Let a paused VM send and receive again."""
+        return self._json("resume", vm=vm)
+
+    def stop(self, vm: str) -> Json:
+        """End a running or paused VM; its resources stay reserved."""
+        return self._json("stop", vm=vm)
+
+    def release(self, vm: str) -> Json:
+        """Give a stopped VM's resources back."""
+        return self._json("release", vm=vm)
+
     def close_port(self, vm: str, nve: str) -> Json:
         """Close a VM's port where it no longer is."""
         return self._json("close_port", vm=vm, nve=nve)

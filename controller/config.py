@@ -24,6 +24,7 @@ from controller.model import (
     Stage,
     State,
     VirtualNetwork,
+    VmState,
 )
 from controller.reader import ConfigError, Reader
 
@@ -185,7 +186,10 @@ def state_from_config(config: object, version: int) -> State:
 
     def vm(path: str, item: Any) -> None:
         data = reader.keys(
-            path, item, {"name", "vni", "mac", "ipv4", "nve", "ports"}, frozenset({"ipv6", "link_local"})
+            path,
+            item,
+            {"name", "vni", "mac", "ipv4", "nve", "ports"},
+            frozenset({"ipv6", "link_local", "state"}),
         )
         name = reader.text(f"{path}.name", data.get("name"))
         unique(f"{path}.name", name, "VM name")
@@ -210,13 +214,14 @@ def state_from_config(config: object, version: int) -> State:
             unique(f"{path}.link_local", (vni, link_local), "link-local address in this network")
         elif data.get("link_local") is not None:
             reader.wrong(f"{path}.link_local", data["link_local"], "needs ipv6 as well")
+        state = cast(VmState, reader.choice(f"{path}.state", data.get("state", "running"), get_args(VmState)))
         given = data.get("ports")
         if not isinstance(given, dict):
             reader.wrong(f"{path}.ports", given, "must be an object {nve: {direct, redirected}}")
             given = {}
         read = [ports(f"{path}.ports.{where}", name, where, value) for where, value in sorted(given.items())]
         found = tuple(entry for entry in read if entry is not None)
-        vms[name] = VM(name, cast(int, vni), mac, address, cast(str, place), found, ipv6, link_local)
+        vms[name] = VM(name, cast(int, vni), mac, address, cast(str, place), found, ipv6, link_local, state)
 
     _each(reader, top, "nves", nve)
     _each(reader, top, "networks", network)
@@ -237,7 +242,7 @@ def state_from_config(config: object, version: int) -> State:
 
 OPTIONAL = frozenset({"routes", "outside", "strategy", "mapping_age_s", "packet_in_limit_pps"})
 
-VM_KEYS = ("name", "vni", "mac", "ipv4", "ipv6", "link_local", "nve")
+VM_KEYS = ("name", "vni", "mac", "ipv4", "ipv6", "link_local", "nve", "state")
 
 
 def _network_json(network: VirtualNetwork) -> dict[str, Any]:

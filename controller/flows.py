@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from controller.attachment import Surroundings, attachment_flows, surroundings
+from controller.attachment import Surroundings, attachment_flows, surroundings, ways_out
 from controller.model import NVE, VM, Gateway, Move, Outside, Ports, State, VirtualNetwork
 from controller.pipeline import (
     ALL_BYTES,
@@ -39,10 +39,14 @@ Delta = tuple[frozenset[Flow], frozenset[Flow]]
 
 
 def _deliver(vm: VM, origin: int, port: int, tunnel_source: str | None = None) -> Flow:
+    """Return the flow that gives a VM its frames; while it is paused they are dropped (and counted) there."""
     match: dict[str, Value] = {VNI: vm.vni, ORIGIN: origin, "eth_dst": vm.mac}
     if tunnel_source is not None:
         match["tun_ipv4_src"] = tunnel_source
-    return flow(FORWARD, 100 if tunnel_source is None else 110, match, (SetField(OUT, port),), OUTPUT)
+    priority = 100 if tunnel_source is None else 110
+    if vm.state == "paused":
+        return flow(FORWARD, priority, match)
+    return flow(FORWARD, priority, match, (SetField(OUT, port),), OUTPUT)
 
 
 def _at_new_nve(vm: VM, nve: NVE, old: NVE, stage: str, ports: Ports | None) -> Iterator[Flow]:
@@ -155,15 +159,21 @@ def _vm_flows(vm: VM, at: Place) -> frozenset[Flow]:
     """Return the flows of one VM at one NVE that may send to its network."""
     nve, move, old, new = at.nve, at.move, at.old, at.new
     found: set[Flow] = set()
+    here = nve.name in ((at.home.name,) if move is None else (move.old_nve, move.new_nve))
+    ports = vm.ports_at(nve.name) if here else None
+    if not vm.present:
+        # Associated, in RFC 8394's words: what is reserved is the way out to its ports.
+        reserved = ports is not None and vm.state == "allocated"
+        return frozenset(ways_out(ports)) if reserved and ports is not None else frozenset()
     if at.member:
         found.update(answers(vm))
     if at.around.gateway is not None:
         found.update(routes_to(vm, at.around.gateway, at.doors))
-    here = nve.name in ((at.home.name,) if move is None else (move.old_nve, move.new_nve))
-    ports = vm.ports_at(nve.name) if here else None
     if ports is not None:
-        found.update(attachment_flows(vm, ports, at.around))
-        found.update(own_questions(vm, ports))
+        found.update(ways_out(ports))
+        if vm.state == "running":
+            found.update(attachment_flows(vm, ports, at.around))
+            found.update(own_questions(vm, ports))
     if here and (move is None or old is None or new is None):
         if ports is not None:
             found.update((_deliver(vm, LOCAL, ports.direct), _deliver(vm, TUNNEL, ports.direct)))
@@ -232,7 +242,7 @@ def _part_keys(state: State, nve: str) -> Iterator[Part]:
     for vni in reached:
         yield "network", vni
     for vm in state.vms.values():
-        if vm.vni in reached or vm.name in state.watched[nve]:
+        if vm.vni in reached or vm.name in state.watched[nve] or nve in state.nves_of(vm):
             yield "vm", vm.name
 
 
@@ -290,7 +300,11 @@ def _changed_parts(old: State, new: State, nve: str) -> tuple[set[Part], set[Par
         reached, watched = state.reached[nve], state.watched[nve]
         return {
             ("tunnel", nve),
-            *(("vm", name) for name in names if name in watched or state.vms[name].vni in reached),
+            *(
+                ("vm", name)
+                for name in names
+                if name in watched or state.vms[name].vni in reached or nve in state.nves_of(state.vms[name])
+            ),
         }
 
     return parts(old), parts(new)

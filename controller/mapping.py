@@ -62,6 +62,8 @@ def prepare(state: State, migration_id: str, vm: str, new_nve: str, policy: str)
     what = f"prepare_move {migration_id!r} of {vm!r} to {new_nve!r}"
     subject = find_vm(state, what, vm)
     find_nve(state, what, new_nve)
+    if subject.state == "released":
+        raise Refused(what, f"{vm!r} is released", "allocate it first; at which NVE, allocate says")
     if policy not in POLICIES:
         raise Refused(what, f"policy {policy!r} is unknown", f"policies are: {', '.join(POLICIES)}")
     if vm in state.moves:

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+VmState = Literal["released", "allocated", "running", "paused"]
+"""See :mod:`controller.lifecycle`."""
+
 Stage = Literal["prepared", "redirected", "committed"]
 
 POLICIES: tuple[str, ...] = ("silent-drop", "icmp", "forward", "tunnel", "buffer")
@@ -126,6 +129,12 @@ class VM:
     ports: tuple[tuple[str, Ports], ...] = ()
     ipv6: str | None = None
     link_local: str | None = None
+    state: VmState = "running"
+
+    @property
+    def present(self) -> bool:
+        """Tell whether other NVEs know it: it runs or is paused."""
+        return self.state in ("running", "paused")
 
     @property
     def ipv6_addresses(self) -> tuple[str, ...]:
@@ -195,10 +204,10 @@ class State:
 
     @cached_property
     def members(self) -> Mapping[str, frozenset[int]]:
-        """For each NVE the virtual networks that have a VM there."""
+        """For each NVE the virtual networks that have a VM there which runs or is paused."""
         found: dict[str, set[int]] = {name: set() for name in self.nves}
         for vm in self.vms.values():
-            for nve in self.nves_of(vm):
+            for nve in self.nves_of(vm) if vm.present else ():
                 found[nve].add(vm.vni)
         return {name: frozenset(vnis) for name, vnis in found.items()}
 

@@ -32,6 +32,10 @@ def _text(reader: Reader, path: str, value: Any) -> Any:
     return reader.text(path, value)
 
 
+def _text_or_null(reader: Reader, path: str, value: Any) -> Any:
+    return None if value is None else reader.text(path, value)
+
+
 def _port(reader: Reader, path: str, value: Any) -> Any:
     return reader.number(path, value, 1, MAX_PORT)
 
@@ -76,9 +80,15 @@ METHODS: Mapping[str, Mapping[str, Check]] = {
     "finish_move": _MOVE,
     "abort_move": _MOVE,
     "close_port": {"vm": _text, "nve": _text},
+    "allocate": {"vm": _text, "nve": _text_or_null},
+    **{verb: {"vm": _text} for verb in ("start", "pause", "resume", "stop", "release")},
     "watch": {},
 }
-OPTIONAL = {("set_port", "redirected"), *(("configure", name) for name in CONFIG_OPTIONAL)}
+OPTIONAL = {
+    ("set_port", "redirected"),
+    ("allocate", "nve"),
+    *(("configure", name) for name in CONFIG_OPTIONAL),
+}
 QUESTIONS = frozenset({"wait_programmed", "status", "where", "send_end_markers", "misdirected"})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from controller import mapping, strategies
+from controller import lifecycle, mapping, strategies
 from controller.config import state_from_config
 from controller.model import Refused, State
 
@@ -27,6 +27,7 @@ OPERATIONS: Mapping[str, Callable[..., State]] = {
     "abort_move": mapping.abort,
     "set_port": mapping.set_port,
     "close_port": mapping.close_port,
+    **{verb: getattr(lifecycle, verb) for verb in lifecycle.VERBS},
     # Not northbound: what NVEs and VMs themselves bring about.
     "learn": strategies.learn,
     "announced": strategies.announced,

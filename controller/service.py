@@ -12,6 +12,7 @@ from controller.events import EventHub
 from controller.fabric import Change, Desired, Fabric, PartlyCommittedError
 from controller.flows import delta, desired_flows, peer_flows
 from controller.journal import Journal, remember
+from controller.lifecycle import TSI_STATES, VERBS
 from controller.markers import EndMarker, encode_end_marker
 from controller.model import Refused, State, find_move, find_vm
 from controller.operations import MOVE_OPERATIONS, apply
@@ -121,6 +122,9 @@ class Nva:
             self._tell_updates(operation, params, before, nves)
             if operation == "prepare_move":
                 self._encode_ahead(params["migration_id"])
+            if operation in VERBS:
+                vm = self.state.vms[params["vm"]]
+                self.events.publish("lifecycle", vm=vm.name, nve=vm.nve, verb=operation, state=vm.state)
             if partly is not None:
                 raise partly
             return result
@@ -280,6 +284,8 @@ class Nva:
             "ipv4": found.ipv4,
             "ports": {nve: vars(ports) for nve, ports in found.ports},
             "ipv6": found.ipv6,
+            "state": found.state,
+            "tsi_state": TSI_STATES[found.state],
             "link_local": found.link_local,
             "move": None if move is None else vars(move),
             "believed": dict(state.believed.get(vm, {})),

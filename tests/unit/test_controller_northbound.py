@@ -91,6 +91,36 @@ def test_the_whole_life_of_a_move_through_the_client(client: NvaClient) -> None:
     assert client.status()["dead_threads"] == 0
 
 
+def test_policy_strategy_and_life_cycle_calls_through_the_client(client: NvaClient) -> None:
+    client.configure(**config(), strategy="pull", outside=None, packet_in_limit_pps=100)
+    client.wait_programmed(5.0)
+    client.prepare_move("m1", "vm1", "nve2", "icmp")
+    client.redirect("m1")
+    client.commit_move("m1")
+    assert client.where("vm1")["believed"] == {"nve3": "nve1"}
+    first = client.end_redirect("m1")
+    assert client.end_redirect("m1") == first
+    assert client.misdirected("vm1")["counted_at"] == ["nve1"]
+    client.finish_move("m1")
+    with client.watch() as watch:
+        for verb in ("pause", "resume", "stop", "release", "allocate", "start"):
+            getattr(client, verb)("vm1")
+        events = iter(watch)
+        told = [next(e for e in events if e["kind"] == "lifecycle") for _ in range(6)]
+    assert [e["state"] for e in told] == [
+        "paused",
+        "running",
+        "allocated",
+        "released",
+        "allocated",
+        "running",
+    ]
+    with pytest.raises(NvaError, match="resume 'vm1': 'vm1' is running") as error:
+        client.resume("vm1")
+    assert error.value.code == -32001
+    assert client.where("vm1")["tsi_state"] == "activated"
+
+
 WRONG = [
     (b"hello\n", -32700, "not a JSON object"),
     (b'{"jsonrpc": "2.0", "id": NaN}\n', -32700, "NaN is not JSON"),
