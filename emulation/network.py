@@ -24,6 +24,7 @@ from topologies.model import LinkProperties, Topology
 from . import addressing, commands, control_group, frames, outside, wiring
 from .control_group import VmGroup
 from .datapath_flows import concerning
+from .dhcp import Dhcp
 from .errors import EmulationError
 from .nve import NVE, UNDERLAY_BRIDGE, Datapath, settle
 from .plan import (
@@ -91,6 +92,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         self.groups: dict[str, VmGroup] = {}
         self.location: dict[str, str] = {vm.name: vm.nve for vm in topology.vms}
         self.ofports: dict[str, dict[str, int]] = {}
+        self.dhcp = Dhcp(topology, self.spawn, lambda node: int(self[node].pid), RUN_FOLDER)
 
     # Building, in this order.
 
@@ -222,7 +224,8 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         return self.ofports[nve][vm]
 
     def await_addresses(self, timeout_s: float = 10.0) -> None:
-        """Wait until duplicate address detection has let every VM use all its addresses; WaitError at the bound."""
+        """Wait until every VM may use all its addresses, leased ones and IPv6 ones; WaitError at the bound."""
+        self.dhcp.await_leases()
         for vm in self.topology.vms:
             what = f"{vm.name}'s IPv6 addresses to be its own (duplicate address detection)"
             commands.wait_until(partial(_all_usable, self[vm.name].pid), timeout_s, what, 0.02)

@@ -13,7 +13,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from topologies.model import Topology
@@ -35,13 +35,14 @@ _TOOLS = {
     "ip": "iproute2",
     "tc": "iproute2",
 }
+_DHCP_TOOLS = {"dnsmasq": "dnsmasq-base", "udhcpc": "udhcpc"}
 
 
 def check(topology: Topology, ports: str, results_folder: Path) -> Datapath:
     """Find out whether the topology can run here and how; PreflightError lists everything that is missing."""
     problems = [
         *_root_problems(),
-        *_tool_problems(),
+        *_tool_problems(_TOOLS | (_DHCP_TOOLS if _leases(topology) else {})),
         *_netem_problems(topology),
         *_space_problems(results_folder),
     ]
@@ -66,10 +67,14 @@ def _root_problems() -> list[str]:
     return ["not root: namespaces and Open vSwitch need it; run the same command with sudo"]
 
 
-def _tool_problems() -> list[str]:
+def _leases(topology: Topology) -> bool:
+    return any(network.dhcp_server is not None for network in topology.virtual_networks)
+
+
+def _tool_problems(tools_wanted: Mapping[str, str]) -> list[str]:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     missing: dict[str, list[str]] = {}
-    for tool, package in _TOOLS.items():
+    for tool, package in tools_wanted.items():
         if shutil.which(tool, path=path) is None:
             missing.setdefault(package, []).append(tool)
     return [

@@ -100,6 +100,7 @@ class Laboratory:
         self.nva.configure(**self.network.nva_configuration())
         self.nva.wait_programmed(PROGRAMMED_BOUND_S)
         self._follow()
+        self.network.dhcp.start()
         done("NVEs programmed")
 
     def start_nva(self) -> None:
