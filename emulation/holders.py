@@ -20,10 +20,11 @@ TAP_FRAMES = 1000
 """What a tap device keeps for a guest that does not read: its default transmit queue length."""
 
 _CLOSED_RATE_BYTES_PER_S = 1
-# An open holder lets 200,000 frames/s out, 64 of them at once: the kernel's input queue of a processor takes 1,000
-# frames (net.core.netdev_max_backlog) and drops the rest, and of 3,000 frames let out at once 192 were lost (measured).
+# An open holder lets 50,000 frames/s out, 64 of them at once: the kernel's input queue of a processor takes 1,000
+# frames (net.core.netdev_max_backlog) and drops the rest. Of 3,000 frames let out at once 192 were lost, and at 200,000
+# frames/s some of 1,300 still were in 1 of 4 releases (measured).
 _OPEN_LEAST_BYTES = 1500
-_OPEN_RATE_BYTES_PER_S = 200_000 * _OPEN_LEAST_BYTES
+_OPEN_RATE_BYTES_PER_S = 50_000 * _OPEN_LEAST_BYTES
 _OPEN_BURST_BYTES = 64 * _OPEN_LEAST_BYTES
 _POKE = marker(b"poke")
 

@@ -39,7 +39,7 @@ EXPERIMENT = Experiment(
     question="How is it arranged that the old NVE receives nothing in flight?",
     answer="packets at the old NVE after the stop, with and without quiescing; how long connections wait",
     parameters=(
-        *traffic_parameters(rate_pps=2000, repeat=8, after=2.0),
+        *traffic_parameters(rate_pps=1000, repeat=8, after=1.5),
         *(parameter for parameter in MEMORY if parameter.name in ("memory_mib", "bandwidth", "real")),
     ),
     trials=comparison(groups),
