@@ -64,7 +64,7 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
     if vm.virtual_network != peer.virtual_network:
         raise ParameterError(
             f"peer={peer.name}: is in virtual network {peer.virtual_network} and {vm.name} in {vm.virtual_network}, "
-            "and nothing leads from one to the other; choose two VMs of one network"
+            "and this stays within one network; choose two VMs of one, or make l3-host-route"
         )
     check_movable(values, topology)
 
