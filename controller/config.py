@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast, get_args
 
-from controller.checks import collapsed, mistakes_in
+from controller.checks import mistakes_in
+from controller.config_parts import optional, read_network, read_outside, read_plain_port, read_routes
 from controller.mapping import check_ports
 from controller.model import (
     MAX_PORT,
@@ -15,10 +16,7 @@ from controller.model import (
     POLICIES,
     STRATEGIES,
     VM,
-    Gateway,
     Move,
-    Outside,
-    PlainPort,
     Ports,
     Refused,
     Stage,
@@ -40,89 +38,6 @@ def _unique(reader: Reader, path: str, found: dict[Any, str], value: Any, kind: 
 def _each(reader: Reader, config: Mapping[str, Any], name: str, read: Callable[[str, Any], None]) -> None:
     for index, item in enumerate(reader.items(name, config.get(name, []))):
         read(f"{name}[{index}]", item)
-
-
-def _optional(read: Callable[[str, object], str], path: str, value: object) -> str | None:
-    return None if value is None else read(path, value)
-
-
-def _plain_port(reader: Reader, path: str, item: Any) -> PlainPort | None:
-    if item is None:
-        return None
-    data = reader.keys(path, item, {"port", "mac", "next_hop_mac"})
-    return PlainPort(
-        reader.number(f"{path}.port", data.get("port"), 1, MAX_PORT),
-        reader.mac(f"{path}.mac", data.get("mac")),
-        reader.mac(f"{path}.next_hop_mac", data.get("next_hop_mac")),
-    )
-
-
-def _gateway(reader: Reader, path: str, item: Any) -> Gateway | None:
-    if item is None:
-        return None
-    data = reader.keys(path, item, {"mac"}, frozenset({"ipv4", "ipv6"}))
-    return Gateway(
-        reader.mac(f"{path}.mac", data.get("mac")),
-        _optional(reader.ipv4, f"{path}.ipv4", data.get("ipv4")),
-        _optional(reader.ipv6, f"{path}.ipv6", data.get("ipv6")),
-    )
-
-
-def _network(reader: Reader, path: str, item: Any) -> VirtualNetwork:
-    optional = frozenset({"gateway", "subnet_v4", "subnet_v6", "dhcp_server"})
-    data = reader.keys(path, item, {"name", "vni"}, optional)
-    return VirtualNetwork(
-        reader.text(f"{path}.name", data.get("name")),
-        reader.number(f"{path}.vni", data.get("vni"), 1, 2**24 - 1),
-        _gateway(reader, f"{path}.gateway", data.get("gateway")),
-        _optional(lambda p, v: reader.subnet(p, v, 4), f"{path}.subnet_v4", data.get("subnet_v4")),
-        _optional(lambda p, v: reader.subnet(p, v, 6), f"{path}.subnet_v6", data.get("subnet_v6")),
-        _optional(reader.text, f"{path}.dhcp_server", data.get("dhcp_server")),
-    )
-
-
-def _routes(
-    reader: Reader, given: object, networks: Mapping[int, VirtualNetwork]
-) -> dict[int, frozenset[int]]:
-    by_name = {network.name: network.vni for network in networks.values()}
-    found: dict[int, set[int]] = {}
-    for index, pair in enumerate(reader.items("routes", given)):
-        path = f"routes[{index}]"
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(n, str) for n in pair):
-            reader.wrong(path, pair, "must be a pair of network names")
-        elif pair[0] == pair[1] or not set(pair) <= set(by_name):
-            reader.wrong(path, pair, f"must be two of the networks {', '.join(by_name) or 'none'}")
-        else:
-            one, other = by_name[pair[0]], by_name[pair[1]]
-            found.setdefault(one, set()).add(other)
-            found.setdefault(other, set()).add(one)
-    return {vni: frozenset(others) for vni, others in found.items()}
-
-
-def _outside(
-    reader: Reader, item: Any, nves: Mapping[str, NVE], networks: Mapping[int, VirtualNetwork]
-) -> Outside | None:
-    if item is None:
-        return None
-    data = reader.keys(
-        "outside", item, {"nve", "port", "mac", "next_hop_mac", "subnets", "networks"}, frozenset()
-    )
-    by_name = {network.name: network.vni for network in networks.values()}
-    reached = []
-    for index, name in enumerate(reader.items("outside.networks", data.get("networks", []))):
-        reached.append(by_name.get(reader.choice(f"outside.networks[{index}]", name, tuple(by_name)), 0))
-    subnets = [
-        reader.subnet(f"outside.subnets[{index}]", value)
-        for index, value in enumerate(reader.items("outside.subnets", data.get("subnets", [])))
-    ]
-    return Outside(
-        reader.choice("outside.nve", data.get("nve"), tuple(nves)),
-        reader.number("outside.port", data.get("port"), 1, MAX_PORT),
-        reader.mac("outside.mac", data.get("mac")),
-        reader.mac("outside.next_hop_mac", data.get("next_hop_mac")),
-        collapsed(subnets) if not reader.errors else (),
-        tuple(sorted(set(reached))),
-    )
 
 
 def link_local_of(mac: str) -> str:
@@ -153,7 +68,7 @@ def state_from_config(config: object, version: int) -> State:
             reader.number(f"{path}.dpid", data.get("dpid"), 1, 2**64 - 1),
             reader.ipv4(f"{path}.underlay_ip", data.get("underlay_ip")),
             reader.number(f"{path}.tunnel_port", data.get("tunnel_port"), 1, MAX_PORT),
-            _plain_port(reader, f"{path}.plain", data.get("plain")),
+            read_plain_port(reader, f"{path}.plain", data.get("plain")),
         )
         unique(f"{path}.name", name, "NVE name")
         unique(f"{path}.dpid", read.dpid, "datapath id")
@@ -161,7 +76,7 @@ def state_from_config(config: object, version: int) -> State:
         nves[name] = read
 
     def network(path: str, item: Any) -> None:
-        read = _network(reader, path, item)
+        read = read_network(reader, path, item)
         unique(f"{path}.name", read.name, "network name")
         unique(f"{path}.vni", read.vni, "VNI")
         networks[read.vni] = read
@@ -205,11 +120,11 @@ def state_from_config(config: object, version: int) -> State:
         address = reader.ipv4(f"{path}.ipv4", data.get("ipv4"))
         unique(f"{path}.mac", (vni, mac), "MAC address in this network")
         unique(f"{path}.ipv4", (vni, address), "IPv4 address in this network")
-        ipv6 = _optional(reader.ipv6, f"{path}.ipv6", data.get("ipv6"))
+        ipv6 = optional(reader.ipv6, f"{path}.ipv6", data.get("ipv6"))
         link_local = None
         if ipv6 is not None:
             unique(f"{path}.ipv6", (vni, ipv6), "IPv6 address in this network")
-            link_local = _optional(reader.link_local, f"{path}.link_local", data.get("link_local"))
+            link_local = optional(reader.link_local, f"{path}.link_local", data.get("link_local"))
             link_local = link_local or (link_local_of(mac) if mac else None)
             unique(f"{path}.link_local", (vni, link_local), "link-local address in this network")
         elif data.get("link_local") is not None:
@@ -227,8 +142,8 @@ def state_from_config(config: object, version: int) -> State:
     _each(reader, top, "networks", network)
     _each(reader, top, "vms", vm)
     reader.finish()
-    routes = _routes(reader, top.get("routes", []), networks)
-    outside = _outside(reader, top.get("outside"), nves, networks)
+    routes = read_routes(reader, top.get("routes", []), networks)
+    outside = read_outside(reader, top.get("outside"), nves, networks)
     strategy = reader.choice("strategy", top.get("strategy", "push"), STRATEGIES)
     # OpenFlow counts a flow's hard timeout in 16 bits of seconds.
     age_s = reader.number("mapping_age_s", top.get("mapping_age_s", 60), 1, 65535)

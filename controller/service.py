@@ -8,16 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from controller import openflow
+from controller.counts import misdirected
 from controller.events import EventHub
 from controller.fabric import Change, Desired, Fabric, PartlyCommittedError
 from controller.flows import delta, desired_flows, peer_flows
 from controller.journal import Journal, remember
 from controller.lifecycle import TSI_STATES, VERBS
 from controller.markers import EndMarker, encode_end_marker
-from controller.model import Refused, State, find_move, find_vm
+from controller.model import Refused, State, find_move
 from controller.operations import MOVE_OPERATIONS, apply
 from controller.packet_in import PacketIn, PacketIns
-from controller.policies import COUNTED, PASSES_ON
+from controller.policies import PASSES_ON
 from controller.session import NveGoneError, Session
 
 NEED_ALL = frozenset({"prepare_move", "redirect", "commit_move"})
@@ -239,35 +240,8 @@ class Nva:
     # Northbound: questions
 
     def misdirected(self, vm: str) -> dict[str, Any]:
-        """Return what came for a VM at NVEs it has left, since they count: see DESIGN.md."""
-        state = self.state
-        subject = find_vm(state, f"misdirected {vm!r}", vm)
-        by_ip = {nve.underlay_ip: nve.name for nve in state.nves.values()}
-        counted_at = [nve for nve, vms in state.watched.items() if vm in vms]
-        asked = {}
-        for nve in counted_at:
-            session = self.fabric.session(state.nves[nve].dpid)
-            if session is not None:
-                asked[nve] = session.ask_counts(openflow.count_request(subject.vni, subject.mac))
-        by_nve: dict[str, int] = {}
-        missing = sorted(set(counted_at) - set(asked))
-        for nve, future in asked.items():
-            try:
-                counts = future.result(MARKER_TIMEOUT_S)
-            except (NveGoneError, TimeoutError):
-                missing.append(nve)
-                continue
-            for count in counts:
-                source = by_ip.get(str(count.match.get("tun_ipv4_src")))
-                if source is not None and count.priority >= COUNTED:
-                    by_nve[source] = by_nve.get(source, 0) + count.packets
-        return {
-            "vm": vm,
-            "packets": sum(by_nve.values()),
-            "by_nve": by_nve,
-            "counted_at": sorted(counted_at),
-            "missing": missing,
-        }
+        """Return what came for a VM at NVEs it has left, since they count."""
+        return misdirected(self.state, self.fabric, vm)
 
     def where(self, vm: str) -> dict[str, Any]:
         """Return a VM's place, as everybody but a moving VM's old NVE sees it."""

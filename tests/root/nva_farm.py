@@ -192,6 +192,21 @@ class Farm:
         code += "s.send(bytes.fromhex(sys.argv[2]))"
         self.run(number, sys.executable, "-c", code, name, frame.hex())
 
+    def join_underlay(self, number: int) -> None:
+        """Give an NVE the underlay address 192.0.2.<number> on one link shared by all, so that tunnels work."""
+        hub, link, phy = "hub", f"u{number}", f"phy{number}"
+        if number == min(self.switches):
+            self.run(NVA, "ip", "link", "add", hub, "type", "bridge")
+            self.run(NVA, "ip", "link", "set", hub, "up")
+        other = ["name", "up0", "netns", str(self._holders[number])]
+        self.run(NVA, "ip", "link", "add", link, "type", "veth", "peer", *other)
+        self.run(NVA, "ip", "link", "set", link, "master", hub, "up")
+        self.run(number, "ip", "link", "set", "up0", "up")
+        bridge = ["--", "add-br", phy, "--", "set", "bridge", phy, "datapath_type=netdev"]
+        self.vsctl(number, *bridge, "--", "add-port", phy, "up0")
+        self.run(number, "ip", "address", "add", f"192.0.2.{number}/24", "dev", phy)
+        self.run(number, "ip", "link", "set", phy, "up")
+
     def add_vm(self, number: int, port: int, mac: str, *addresses: str) -> int:
         """Plug a namespace with ``eth0`` into an NVE at a port; returns its number, for :meth:`run`.
 

@@ -132,6 +132,8 @@ def test_delta_and_json(verb: str, state_name: str) -> None:
 def test_members_of_a_network_follow_the_life_of_its_last_vm() -> None:
     # thief is blue's only VM at nve2.
     stopped = apply(world(), "stop", {"vm": "thief"})
+    reserved = [f for f in desired_flows(stopped, "nve2") if f.table == "OUTPUT" and ("reg0", 30) in f.match]
+    assert len(reserved) == 1
     assert 200 not in stopped.members["nve2"]
     for nve in stopped.nves:
         assert delta(world(), stopped, nve) == diff(desired_flows(world(), nve), desired_flows(stopped, nve))
