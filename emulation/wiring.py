@@ -18,7 +18,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from . import commands, holders
 from .announcer import Announcer
@@ -36,6 +35,7 @@ from .legs import (
     leg_device,
     nve_device,
     port_device,
+    receive_on_one_processor,
     sink_lines,
     undoubling_line,
 )
@@ -386,17 +386,3 @@ class Wiring:
         listener = self.leg(nve).listeners[REDIRECTED]
         listener.drain()
         return listener
-
-
-def receive_on_one_processor(device: str, processor: int, root: Path = Path("/")) -> None:
-    """Have one processor handle all that a device receives (RPS), so that it stays in order.
-
-    A veth hands a frame to the queue of whichever processor the sender runs on: without this, frames of one flow that
-    were sent on two processors overtake each other (measured: in 1 of 8 releases of a holder, at 5,000 packets/s).
-    """
-    path = root / f"sys/class/net/{device}/queues/rx-0/rps_cpus"
-    try:
-        # The kernel's form of a set of processors: 32 bits in hexadecimal to a comma, the highest first.
-        path.write_text(f"{1 << processor % 32:x}" + ",00000000" * (processor // 32))
-    except OSError as error:
-        raise EmulationError(f"{device}: cannot choose its processor ({path}: {error.strerror})") from None

@@ -15,11 +15,12 @@ from typing import Any
 from controller.client import NvaClient
 from emulation.network import EmulatedNetwork
 
+from .move import Move
 from .options import KINDS, MoveOptions
 from .order import PHASES, PlannedPhase, plan
 from .policies import MigrationRefusedError, OldNvePolicy
 from .record import EmitsEvents, MigrationRecord, Phase, ignore_events
-from .steps import STEPS, Move
+from .steps import STEPS
 
 __all__ = [
     "KINDS",

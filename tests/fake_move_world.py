@@ -107,6 +107,7 @@ class Network:
         self.nves = dict.fromkeys(("nve1", "nve2", "nve3"), SimpleNamespace(control=control))
         self.ofports: dict[str, dict[str, int]] = {"nve1": {"vm1": 3}, "nve2": {}, "nve3": {}}
         self.wirings = {"vm1": Wiring(journal, ["nve1", "nve2"])} if attachment == "rebind" else {}
+        self.options = SimpleNamespace(datapath=SimpleNamespace(port_type="afpacket"))
         self.topology = SimpleNamespace(
             vm=lambda name: SimpleNamespace(mac="02:00:00:00:00:0a", memory_bytes=1000, dirty_rate_bps=0),
             nve=lambda name: SimpleNamespace(underlay_ip="192.0.2.1"),

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mobility import order, steps
+from mobility import draining, order
+from mobility import move as move_context
 from mobility.migration import PHASES, Migration, MoveOptions
 from mobility.policies import POLICIES, MigrationRefusedError, policy_for
 from tests.fake_move_world import World
@@ -18,7 +19,7 @@ AFTER = PHASES[PHASES.index("switch") + 1 :]
 @pytest.fixture
 def end_markers(monkeypatch: pytest.MonkeyPatch) -> None:
     """All end markers come at once; how they are awaited is checked with real frames elsewhere."""
-    monkeypatch.setattr(steps, "_await_end_markers", lambda *_: 0.002)
+    monkeypatch.setattr(draining, "_await_end_markers", lambda *_: 0.002)
 
 
 pytestmark = pytest.mark.usefixtures("end_markers")
@@ -417,3 +418,14 @@ def test_options_and_single_choices_go_together() -> None:
 def test_what_was_lost_at_cut_legs_in_this_move_is_in_the_record() -> None:
     record = World().migration().run()
     assert record.sunk_frames == {nve: {"direct": 2, "redirected": 0} for nve in ("nve1", "nve2")}
+
+
+@pytest.mark.parametrize(("port_type", "noted"), [("afxdp", 1), ("afpacket", 0)])
+def test_a_holder_behind_an_af_xdp_port_has_a_bound_that_is_told(
+    port_type: str, noted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(move_context, "AF_XDP_FRAMES", 7)
+    world = World()
+    world.network.options.datapath.port_type = port_type
+    world.migration().run()
+    assert sum("AF_XDP" in e["text"] for e in world.events if e["kind"] == "note") == noted

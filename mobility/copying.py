@@ -1,0 +1,87 @@
+"""The steps that copy memory: rounds while the VM runs, the rest or all of it while it stands still."""
+
+from __future__ import annotations
+
+import time
+
+from .copy import CopyModel, precopy
+from .move import Move, wait_until_s
+from .options import BANDWIDTH_BPS
+from .stream import MemoryStream
+
+MEMORY_BYTES = 512 * 1024 * 1024  # of a VM whose topology does not say
+
+
+def _copy_model(move: Move) -> CopyModel:
+    """The copy that the options and the VM ask for."""
+    vm, options = move.network.topology.vm(move.record.vm), move.options
+
+    def chosen(name: str, otherwise: float) -> float:
+        value = getattr(options, name)
+        return float(getattr(vm, name, otherwise) if value is None else value)
+
+    return CopyModel(
+        memory_bytes=int(chosen("memory_bytes", MEMORY_BYTES)),
+        dirty_rate_bps=chosen("dirty_rate_bps", 0.0),
+        bandwidth_bps=options.bandwidth_bps or BANDWIDTH_BPS,
+        downtime_limit_s=options.downtime_limit_s,
+        max_rounds=options.rounds_while_running,
+    )
+
+
+def _move_bytes(move: Move, model: CopyModel, size_bytes: int) -> float:
+    """Copy so many bytes, really or by waiting as long; the seconds it took."""
+    start_s = time.monotonic()
+    if move.stream is None:
+        wait_until_s(start_s + model.seconds(size_bytes))
+        took_s = model.seconds(size_bytes)
+    else:
+        took_s = move.stream.send(size_bytes, model.bandwidth_bps)
+    move.record.copied_bytes += size_bytes
+    move.emit(start_s, "copied", bytes=size_bytes, seconds=took_s, real=move.stream is not None)
+    return took_s
+
+
+def open_stream(move: Move) -> None:
+    """Connect the two NVEs now, so that the stop does not wait for it."""
+    record = move.record
+    move.stream = MemoryStream(move.network, record.old_nve, record.new_nve, move.underlay_ip(record.new_nve))
+
+
+def close_stream(move: Move) -> None:
+    """End the connection."""
+    if move.stream is not None:
+        move.stream.close()
+        move.stream = None
+
+
+def copy_rounds(move: Move) -> None:
+    """Pre-copy: rounds while the VM runs."""
+    model = _copy_model(move)
+    move.rest = precopy(model, lambda size_bytes: _move_bytes(move, model, size_bytes))
+    move.record.copy_rounds = list(move.rest.rounds)
+    move.record.copy_ended = move.rest.reason
+    move.record.stop_bytes = move.rest.stop_bytes
+
+
+def copy_all(move: Move) -> None:
+    """A cold move's copy: everything, while the VM stands still; an imposed downtime takes its place."""
+    if move.options.downtime_s is None:
+        model = _copy_model(move)
+        move.record.stop_bytes = model.memory_bytes
+        _move_bytes(move, model, model.memory_bytes)
+    else:
+        _wait_out(move, move.options.downtime_s)
+
+
+def copy_rest(move: Move) -> None:
+    """What pre-copy left, while the VM stands still; an imposed downtime takes its place."""
+    if move.options.downtime_s is not None:
+        _wait_out(move, move.options.downtime_s)
+    elif move.rest is not None:
+        _move_bytes(move, _copy_model(move), move.rest.stop_bytes)
+
+
+def _wait_out(move: Move, downtime_s: float) -> None:
+    assert move.record.paused_s is not None  # the steps before have stopped it
+    wait_until_s(move.record.paused_s + downtime_s)
