@@ -10,7 +10,6 @@ from topologies.model import Topology
 
 from .parameters import Parameter
 
-
 Trials = Callable[[Any], None]
 """The part of an experiment that runs inside the sandbox: does all trials of an ``experiments.run.Run``."""
 

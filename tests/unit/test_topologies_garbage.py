@@ -25,7 +25,7 @@ PIECES = [
     "2001:db8::", "::/64", "routed_between: [[a, b]]\n", "outside: {nve: a}\n", "dhcp",
     "0x1F", "\\UFFFFFFFF", '"\\ud800"', "\x00", "\u2028", "\ufeff", "é", "9" * 5000, "rack1", "nve1", "all",
 ]  # fmt: skip
-LIMITS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LIMITS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(PIECES)
 anything = st.recursive(
@@ -142,7 +142,7 @@ def exchanged(draw: st.DrawFn) -> Any:
     return data
 
 
-@settings(LIMITS, max_examples=300)
+@settings(LIMITS, max_examples=120)
 @given(exchanged())
 def test_exchanged_values(data: Any) -> None:
     judge(json.dumps(data).encode())
