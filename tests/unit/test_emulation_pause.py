@@ -218,7 +218,7 @@ def test_the_first_announcement_is_made_at_once_and_none_after_the_stop() -> Non
             second.set()
 
     announcer = Announcer(announce, (0.0, 0.005, 60.0))
-    assert said == [threading.current_thread().name]
+    assert said[0] == threading.current_thread().name
     assert second.wait(5.0)
     begin_s = time.monotonic()
     announcer.stop()
