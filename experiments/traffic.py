@@ -109,9 +109,11 @@ class Traffic:
         flow = UdpStream(self._addresses[receiver], UDP_PORT, self.plan.udp_pps, self.plan.udp_payload_bytes)
         return UdpProbe(f"udp_{direction}", flow, self._folder, bind=ANY_ADDRESS[self.plan.family])
 
-    def spawner(self, node: str) -> Spawn:
-        """What starts a probe in a node."""
-        return lambda argv: self._network.spawn(node, argv, stderr=subprocess.PIPE)
+    def spawner(self, node: str, pauses_with_vm: bool = True) -> Spawn:
+        """What starts a probe in a node; one that only looks at the VM goes on while the VM stands still."""
+        return lambda argv: self._network.spawn(
+            node, argv, pauses_with_vm=pauses_with_vm, stderr=subprocess.PIPE
+        )
 
     def start(self) -> None:
         """Start all probes; returns when all of them run."""
@@ -125,7 +127,9 @@ class Traffic:
             ports = [connection.port for connection in _CONNECTIONS]
             for node in (self.plan.vm, self.plan.peer):
                 name = f"tcp_info_{node}"
-                self._pollers[node] = self._start(name, node, info_argv(ports, self._folder / name))
+                self._pollers[node] = self._start(
+                    name, node, info_argv(ports, self._folder / name), pauses_with_vm=False
+                )
 
     def _start_connection(self, connection: _Connection) -> None:
         sender, receiver = self._ends(connection.direction)
@@ -141,8 +145,9 @@ class Traffic:
             if node == receiver:
                 self._receivers[connection.name] = process
 
-    def _start(self, name: str, node: str, argv: list[str]) -> ProbeProcess:
-        process = ProbeProcess(name, self.spawner(node), argv, self._folder / name)
+    def _start(self, name: str, node: str, argv: list[str], pauses_with_vm: bool = True) -> ProbeProcess:
+        spawner = self.spawner(node, pauses_with_vm)
+        process = ProbeProcess(name, spawner, argv, self._folder / name)
         self._processes.append(process)
         process.wait_ready()
         return process

@@ -100,7 +100,10 @@ def test_a_move_with_its_policy(console: Console, laboratory: Laboratory, line: 
         ("migrate vm1", "usage: migrate VM NVE"),
         ("migrate vm9 nve3", "no VM 'vm9'; did you mean 'vm1'? (there are: vm1, peer1, peer2, peer3)"),
         ("migrate vm1 rack2", "no NVE 'rack2'"),
-        ("migrate vm1 nve3 policy=fast", "policy=fast: allowed is one of auto, silent-drop, icmp, tunnel, buffer"),
+        (
+            "migrate vm1 nve3 policy=fast",
+            "policy=fast: allowed is one of auto, silent-drop, icmp, tunnel, buffer",
+        ),
         ("migrate vm1 nve3 polcy=tunnel", "no parameter 'polcy'; did you mean 'policy'?"),
         ("migrate vm1 nve3 hot cold", "'cold' is too much"),
         ("where vm9", "no VM 'vm9'"),
