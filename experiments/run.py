@@ -243,6 +243,7 @@ def keep_visible(results_folder: Path) -> list[Path]:
 
 def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder: Path) -> tuple[int, Path]:
     """Check everything, then run in a sandbox; the exit status (0: answered) and the run's folder."""
+    preflight.check_root()
     topology = load_topology(topology_file(values["topology"]))
     experiment.check(values, topology)
     datapath = preflight.check(topology, values["ports"], results_folder)
