@@ -147,7 +147,7 @@ def move_rows(moves: int, results_folder: Path) -> list[Row]:
     rows.append(
         Row(
             "  northbound call to last barrier, in these moves",
-            "(see below)",
+            "(none)",
             _median_and_p95(calls),
             "",
             True,
