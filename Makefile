@@ -87,7 +87,7 @@ format: setup-test ## Put the code into its format
 	@$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .
 
 ryu-check: setup-test ## The same NVA app on stock Ryu 4.34 (optional, not part of the tests)
-	@$(SUDO) $(PYTHON) tests/root/ryu_check.py
+	@$(SUDO) $(PYTHON) -m tests.root.ryu_check
 
 clean: ## Remove what building and testing left (run folders stay; they are in results/runs)
 	rm -rf .build .mypy_cache .ruff_cache .pytest_cache .hypothesis
