@@ -10,8 +10,10 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 # Every NAME=value given on make's command line goes to the experiment, which knows which there are.
 PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
 
+EXPERIMENTS := hot-l2 hot-l2-v6 old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client
+
 .DEFAULT_GOAL := help
-.PHONY: help list hot-l2 hot-l2-v6 tenants l3-host-route external-client dhcp-client old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
+.PHONY: $(EXPERIMENTS) help list answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,38 +21,20 @@ help: ## This list
 list: setup ## The experiments and the question each one answers
 	@$(PYTHON) -m experiments list
 
-hot-l2: setup ## Move a VM along all three paths under traffic and say what it cost
-	@$(SUDO) $(PYTHON) -m experiments run hot-l2 $(PARAMETERS)
+hot-l2: ## Move a VM along all three paths under traffic and say what it cost
+hot-l2-v6: ## The same on IPv6, in a network with both
+old-nve-policy: ## What the old NVE should do with packets for a VM that has left
+in-flight-tunnel: ## How much buffer a move needs, and when the tunnel may stop
+hot-warm-cold: ## The stages of each kind of move and what each costs
+stage-order: ## Which comes first: mapping update, stop or resume
+cold: ## A cold move with and without quiescing
+tenants: ## Tenants with the same addresses while a VM moves, and routing that follows it
+l3-host-route: ## A move into another subnet, the address kept by a host route
+external-client: ## An Internet client behind the gateway NVE while the VM moves
+dhcp-client: ## A DHCP client that confirms its lease after a move
 
-hot-l2-v6: setup ## The same on IPv6, in a network with both
-	@$(SUDO) $(PYTHON) -m experiments run hot-l2-v6 $(PARAMETERS)
-
-old-nve-policy: setup ## What the old NVE should do with packets for a VM that has left
-	@$(SUDO) $(PYTHON) -m experiments run old-nve-policy $(PARAMETERS)
-
-in-flight-tunnel: setup ## How much buffer a move needs, and when the tunnel may stop
-	@$(SUDO) $(PYTHON) -m experiments run in-flight-tunnel $(PARAMETERS)
-
-hot-warm-cold: setup ## The stages of each kind of move and what each costs
-	@$(SUDO) $(PYTHON) -m experiments run hot-warm-cold $(PARAMETERS)
-
-stage-order: setup ## Which comes first: mapping update, stop or resume
-	@$(SUDO) $(PYTHON) -m experiments run stage-order $(PARAMETERS)
-
-cold: setup ## A cold move with and without quiescing
-	@$(SUDO) $(PYTHON) -m experiments run cold $(PARAMETERS)
-
-tenants: setup ## Tenants with the same addresses while a VM moves, and routing that follows it
-	@$(SUDO) $(PYTHON) -m experiments run tenants $(PARAMETERS)
-
-l3-host-route: setup ## A move into another subnet, the address kept by a host route
-	@$(SUDO) $(PYTHON) -m experiments run l3-host-route $(PARAMETERS)
-
-external-client: setup ## An Internet client behind the gateway NVE while the VM moves
-	@$(SUDO) $(PYTHON) -m experiments run external-client $(PARAMETERS)
-
-dhcp-client: setup ## A DHCP client that confirms its lease after a move
-	@$(SUDO) $(PYTHON) -m experiments run dhcp-client $(PARAMETERS)
+$(EXPERIMENTS): setup
+	@$(SUDO) $(PYTHON) -m experiments run $@ $(PARAMETERS)
 
 cli: setup ## Mininet's CLI on a topology (TOPO=two_racks), with migrate, where, why, flows, watch
 	@$(SUDO) $(PYTHON) -m experiments cli $(or $(TOPO),two_racks) $(PARAMETERS)
