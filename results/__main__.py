@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -10,7 +11,7 @@ from typing import NoReturn
 from results.contract import RecordError
 from results.reading import Record, find_run, list_runs, load_record
 
-DEFAULT_RESULTS = Path(__file__).resolve().parent
+DEFAULT_RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).resolve().parent).absolute()
 
 
 class _Parser(argparse.ArgumentParser):

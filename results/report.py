@@ -134,11 +134,12 @@ def _distributions(record: Record) -> list[Any]:
     ]
 
 
-def _timelines(record: Record, shown: Sequence[tuple[int, str]], troubles: list[str]) -> list[dict[str, str]]:
+def _timelines(record: Record, shown: Sequence[tuple[int, str]], troubles: list[str]) -> list[dict[str, Any]]:
     """Pictures of the trials; what cannot be read is told in `troubles`, the rest of the page stands."""
     from results.figures import to_svg
     from results.timeline import draw_timeline
     from results.timeline_data import gather
+    from results.timeline_view import view
 
     try:
         events = read_events(record.folder)
@@ -156,7 +157,7 @@ def _timelines(record: Record, shown: Sequence[tuple[int, str]], troubles: list[
             continue
         figure = draw_timeline(timeline, titled=False)
         svg = to_svg(figure, salt=f"{record.name}-{index}", paper="none")
-        made.append({"title": timeline.title, "why": why, "svg": _inline(svg)})
+        made.append({"title": timeline.title, "why": why, "svg": _inline(svg), "view": view(timeline)})
     return made
 
 

@@ -11,6 +11,7 @@ from results.figures import HEIGHT_INCHES, WIDTH_INCHES, empty, headline, legend
 from results.files import write_atomic
 from results.reading import Record
 from results.timeline_data import Timeline, gather
+from results.timeline_rows import EVENT_KINDS, STRONG_PHASES, control_rows, lag_rows, matches
 from results.timeline_signals import Lag
 from results.timeline_traffic import delay_limits, draw_packets, draw_tcp
 
@@ -18,16 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_CPU_ROWS = 8  # above it, only the CPUs with the longest lags
-MOST_NVE_ROWS = 6  # above it, NVEs that are neither old nor new share one row
-_KINDS = (  # kind and its step, name in the legend, marker, colour, size
-    ("flow_mods", None, "flow-mods", "^", style.GREEN, 5.0),
-    ("barrier", "prepare", "barrier: prepared", "|", style.PURPLE, 7.0),
-    ("barrier", "commit", "barrier: committed", "s", style.PURPLE, 3.8),
-    ("end_marker", None, "end marker", "D", style.GOLD, 4.0),
-    ("rarp", None, "RARP", "*", style.INK, 8.0),
-)
-_STRONG = {"stop", "switch", "resume"}
+_LOOKS = {
+    "triangle": ("^", 5.0),
+    "bar": ("|", 7.0),
+    "square": ("s", 3.8),
+    "diamond": ("D", 4.0),
+    "star": ("*", 8.0),
+}
+"""shape -> matplotlib's marker and its size."""
 
 
 def draw_timeline(
@@ -41,11 +40,11 @@ def draw_timeline(
     from matplotlib.figure import Figure
 
     lo, hi = window or timeline.window
-    rows = _control_rows(timeline)
+    rows = control_rows(timeline)
     phase_count = max(len(timeline.phases), 2)
     heights = [0.155 * phase_count + 0.1, 0.19 * max(len(rows), 2) + 0.1, 1.35, 1.35, 1.5]
     if timeline.lags is not None:
-        heights.append(0.1 * max(len(_lag_rows(timeline.lags)), 2) + 0.1)
+        heights.append(0.1 * max(len(lag_rows(timeline.lags)), 2) + 0.1)
     with mpl.rc_context({"font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": style.GRID}):
         figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), facecolor="none")
         panels: Sequence[Axes] = figure.subplots(
@@ -76,7 +75,7 @@ def _dress(panel: Axes, timeline: Timeline, lo: float, hi: float) -> None:
     panel.tick_params(length=0, colors=style.MUTED, labelcolor=style.MUTED)
     panel.grid(True, axis="x", color=style.GRID, linewidth=0.5)
     panel.set_axisbelow(True)
-    strong = [span for span in timeline.phases if span[0] in _STRONG]
+    strong = [span for span in timeline.phases if span[0] in STRONG_PHASES]
     if strong:  # the time in which the VM is away
         panel.axvspan(
             min(span[1] for span in strong), max(span[2] for span in strong), color=style.BAND, zorder=0
@@ -91,7 +90,7 @@ def _draw_phases(panel: Axes, timeline: Timeline, lo: float, hi: float) -> None:
         empty(panel, "no phases: nothing was moved")
         return
     for row, (name, start, end) in enumerate(timeline.phases):
-        colour = style.INK if name in _STRONG else style.STEEL
+        colour = style.INK if name in STRONG_PHASES else style.STEEL
         least = (hi - lo) / 600  # a bar of at least two pixels
         panel.barh(row, max(end - start, least), left=start, height=0.7, color=colour, linewidth=0)
         length, margin = f"{end - start:.3g}", (hi - lo) / 200
@@ -102,20 +101,6 @@ def _draw_phases(panel: Axes, timeline: Timeline, lo: float, hi: float) -> None:
     panel.set_ylim(len(timeline.phases) - 0.4, -0.6)
 
 
-def _control_rows(timeline: Timeline) -> list[str]:
-    """Rows of the control panel: NVA calls, each NVE (or old, new and the others), each holder."""
-    nves = sorted({row for points in timeline.points.values() for _, row, _ in points}, key=_natural)
-    if len(nves) > MOST_NVE_ROWS:
-        nves = [nve for nve in nves if nve in (timeline.old_nve, timeline.new_nve)] + ["other NVEs"]
-    holders = dict.fromkeys(f"hold {holder}" for holder, *_ in timeline.holds)
-    return [*(["NVA call"] if timeline.calls else []), *nves, *holders]
-
-
-def _natural(name: str) -> tuple[str, int]:
-    digits = name[len(name.rstrip("0123456789")) :]
-    return name[: len(name) - len(digits)], int(digits or 0)
-
-
 def _draw_control(panel: Axes, timeline: Timeline, rows: list[str], lo: float, hi: float) -> None:
     headline(panel, "control plane")
     if not rows:
@@ -124,19 +109,20 @@ def _draw_control(panel: Axes, timeline: Timeline, rows: list[str], lo: float, h
     place = {row: number for number, row in enumerate(rows)}
     _draw_calls(panel, timeline, place.get("NVA call", 0), lo, hi)
     handles = []
-    for kind, step, name, marker, colour, size in _KINDS:
+    for kind in EVENT_KINDS:
         points = [
             point
-            for point in timeline.points.get(kind, ())
-            if lo <= point[0] <= hi and (step is None or (point[2] == "prepare") == (step == "prepare"))
+            for point in timeline.points.get(kind.event, ())
+            if lo <= point[0] <= hi and matches(kind, point[2])
         ]
         if not points:
             continue
         rows_of = [place.get(row, place.get("other NVEs", -1)) for _, row, _ in points]
-        edge = 1.4 if marker == "|" else 0
+        marker, size = _LOOKS[kind.shape]
+        colour, edge = kind.colour, 1.4 if marker == "|" else 0
         looks: dict[str, Any] = {"marker": marker, "ms": size, "mec": colour, "mfc": colour, "mew": edge}
         times = [point[0] for point in points]
-        handles += panel.plot(times, rows_of, linestyle="none", label=name, zorder=3, **looks)
+        handles += panel.plot(times, rows_of, linestyle="none", label=kind.name, zorder=3, **looks)
     for holder, start, end, frames in timeline.holds:
         row_of = place[f"hold {holder}"]
         looks = {"height": 0.45, "color": "none", "edgecolor": style.INK, "hatch": "////", "linewidth": 0.6}
@@ -175,18 +161,10 @@ def _draw_calls(panel: Axes, timeline: Timeline, row: int, lo: float, hi: float)
             taken = end
 
 
-def _lag_rows(lags: Sequence[Lag]) -> list[int]:
-    """The CPUs that were late, ascending; of many those with the longest lags."""
-    longest: dict[int, float] = {}
-    for lag in lags:
-        longest[lag.cpu] = max(longest.get(lag.cpu, 0.0), lag.end_ms - lag.start_ms)
-    return sorted(sorted(longest, key=lambda cpu: -longest[cpu])[:MOST_CPU_ROWS])
-
-
 def _draw_lags(panel: Axes, lags: Sequence[Lag], lo: float, hi: float) -> None:
     """A bar from when a process should have run until it did; all of one length would be a busy machine."""
     shown = [lag for lag in lags if lag.end_ms >= lo and lag.start_ms <= hi]
-    rows = _lag_rows(shown)
+    rows = lag_rows(shown)
     if not rows:
         headline(panel, "machine: scheduling lag")
         empty(panel, "no late wake-up")
