@@ -37,6 +37,7 @@ from .probes.build import probe_binary
 from .probes.guard import LoadGuard
 from .progress import Progress
 from .traffic import Traffic, TrafficPlan
+from .trial_events import sampled_events
 from .trials import NULL
 
 DRAIN_S = 0.1  # what is under way at a window's end has arrived by then
@@ -169,7 +170,11 @@ class Run:
             words = {name: value for name, value in measures.items() if isinstance(value, str)}
             numbers = {name: value for name, value in measures.items() if name not in words}
             self.record.add_trial({**trial, "measures": numbers, "classes": words})
-        for name, columns in traffic.samples(windows).items():
+        files = traffic.samples(windows)
+        for trial in self._pending:
+            for event in sampled_events(files, trial["index"], _switch_s(trial["migration"])):
+                self.record.event(event.t_s, event.kind, trial=trial["index"], **event.fields)
+        for name, columns in files.items():
             self.record.add_samples(name, columns)
         lag = self._guard.lag()
         lag = lag[lag["is_event"] == 1]
@@ -195,6 +200,11 @@ def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -
     counts = ", ".join(f"{group} {sum(valid)}" for group, valid in groups.items())
     bad = sum(not ok for valid in groups.values() for ok in valid)
     return "answered", f"valid trials: {counts}; invalid and repeated: {bad}"
+
+
+def _switch_s(migration: Mapping[str, Any] | None) -> float | None:
+    phases = () if migration is None else migration["phases"]
+    return next((phase["start_s"] for phase in phases if phase["name"] == "switch"), None)
 
 
 def _sleep_until(moment_s: float) -> None:

@@ -89,7 +89,8 @@ addEventListener("load", () => setTimeout(() => {
   ["in", "out", "all", "move", "right"].forEach(press);
   const box = canvas.getBoundingClientRect(), told = [];
   for (let y = 5; y < box.height; y += 4) for (let x = 120; x < box.width; x += 6) {
-    canvas.dispatchEvent(new PointerEvent("pointermove", { clientX: box.left + x, clientY: box.top + y, pointerId: 9 }));
+    const at = { clientX: box.left + x, clientY: box.top + y, pointerId: 9 };
+    canvas.dispatchEvent(new PointerEvent("pointermove", at));
     const text = figure.querySelector("output").textContent;
     if (text && !told.includes(text)) told.push(text);
   }
