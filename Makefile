@@ -13,7 +13,7 @@ PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS M
 EXPERIMENTS := hot-l2 hot-l2-v6 old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client
 
 .DEFAULT_GOAL := help
-.PHONY: $(EXPERIMENTS) help list answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
+.PHONY: $(EXPERIMENTS) help list sweep answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ dhcp-client: ## A DHCP client that confirms its lease after a move
 
 $(EXPERIMENTS): setup
 	@$(SUDO) $(PYTHON) -m experiments run $@ $(PARAMETERS)
+
+sweep: setup ## An experiment over many settings (EXP=hot-l2 rate_pps=1000,2000,5000 repeat=5; JOBS=n, RESUME=folder)
+	@$(SUDO) $(PYTHON) -m experiments sweep $(PARAMETERS)
 
 cli: setup ## Mininet's CLI on a topology (TOPO=two_racks), with migrate, where, why, flows, watch
 	@$(SUDO) $(PYTHON) -m experiments cli $(or $(TOPO),two_racks) $(PARAMETERS)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 USAGE = (
     "usage: python -m experiments list | run NAME [NAME=value ...] | cli TOPOLOGY [NAME=value ...]\n"
-    "       python -m experiments shell NODE [RUN] [-- COMMAND ...] | bench"
+    "       python -m experiments shell NODE [RUN] [-- COMMAND ...] | bench\n"
+    "       python -m experiments sweep EXP=NAME NAME=value[,value ...] [JOBS=n] | sweep RESUME=FOLDER"
 )
 
 
@@ -81,10 +82,17 @@ def _bench(words: Sequence[str]) -> int:
     return bench(words, results_folder())
 
 
+def _sweep(words: Sequence[str]) -> int:
+    from .sweep import start_sweep
+
+    return start_sweep(words, results_folder())
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "list": _list,
     "run": _run,
     "bench": _bench,
+    "sweep": _sweep,
     "cli": _cli,
     "shell": _shell,
 }

@@ -51,7 +51,13 @@ Observe = Callable[[], Callable[[], Mapping[str, float]]]
 class Run:
     """What an experiment's trials work with: the laboratory, ``trial``, ``traffic``."""
 
-    def __init__(self, experiment: Experiment, values: Mapping[str, Any], record: RunRecord) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        values: Mapping[str, Any],
+        record: RunRecord,
+        progress: Progress | None = None,
+    ) -> None:
         self.experiment, self.values, self.record = experiment, dict(values), record
         self.laboratory: Laboratory
         self.observe: Observe | None = (
@@ -59,7 +65,7 @@ class Run:
         )
         self.flow_mods: Counter[str] = Counter()  # NVE -> flow-mods that moves have cost so far
         self._beside: Beside | None = None
-        self._progress = Progress(experiment.name)
+        self._progress = progress or Progress(experiment.name)
         self._index = -1
         self._pending: list[dict[str, Any]] = []
         self._guard = LoadGuard(RUN_FOLDER / "guard")
@@ -68,24 +74,29 @@ class Run:
     def execute(self, topology: Topology, datapath: Datapath) -> None:
         """Build, do the trials, evaluate, write the verdict."""
         options = Options(datapath, attachment=self.values.get("attachment", "rebind"))
-        self.laboratory = Laboratory(topology, options, self._emit)
+        self.laboratory = Laboratory(topology, options, self.emit)
         with self._progress:
             self.laboratory.start(self._progress.step)
             self.record.set_environment({"start_s": self.laboratory.timings_s})
             _write_nodes(self.record.folder, self.laboratory)
             self.laboratory.warm_up()
-            self.experiment.trials(self)
-            self.laboratory.check()
+            self.conduct()
         self.record.set_environment({"load_after": list(os.getloadavg())})
         status, why = verdict(self.record.trials, self.experiment.group_by)
         self.record.finish(status, why, summarise(self.record.trials))
         self.laboratory.stop()
 
+    def conduct(self) -> None:
+        """All trials of the experiment in a laboratory that stands."""
+        self.experiment.trials(self)
+        self.laboratory.check()
+
     def expect(self, trials: int) -> None:
         """Say how many valid trials the progress bar should count to."""
         self._progress.expect(trials)
 
-    def _emit(self, t_s: float, kind: str, **fields: Any) -> None:
+    def emit(self, t_s: float, kind: str, **fields: Any) -> None:
+        """An event of the laboratory: of the trial under way, -1 between trials."""
         self.record.event(t_s, kind, trial=self._index, **fields)
         if kind == "flow_mods":
             self.flow_mods[fields["nve"]] += fields["count"]

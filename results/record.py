@@ -266,6 +266,14 @@ class RunRecord:
                 self._events = None
 
 
+def new_folder(results_dir: Path, name: str) -> Path:
+    """Make results_dir/runs/<UTC stamp>-<name>-<6 hex>/, empty, for a sweep. RecordError as of `create`."""
+    results_dir = Path(results_dir).absolute()
+    folder = _make_folder(results_dir, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{name}")
+    point_link(results_dir / "latest", f"runs/{folder.name}")
+    return folder
+
+
 def _make_folder(results_dir: Path, stem: str) -> Path:
     """A new folder results_dir/runs/<stem>-<6 hex>. Raises RecordError (not writable, too little space)."""
     runs = results_dir / "runs"
