@@ -1,7 +1,8 @@
 """A migration: runs the phases that ``mobility.order`` has planned, each timed, each with a hook.
 
-Up to the switch a failure is undone: the steps that were begun are taken back, last one first. After it a failure is
-raised as it is; only the VM's processes are let go on in any case.
+Up to the switch a failure is undone: the steps that were begun are taken back, last one first. After it the VM is at
+its new place and nothing can be taken back: what is still needed there is done (`order.NEEDED`), so that it runs, every
+NVE knows where, and it can move again; then the failure is raised.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from emulation.network import EmulatedNetwork
 
 from .move import Move
 from .options import KINDS, MoveOptions
-from .order import PHASES, PlannedPhase, plan
+from .order import NEEDED, PHASES, PlannedPhase, plan
 from .policies import MigrationRefusedError, OldNvePolicy
 from .record import EmitsEvents, MigrationRecord, Phase, ignore_events
 from .steps import STEPS
@@ -63,6 +64,7 @@ class Migration:
         _check_means(network, nva, vm, self.options, policy)
         self._hooks, self._emit = hooks or {}, emit
         self._undo = ExitStack()
+        self._done = 0  # steps that ended well
         self.record = MigrationRecord(
             migration_id=uuid.uuid4().hex,
             kind=self.options.kind,
@@ -76,7 +78,7 @@ class Migration:
         self._move = Move(network, nva, self.options, policy, self.record, emit)
 
     def run(self) -> MigrationRecord:
-        """Do the move. A failure before the switch is undone and raised; after it, it is raised as it is."""
+        """Do the move. A failure before the switch is undone, one after it rolled forward; either is raised."""
         switched = False
         try:
             for phase in self.phases:
@@ -88,9 +90,9 @@ class Migration:
                     self._undo.pop_all()
         except BaseException as error:
             name = self.record.phases[-1].name if self.record.phases else self.phases[0].name
-            self.record.outcome = f"failed in {name}: {error}" + ("" if switched else "; undone")
-            if switched:
-                self._let_go()
+            self.record.outcome = (
+                f"failed in {name}: {error}; {self._roll_forward() if switched else 'undone'}"
+            )
             self._undo.close()
             raise
         self.record.outcome = "done"
@@ -101,13 +103,22 @@ class Migration:
         if step.undo is not None:
             self._undo.callback(step.undo, self._move)
         step.do(self._move)
+        self._done += 1
 
-    def _let_go(self) -> None:
-        """After a failure behind the switch: nothing of this move goes on, and the VM runs."""
-        for name in ("unwatch_buffer", "close_stream"):
-            STEPS[name].do(self._move)
-        if self.record.paused_s is not None and self.record.resumed_s is None:
-            STEPS["thaw"].do(self._move)
+    def _roll_forward(self) -> str:
+        """After a failure behind the switch: do what the VM needs at its new place; how that went, in words.
+
+        A step that fails here too is passed over, for the ones behind it may still do good.
+        """
+        planned = [name for phase in self.phases for name in phase.steps]
+        troubles = []
+        for name in planned[self._done :]:
+            if name in NEEDED:
+                try:
+                    STEPS[name].do(self._move)
+                except Exception as error:  # whatever it was, the VM still needs the rest
+                    troubles.append(f"{name}: {error}")
+        return f"not rolled forward ({'; '.join(troubles)})" if troubles else "rolled forward"
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

@@ -96,6 +96,21 @@ _DIFFERENT: Mapping[str, Mapping[str, tuple[Row, ...]]] = {
     },
 }
 
+NEEDED = frozenset(
+    {
+        "release_outbound",
+        "release_redirected",
+        "thaw",
+        "commit",
+        "release_direct",
+        "unwatch_buffer",
+        "straighten",
+        "finish",
+        "close_stream",
+    }
+)
+"""Steps behind the switch without which the VM would not be whole at its new place, or could never move again."""
+
 
 @dataclass(frozen=True)
 class PlannedPhase:

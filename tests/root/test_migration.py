@@ -29,6 +29,7 @@ MARGIN_S = 0.05  # on either side of a move: longer than a packet is under way
 CYCLE = ("nve2", "nve3", "nve1")  # from nve1, where the peer is: away, remote to remote, back
 POLICIES = ("buffer", "tunnel", "silent-drop")
 BEFORE_SWITCH = PHASES[: PHASES.index("switch") + 1]
+AFTER_SWITCH = PHASES[PHASES.index("switch") + 1 :]
 PROBES = Path("/run/overland/probes")
 
 
@@ -219,11 +220,14 @@ def reached(lab: Laboratory) -> dict[str, int]:
     return to_vm | {f"vm1 to {peer.name}": pings(network["vm1"].pid, str(peer.ipv4)) for peer in peers}
 
 
-def failed_everywhere(policy: str, attachment: str) -> list[dict[str, Any]]:
+def failed_everywhere(
+    policy: str, attachment: str, phases: tuple[str, ...] = BEFORE_SWITCH
+) -> list[dict[str, Any]]:
+    """A move that fails at the beginning of each phase in turn, and two moves (there and back) after it."""
     seen = []
     with laboratory(topology(), attachment=attachment) as lab:
         lab.warm_up()
-        for phase in BEFORE_SWITCH:
+        for phase in phases:
 
             def fail() -> None:
                 raise InjectedError("injected")
@@ -237,7 +241,8 @@ def failed_everywhere(policy: str, attachment: str) -> list[dict[str, Any]]:
                 "reached": reached(lab),
             }
             one |= {"where": lab.nva.where("vm1"), "location": lab.network.location["vm1"]}
-            one |= {"moves": [lab.move("vm1", nve, policy=policy).outcome for nve in ("nve3", "nve1")]}
+            cycle = ("nve3", "nve1") if one["location"] == "nve1" else ("nve2", "nve1")
+            one |= {"moves": [lab.move("vm1", nve, policy=policy).outcome for nve in cycle]}
             seen.append(one | {"after": reached(lab)})
     return seen
 
@@ -257,6 +262,23 @@ def test_a_failure_before_the_switch_leaves_the_vm_where_it_was(policy: str, att
         phase = one["phase"]
         assert one["outcome"] == f"failed in {phase}: injected; undone"
         assert (one["where"]["nve"], one["where"]["move"], one["location"]) == ("nve1", None, "nve1"), phase
+        assert one["reached"] == all_of_them, phase
+        assert one["moves"] == ["done", "done"], phase
+        assert one["after"] == all_of_them, phase
+
+
+@pytest.mark.parametrize(("policy", "attachment"), [("buffer", "rebind"), ("silent-drop", "replug")])
+def test_a_failure_after_the_switch_leaves_the_vm_whole_at_its_new_place(
+    policy: str, attachment: str
+) -> None:
+    peers = ("peer1", "peer2", "peer3")
+    all_of_them = dict.fromkeys([f"{one} to vm1" for one in peers] + [f"vm1 to {one}" for one in peers], 2)
+    seen = in_sandbox(lambda: failed_everywhere(policy, attachment, AFTER_SWITCH), 60.0)
+    assert [one["phase"] for one in seen] == list(AFTER_SWITCH)
+    for one in seen:
+        phase = one["phase"]
+        assert one["outcome"] == f"failed in {phase}: injected; rolled forward"
+        assert (one["where"]["nve"], one["where"]["move"], one["location"]) == ("nve3", None, "nve3"), phase
         assert one["reached"] == all_of_them, phase
         assert one["moves"] == ["done", "done"], phase
         assert one["after"] == all_of_them, phase

@@ -125,7 +125,7 @@ def test_a_hook_that_fails_up_to_the_switch_is_undone(phase: str) -> None:
 
 
 @pytest.mark.parametrize("phase", AFTER)
-def test_a_failure_after_the_switch_is_told_and_not_undone(phase: str) -> None:
+def test_a_failure_after_the_switch_is_told_and_rolled_forward(phase: str) -> None:
     world = World()
 
     def fail() -> None:
@@ -134,9 +134,29 @@ def test_a_failure_after_the_switch_is_told_and_not_undone(phase: str) -> None:
     move = world.migration(hooks={phase: fail})
     with pytest.raises(RuntimeError, match="injected"):
         move.run()
-    assert move.record.outcome == f"failed in {phase}: injected"
+    assert move.record.outcome == f"failed in {phase}: injected; rolled forward"
     assert world.network.location["vm1"] == "nve2"
     assert not {"nva.abort_move", "wiring.go_back"} & set(world.steps())
+    # Everything that the VM needs there, once; only announcement and end markers may be missing.
+    skipped = {"wiring.announce", "nva.send_end_markers"}
+    assert [step for step in world.steps() if step not in skipped] == [
+        step for step in ORDER["buffer"] if step not in skipped
+    ]
+
+
+def test_what_cannot_be_rolled_forward_is_told_and_the_rest_done() -> None:
+    world = World()
+
+    def fail() -> None:
+        world.journal.fail_at = "nva.commit_move"
+        raise RuntimeError("injected")
+
+    move = world.migration(hooks={"announce": fail})
+    with pytest.raises(RuntimeError, match="injected"):
+        move.run()
+    trouble = "not rolled forward (commit: nva.commit_move failed)"
+    assert move.record.outcome == f"failed in announce: injected; {trouble}"
+    assert world.steps()[-3:] == ["wiring.release direct", "wiring.straighten", "nva.finish_move"]
 
 
 @pytest.mark.parametrize("step", ORDER["buffer"][1 : ORDER["buffer"].index("wiring.switch") + 1])
@@ -293,7 +313,8 @@ def test_a_failure_after_the_switch_does_not_leave_the_vm_standing() -> None:
     world.journal.fail_at = "wiring.release redirected"
     with pytest.raises(RuntimeError):
         world.migration(downtime_s=0.001, sample_s=0).run()
-    assert world.steps()[-1] == "group.thaw"
+    assert world.steps().index("group.thaw") < world.steps().index("nva.commit_move")
+    assert world.steps()[-1] == "nva.finish_move"
 
 
 def test_update_first_holds_and_changes_the_mapping_before_the_stop() -> None:
