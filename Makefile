@@ -13,7 +13,7 @@ PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS M
 EXPERIMENTS := hot-l2 hot-l2-v6 old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client
 
 .DEFAULT_GOAL := help
-.PHONY: $(EXPERIMENTS) help list sweep answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
+.PHONY: $(EXPERIMENTS) help list sweep compare gate precision answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,15 @@ validate: setup ## Check a topology file (TOPO=file.yaml), all errors at once
 
 report: setup ## Make the HTML report of a run again from its record (RUN=.., default the latest)
 	@$(PYTHON) -m results report $(or $(RUN),latest)
+
+compare: setup ## Did run B move from run A? Exit status 1 if so (A=run B=run)
+	@$(PYTHON) -m results compare $(or $(A),'') $(or $(B),'')
+
+gate: setup ## Exit status 1 if a run is worse than a baseline (BASELINE=run, RUN=.. default the latest)
+	@$(PYTHON) -m results gate $(or $(BASELINE),'') $(or $(RUN),latest)
+
+precision: setup ## How many more trials a narrower interval takes (RUN=.., WIDTH=10% or 2ms)
+	@$(PYTHON) -m results precision $(or $(RUN),latest) --width '$(or $(WIDTH),10%)'
 
 answers: setup ## One page with the answer to every question, from the records of this machine
 	@$(PYTHON) -m results answers

@@ -1,4 +1,4 @@
-"""`python -m results report|table|timeline|answers|list`: look at runs, without root; bad input: one line, exit 2."""
+"""`python -m results COMMAND`: look at runs and compare them, without root; bad input: one line, exit status 2."""
 
 from __future__ import annotations
 
@@ -55,6 +55,26 @@ def _parser() -> argparse.ArgumentParser:
     timeline.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="folder to write into (default the run's)"
     )
+    precision = commands.add_parser(
+        "precision", parents=[common, run], help="how many more trials a narrower interval takes"
+    )
+    precision.add_argument(
+        "--width",
+        default="10%",
+        metavar="X",
+        help="2ms, 0.5s, or 10%% of the median on either side (default)",
+    )
+    precision.add_argument("--measure", metavar="NAME", help="of this measure alone")
+    compare = commands.add_parser(
+        "compare", parents=[common], help="did run B move from run A? exit status 1 if so"
+    )
+    compare.add_argument("a", metavar="A")
+    compare.add_argument("b", metavar="B")
+    gate = commands.add_parser(
+        "gate", parents=[common], help="exit status 1 if a run is worse than a baseline"
+    )
+    gate.add_argument("baseline", metavar="BASELINE")
+    gate.add_argument("run", nargs="?", default="latest", metavar="RUN")
     answers = commands.add_parser(
         "answers", parents=[common], help="write the answers of all questions as Markdown and HTML"
     )
@@ -100,15 +120,34 @@ def _list(results_dir: Path) -> None:
         print(f"{folder.name}  {', '.join(record.questions)}  {len(record.trials)} trials  {verdict}")
 
 
-def _run(options: argparse.Namespace) -> None:
+def _precision(record: Record, width: str, measure: str | None) -> None:
+    from results.precision import lines, parse_width
+    from results.statistics import measures_of
+
+    if measure is not None and measure not in (known := measures_of(record.trials)):
+        raise RecordError(f"{record.name}: no measure {measure!r}; there are: {', '.join(known) or 'none'}")
+    for line in lines(record, parse_width(width), width, [measure] if measure else None):
+        print(line)
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.command == "list":
-        return _list(options.results_dir)
+        _list(options.results_dir)
+        return 0
+    if options.command == "compare":
+        from results.gate import compare_runs
+
+        return compare_runs(options.results_dir, options.a, options.b)
+    if options.command == "gate":
+        from results.gate import gate
+
+        return gate(options.results_dir, options.baseline, options.run)
     if options.command == "answers":
         from results.answers import write_answers
 
         for path in write_answers(options.results_dir, options.output):
             print(path)
-        return None
+        return 0
     record: Record = load_record(find_run(options.results_dir, options.run))
     if options.command == "report":
         from results.report import write_report
@@ -118,19 +157,21 @@ def _run(options: argparse.Namespace) -> None:
         from results.table import print_table
 
         print_table(record)
+    elif options.command == "precision":
+        _precision(record, options.width, options.measure)
     else:
         from results.timeline import save_timeline
 
         for path in save_timeline(record, options.trial, options.output, options.window):
             print(path)
-    return None
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0, or 2 with one line on standard error."""
     options = _parser().parse_args(arguments)
     try:
-        _run(options)
+        return _run(options)
     except RecordError as error:
         print(f"python -m results: {error}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from typing import Any
 from results.answer_groups import grouped_sentence
 from results.display import number
 from results.grouping import DEFAULT_GROUP_BY
+from results.precision import usual_sentence
 from results.reading import Record
 from results.statistics import (
     PERCENTILE_RULE,
@@ -122,6 +123,8 @@ def limits(record: Record) -> list[str]:
         )
     if moves < 20:
         found.append(f"{PERCENTILE_RULE}; this run has {moves}.")
+    if precision := usual_sentence(record):
+        found.append(precision)
     if nulls < 3:
         found.append(
             f"The run has {nulls} valid null trial{'s' if nulls != 1 else ''}, too few for a noise floor to "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from results.answer import answer_sentence
 from results.display import NOT_MEASURED, Column, columns_of, heading, median_text, shown_measures
 from results.grouping import DEFAULT_GROUP_BY, Group, groups_of, null_groups, parameter_label
+from results.precision import usual_sentence
 from results.reading import Record
 from results.statistics import count_trials, summarise_group
 
@@ -149,6 +150,8 @@ def print_table(record: Record, report: Path | None = None, console: Console | N
     for reason, times in counts["reasons"].items():
         console.print(Text(f"invalid, not in any figure: {times} x {reason}"), style="yellow")
     console.print(Text(answer_sentence(record)), style="bold" if record.status == "answered" else "bold red")
+    if precision := usual_sentence(record):
+        console.print(Text(precision))
     report = report or record.folder / "report.html"
     where = f"report: {report}" if report.exists() else "report: none yet (python -m results report)"
     console.print(Text(f"record: {record.folder / 'record.json'}   {where}"), soft_wrap=True)

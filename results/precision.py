@@ -1,0 +1,116 @@
+"""How many more trials an interval of a wanted width would take. Pure.
+
+The width of an interval of a median falls as 1/sqrt(n), as its standard error does (Efron and Tibshirani, An
+Introduction to the Bootstrap, 1993, chapter 6). So n trials with a width w need n * (w / wanted)^2 for the wanted one.
+It is a forecast from few trials: ask again when some of them are done.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from results.contract import RecordError
+from results.display import label, scale, shown_measures
+from results.grouping import groups_of
+from results.reading import Record
+from results.statistics import interval_of, values_of
+
+USUAL_SHARE = 0.1  # the interval that tables speak of: within 10 % of the median on either side
+_TO_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+@dataclass(frozen=True)
+class Width:
+    """A wanted interval, from end to end: of the measure's unit, or a share of the median on either side."""
+
+    amount: float | None = None
+    share: float | None = None
+
+    def of(self, middle: float) -> float:
+        """The width in the measure's unit, for a median."""
+        return self.amount if self.amount is not None else 2 * (self.share or 0.0) * abs(middle)
+
+
+def parse_width(text: str) -> Width:
+    """`2ms`, `0.5s`, `10%` (of the median, either side) or a bare number in the measure's unit. Raises RecordError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%|s|ms|us|ns|)\s*", text)
+    if found is None or float(found[1]) <= 0:
+        raise RecordError(f"width {text!r}: wanted more than 0 and such as 2ms, 0.5s, 10% or a bare number")
+    number, unit = float(found[1]), found[2]
+    return Width(share=number / 100) if unit == "%" else Width(amount=number * _TO_UNIT.get(unit, 1.0))
+
+
+def more_trials(n: int, width: float, wanted: float) -> int:
+    """How many trials more than n make an interval of `width` one of `wanted`; 0 when it is narrow enough."""
+    if width <= wanted:
+        return 0
+    if wanted <= 0:
+        raise ValueError("an interval of width 0 takes more trials than there are")
+    return math.ceil(n * (width / wanted) ** 2) - n
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One group and measure: its interval now, and the trials that the wanted one takes besides."""
+
+    group: str
+    measure: str
+    n: int
+    middle: float
+    interval: list[float]
+    more: int
+
+
+def forecasts(record: Record, wanted: Width, names: Sequence[str] | None = None) -> list[Forecast]:
+    """Of each group and measure that has an interval; a median of 0 has no share, so it is left out there."""
+    made = []
+    for name in names or shown_measures(record.trials, record.shown_measures):
+        for group in groups_of(record.trials, record.group_by):
+            values = values_of(group.trials, name, null=False)
+            interval = interval_of(name, values)
+            if interval is None or (wanted.share is not None and median(values) == 0):
+                continue
+            middle, width = median(values), interval[1] - interval[0]
+            more = more_trials(len(values), width, wanted.of(middle))
+            made.append(Forecast(group.label, name, len(values), middle, interval, more))
+    return made
+
+
+def usual_sentence(record: Record) -> str:
+    """What the widest interval would take to lie within 10 % of its median; '' if no shown measure has one."""
+    found = forecasts(record, Width(share=USUAL_SHARE))
+    if not found:
+        return ""
+    widest = max(found, key=lambda one: one.more)
+    if widest.more == 0:
+        return "Every interval lies within 10 % of its median."
+    return (
+        f"For an interval within 10 % of the median, {_lower(label(widest.measure))} ({widest.group}) needs some "
+        f"{widest.more:,} more trials (it has {widest.n}); {sum(one.more == 0 for one in found)} of {len(found)} "
+        "intervals are as narrow now."
+    )
+
+
+def lines(record: Record, wanted: Width, text: str, names: Sequence[str] | None = None) -> list[str]:
+    """A line a group and measure, those that need most first."""
+    found = sorted(forecasts(record, wanted, names), key=lambda one: -one.more)
+    if not found:
+        return ["no measure has an interval: that takes three valid trials of a group"]
+    made = []
+    for one in found:
+        factor, unit = scale(one.measure)
+        low, high = (value * factor for value in one.interval)
+        said = f"{one.more:,} more" if one.more else "enough"
+        made.append(
+            f"{label(one.measure)} ({one.group}): {one.middle * factor:.3g} [{low:.3g}, {high:.3g}] {unit}, n={one.n}; "
+            f"for {text}: {said}"
+        )
+    return made
+
+
+def _lower(text: str) -> str:
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]

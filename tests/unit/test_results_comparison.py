@@ -1,0 +1,169 @@
+"""Two runs held against each other: a slower machine is no change, a slower move is; and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from results.__main__ import main
+from results.comparison import NotComparableError, compare, unequal_parameters
+from results.reading import Record
+from results.record import RunRecord
+
+ENVIRONMENT = {"datapath": "userspace", "port_type": "afpacket", "accelerator": None}
+
+
+def trials(
+    *,
+    machine: float = 1.0,
+    move: float = 1.0,
+    lost: int = 0,
+    n: int = 20,
+    seed: int = 1,
+    paths: tuple[str, ...] = ("a", "b"),
+) -> list[dict[str, Any]]:
+    """A machine ``machine`` times as slow, on which a move costs ``move`` times as much; ``lost`` trials lose some."""
+    random = np.random.default_rng(seed)
+    made: list[dict[str, Any]] = []
+    for path in (*paths, None):
+        for number in range(n):
+            noise = float(random.lognormal(0, 0.1)) * machine
+            stall_s = 0.008 * noise * (1 if path is None else 1.5 * move)
+            migration = {
+                "kind": "hot",
+                "old_nve": "x",
+                "new_nve": "y",
+                "phases": [],
+                "call_to_last_barrier_s": 0.004 * noise * move,
+            }
+            made.append(
+                {
+                    "index": len(made),
+                    "valid": True,
+                    "invalid_reason": None,
+                    "null": path is None,
+                    "parameters": {} if path is None else {"path": path},
+                    "migration": None if path is None else migration,
+                    "measures": {
+                        "tcp_stall_s_to_vm": stall_s,
+                        "lost_packets_to_vm": 7 if path == "a" and number < lost else 0,
+                        "delay_median_s_to_vm": 0.0002 * noise,
+                        "delay_median_s_from_vm": 0.0002 * noise,
+                    },
+                }
+            )
+    return made
+
+
+def record(own: list[dict[str, Any]], **changes: Any) -> Record:
+    data = {
+        "experiment": "hot-l2",
+        "questions": ["Q1"],
+        "parameters": {"rate_pps": 1000},
+        "environment": ENVIRONMENT,
+        "trials": own,
+        "summary": {},
+        "verdict": {"status": "answered", "why": "enough"},
+    }
+    return Record(Path("run"), {**data, **changes})
+
+
+def verdicts(a: Record, b: Record) -> dict[str, str]:
+    return {change.measure: change.verdict for change in compare(a, b).changes}
+
+
+def test_a_machine_half_as_fast_is_no_change() -> None:
+    found = verdicts(record(trials()), record(trials(machine=2.0, seed=2)))
+    assert set(found.values()) == {"same"}, found
+    assert {"tcp_stall_s_to_vm", "call_to_last_barrier_s", "lost_packets_to_vm"} <= set(found)
+
+
+def test_a_move_that_costs_more_is_worse_on_any_machine() -> None:
+    for machine in (0.5, 1.0, 2.0):
+        found = compare(record(trials()), record(trials(machine=machine, move=1.5, seed=2)))
+        by_name = {change.measure: change for change in found.changes}
+        stall = by_name["tcp_stall_s_to_vm"]
+        assert stall.verdict == "worse"
+        assert stall.ratio == pytest.approx(
+            1.5, rel=0.15
+        )  # 20 trials of 10 % noise: 3 % of each of four medians
+        assert stall.control == "null trials"
+        # the null trials make no call to the NVA, so the machine's round trip is its control
+        assert by_name["call_to_last_barrier_s"].control == "round trip of null trials"
+        assert by_name["call_to_last_barrier_s"].verdict == "worse"
+        assert verdicts(record(trials(move=1.5)), record(trials(seed=2)))["tcp_stall_s_to_vm"] == "better"
+
+
+def test_losses_are_compared_by_how_many_trials_have_any() -> None:
+    found = verdicts(record(trials()), record(trials(lost=12, seed=2)))
+    assert found["lost_packets_to_vm"] == "worse"  # 0 of 40 against 12 of 40
+    assert verdicts(record(trials()), record(trials(lost=1, seed=2)))["lost_packets_to_vm"] == "same"
+
+
+def test_losses_that_the_null_trials_have_as_well_are_the_machines() -> None:
+    noisy = trials(lost=12, seed=2)
+    for trial in noisy:
+        if trial["null"] and trial["index"] % 2:
+            trial["measures"]["lost_packets_to_vm"] = 3
+    assert verdicts(record(trials()), record(noisy))["lost_packets_to_vm"] != "worse"
+
+
+def test_runs_that_are_not_alike_are_refused_with_the_reason() -> None:
+    one = record(trials())
+    for other, said in (
+        (record(trials(), experiment="cold"), "one is hot-l2, the other cold"),
+        (
+            record(trials(), environment={**ENVIRONMENT, "accelerator": "tcg"}),
+            "accelerator is not known in the first",
+        ),
+        (record(trials(), environment={**ENVIRONMENT, "datapath": "kernel"}), "datapath is userspace"),
+        (record([]), "has no trials"),
+        (record(trials(), verdict={"status": "failed", "why": "died"}), "did not end well (died)"),
+        (record(trials(), group_by=["policy"]), "grouped by path, the other by policy"),
+        (record(trials(paths=("c",))), "no group of trials in common"),
+        (record(trials(n=2)), "no measure has 3 valid moves in both"),
+    ):
+        with pytest.raises(NotComparableError, match=said.replace("(", r"\(").replace(")", r"\)")):
+            compare(one, other)
+
+
+def test_unequal_parameters_are_listed() -> None:
+    one = record(trials(), parameters={"rate_pps": 1000, "policy": "buffer", "repeat": 5, "seed": 1})
+    other = record(trials(), parameters={"rate_pps": 2000, "policy": "buffer", "repeat": 9, "quick": 1})
+    assert unequal_parameters(one, other) == ["rate_pps: 1000 and 2000", "quick: not set and 1"]
+
+
+def written(results: Path, **how: Any) -> str:
+    run = RunRecord.create(results, "hot-l2", ["Q1"], {"rate_pps": 1000}, {"name": "two_racks"})
+    run.set_environment(ENVIRONMENT)
+    for trial in trials(**how):
+        run.add_trial(trial)
+    run.finish("answered", "enough")
+    return run.folder.name
+
+
+def test_the_exit_status_is_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, slower_machine = written(tmp_path), written(tmp_path, machine=2.0, seed=2)
+    slower_move, faster_move = written(tmp_path, move=1.5, seed=3), written(tmp_path, move=0.6, seed=4)
+    options = ["--results-dir", str(tmp_path)]
+    assert main(["gate", base, slower_machine, *options]) == 0
+    assert main(["gate", base, slower_move, *options]) == 1
+    assert "worse than the baseline: Call to last barrier" in capsys.readouterr().out.replace(
+        "TCP stall to VM, ", ""
+    )
+    assert main(["gate", base, faster_move, *options]) == 0
+    assert main(["compare", base, faster_move, *options]) == 1  # it moved, if for the better
+    assert main(["compare", base, base, *options]) == 0
+    capsys.readouterr()
+    assert main(["compare", base, "", *options]) == 2
+    assert "B is not given" in capsys.readouterr().err
+    path = tmp_path / "runs" / slower_move / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "experiment": "cold"}))
+    assert main(["gate", base, slower_move, *options]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be compared" in error
+    assert len(error.strip().splitlines()) == 1
