@@ -118,6 +118,9 @@ class Nva:
             self.state = after
             times = [timing["committed_s"] for timing in nves.values() if timing["committed_s"] is not None]
             result["last_barrier_s"] = max(times, default=received_s)
+            if operation == "commit_move":
+                moved = find_move(before, operation, params["migration_id"]).vm
+                result["stale"] = sorted(after.believed.get(moved, {}))
             self._journal.done(result)
             remember(self._results, operation, params, result)
             self._tell_updates(operation, params, before, nves)

@@ -15,6 +15,7 @@ from .in_flight_tunnel import EXPERIMENT as IN_FLIGHT_TUNNEL
 from .l3_host_route import EXPERIMENT as L3_HOST_ROUTE
 from .old_nve_policy import EXPERIMENT as OLD_NVE_POLICY
 from .stage_order import EXPERIMENT as STAGE_ORDER
+from .stale_mapping import EXPERIMENT as STALE_MAPPING
 from .tenants import EXPERIMENT as TENANTS
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -22,6 +23,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     for experiment in (
         HOT_L2,
         HOT_L2_V6,
+        STALE_MAPPING,
         OLD_NVE_POLICY,
         IN_FLIGHT_TUNNEL,
         HOT_WARM_COLD,

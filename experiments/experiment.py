@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,3 +28,5 @@ class Experiment:
     group_by: tuple[str, ...] = ("path",)
     shown_measures: tuple[str, ...] = ()
     """What its table and charts show; without it the measures of the contract."""
+    conclude: Callable[[Sequence[Mapping[str, Any]]], str | None] | None = None
+    """Makes the answer's sentence of a run's trials (as in the record); without it one is made of the measures."""

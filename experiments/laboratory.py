@@ -79,6 +79,7 @@ class Laboratory:
         self._process: subprocess.Popen[bytes] | None = None
         self._log: Path = RUN_FOLDER / "nva.log"
         self._faults: list[str] = []
+        self.learned: list[tuple[float, str, str]] = []  # (when, NVE, VM): it has a new mapping of that VM
         self._watch: Watch | None = None
 
     def start(self, progress: Progress = _silent) -> None:
@@ -139,8 +140,19 @@ class Laboratory:
             kind = event.pop("kind")
             if kind == "fault":
                 self._faults.append(event.get("text", "fault"))
+            elif kind in ("peer_updated", "mapping_refreshed"):
+                self.learned.append((event["t_s"], event["nve"], event["vm"]))
+                self.emit(event.pop("t_s"), kind, **event)
             elif kind in ("nve_gone", "nve_connected"):
                 self.emit(event.pop("t_s"), "note", text=f"{kind.replace('_', ' ')}: {event.get('nve')}")
+
+    def set_strategy(self, strategy: str, mapping_age_s: int | None = None) -> None:
+        """How NVEs learn of moves from now on; every NVE has the true mapping when this returns.
+
+        The NVA is configured anew, so what NVEs believed before is forgotten: nothing of an earlier move lasts.
+        """
+        self.nva.configure(**self.network.nva_configuration(), strategy=strategy, mapping_age_s=mapping_age_s)
+        self.nva.wait_programmed(PROGRAMMED_BOUND_S)
 
     def check(self) -> None:
         """Raise LaboratoryError when the NVA has ended or reported a fault: no figure counts after that."""

@@ -17,6 +17,10 @@ def move_measures(migration: Mapping[str, Any]) -> dict[str, Measure]:
     - ``packets_at_old_nve``: frames that came out of the old NVE's legs after they had been cut
     - ``misdirected_packets``: what still came to the old NVE after its redirect had ended, as the NVA counted
     - ``tunnel_s``: from the switch to the end of the redirect, when a stop rule ended it
+    - ``redirected_frames``: came through the old NVE; ``stale_peers_count``: NVEs that the commit did not tell
+    - ``clear_s``: from the switch until the end markers of all peers were out of the old path
+    - ``stale_s``: from the switch until the last frame came through the old NVE; at most so long when it came before
+      the drain began, or when end markers ended it. Only of moves that redirect
     """
     found: dict[str, Measure] = {
         "move_total_s": migration["total_s"],
@@ -25,6 +29,15 @@ def move_measures(migration: Mapping[str, Any]) -> dict[str, Measure]:
         "copy_rounds_count": len(migration["copy_rounds"]),
         "packets_at_old_nve": sum(migration["sunk_frames"].get(migration["old_nve"], {}).values()),
     }
+    found["redirected_frames"] = migration["redirected_frames"]
+    found["stale_peers_count"] = len(migration["stale_peers"])
+    switched_s = _end_of(migration, "switch")
+    if migration["end_markers_s"] is not None:
+        found["clear_s"] = _start_of(migration, "drain") + migration["end_markers_s"] - switched_s
+        if not migration["stale_peers"]:
+            found["stale_s"] = found["clear_s"]
+    if migration["last_redirected_s"] is not None:
+        found["stale_s"] = max(0.0, migration["last_redirected_s"] - switched_s)
     if migration["held_frames"]:
         found["held_frames"] = sum(migration["held_frames"].values())
     if migration["buffer_peak"]:
@@ -34,6 +47,10 @@ def move_measures(migration: Mapping[str, Any]) -> dict[str, Measure]:
     if migration["redirect_ended_s"] is not None:
         found["tunnel_s"] = migration["redirect_ended_s"] - _start_of(migration, "switch")
     return found
+
+
+def _end_of(migration: Mapping[str, Any], name: str) -> float:
+    return next(float(phase["end_s"]) for phase in migration["phases"] if phase["name"] == name)
 
 
 def _start_of(migration: Mapping[str, Any], name: str) -> float:

@@ -36,7 +36,7 @@ from .parameters import as_words
 from .probes.build import probe_binary
 from .probes.guard import LoadGuard
 from .progress import Progress
-from .traffic import Traffic, TrafficPlan
+from .traffic import DIRECTIONS, Traffic, TrafficPlan
 from .trial_events import sampled_events
 from .trials import NULL
 
@@ -68,7 +68,7 @@ class Run:
         self._progress = progress or Progress(experiment.name)
         self._index = -1
         self._pending: list[dict[str, Any]] = []
-        self._guard = LoadGuard(RUN_FOLDER / "guard")
+        self._guard: LoadGuard
         self._traffic: Traffic | None = None
 
     def execute(self, topology: Topology, datapath: Datapath) -> None:
@@ -83,7 +83,9 @@ class Run:
             self.conduct()
         self.record.set_environment({"load_after": list(os.getloadavg())})
         status, why = verdict(self.record.trials, self.experiment.group_by)
-        self.record.finish(status, why, summarise(self.record.trials))
+        conclude = self.experiment.conclude
+        answer = conclude(self.record.trials) if conclude is not None and status == "answered" else None
+        self.record.finish(status, why, summarise(self.record.trials), answer=answer)
         self.laboratory.stop()
 
     def conduct(self) -> None:
@@ -102,22 +104,29 @@ class Run:
             self.flow_mods[fields["nve"]] += fields["count"]
 
     @contextmanager
-    def traffic(self, beside: Sequence[SideFlow] = ()) -> Iterator[None]:
-        """Probes and load guard run within the block; at its end the trials are evaluated and recorded."""
+    def traffic(
+        self, beside: Sequence[SideFlow] = (), directions: Sequence[str] = DIRECTIONS
+    ) -> Iterator[None]:
+        """Probes and load guard run within the block; at its end its trials are evaluated and recorded.
+
+        ``directions``: which way UDP goes; with one alone there is no TCP, so that the other end says nothing.
+        """
         values = self.values
         plan = TrafficPlan(
             vm=values["vm"],
             peer=values["peer"],
             udp_pps=values["rate_pps"],
             udp_payload_bytes=values["payload"],
-            tcp_bps=values["tcp_rate"],
+            tcp_bps=values["tcp_rate"] if len(directions) == len(DIRECTIONS) else 0,
             congestion_control=values["congestion_control"],
             family=values.get("family", "ipv4"),
+            directions=tuple(directions),
         )
         self._traffic = Traffic(self.laboratory.network, plan, RUN_FOLDER / "probes")
         self._beside = Beside(beside, RUN_FOLDER / "probes", self._traffic.spawner) if beside else None
         guard_folder = RUN_FOLDER / "guard"
         guard_folder.mkdir(exist_ok=True)
+        self._guard = LoadGuard(guard_folder)
         try:
             self._guard.start(lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE))
             self._traffic.start()
@@ -138,6 +147,7 @@ class Run:
             raise
         self._progress.step("evaluating")
         self._evaluate(self._traffic)
+        self._pending.clear()
 
     def trial(self, parameters: Mapping[str, Any], move: Callable[[], MigrationRecord] | None) -> bool:
         """One trial: ``move`` (or nothing: a null trial) in a window of its own; whether the machine was quiet.

@@ -41,7 +41,10 @@ WINDOW_SLACK_S = 0.2  # samples kept on either side of a trial's window, for the
 
 @dataclass(frozen=True)
 class TrafficPlan:
-    """How much of what. Rates are per direction; a TCP rate of 0 means no TCP. ``family``: see FAMILIES."""
+    """How much of what. Rates are per direction; a TCP rate of 0 means no TCP. ``family``: see FAMILIES.
+
+    ``directions``: which way UDP goes.
+    """
 
     vm: str
     peer: str
@@ -50,6 +53,7 @@ class TrafficPlan:
     tcp_bps: float
     congestion_control: str
     family: str = "ipv4"
+    directions: tuple[str, ...] = DIRECTIONS
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Traffic:
         self._addresses = {
             name: address_of(network.topology, name, plan.family) for name in (plan.vm, plan.peer)
         }
-        self._udp = {direction: self._udp_probe(direction) for direction in DIRECTIONS}
+        self._udp = {direction: self._udp_probe(direction) for direction in plan.directions}
         self._processes: list[ProbeProcess] = []
         self._receivers: dict[str, ProbeProcess] = {}
         self._pollers: dict[str, ProbeProcess] = {}

@@ -52,11 +52,15 @@ def parse_drain(text: str) -> DrainRule:
 
 @dataclass(frozen=True)
 class Drained:
-    """How a drain ended: ``reason`` is the rule's name, or ``bound`` when it was given up."""
+    """How a drain ended: ``reason`` is the rule's name, or ``bound`` when it was given up.
+
+    ``last_frame_s``: when a frame was last seen to have come (clock's time; the start when none came since).
+    """
 
     reason: str
     seconds: float
     frames: int
+    last_frame_s: float
 
 
 @dataclass
@@ -83,6 +87,11 @@ class DrainWatch:
             return name
         return "bound" if now_s - self.start_s >= self.bound_s else None
 
+    @property
+    def last_frame_s(self) -> float:
+        """When the count was last seen to have changed."""
+        return self._changed_s
+
     def next_look_s(self) -> float:
         """How long until it is worth looking again."""
         return min(_LONGEST_LOOK_S, max(_SHORTEST_LOOK_S, self.rule.time_s / 10))
@@ -104,5 +113,5 @@ def wait(
         now_s, count = clock(), frames()
         reason = watch.ended(now_s, count, flows() if needs_flows else 0)
         if reason is not None:
-            return Drained(reason, now_s - watch.start_s, count - first)
+            return Drained(reason, now_s - watch.start_s, count - first, watch.last_frame_s)
         sleep(watch.next_look_s())

@@ -52,6 +52,7 @@ def wait_for_rule(move: Move) -> None:
         lambda: still_there(move.connections, connections_of(pid)),
     )
     record.drain_ended, record.drain_s, record.drained_frames = ended.reason, ended.seconds, ended.frames
+    record.last_redirected_s = ended.last_frame_s
 
 
 def _count_now(move: Move) -> None:

@@ -79,12 +79,17 @@ class Move:
 
     def begin_counting(self) -> None:
         """Remember the wiring's counters; ``end_counting`` writes into the record what this move has added."""
-        self._before = {"sunk": self.wiring.sunk_frames(), "dropped": self.wiring.dropped_frames()}
+        self._before = {
+            "sunk": self.wiring.sunk_frames(),
+            "dropped": self.wiring.dropped_frames(),
+            "redirected": self.wiring.redirected_frames(self.record.new_nve),
+        }
 
     def end_counting(self) -> None:
         """See ``begin_counting``."""
         record, before = self.record, self._before["sunk"]
         record.dropped_frames = self.wiring.dropped_frames()
+        record.redirected_frames = self.wiring.redirected_frames(record.new_nve) - self._before["redirected"]
         record.overflow_frames = record.dropped_frames - self._before["dropped"]
         record.sunk_frames = {
             nve: {which: count - before.get(nve, {}).get(which, 0) for which, count in legs.items()}

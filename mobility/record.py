@@ -40,7 +40,9 @@ class MigrationRecord:
     frames that came out there while nobody was there to hear them. ``misdirected`` (None: not asked): ``packets`` that
     came to the old NVE within ``window_s`` after its policy had ended, ``by_nve``: from where, ``while_redirected``:
     those that came before, after the commit, and were still redirected (0 where every peer is told by the commit);
-    what came in the ``slack_s`` before the end may be counted as either.
+    what came in the ``slack_s`` before the end may be counted as either. ``stale_peers``: NVEs that the commit did not
+    tell; a rule `acknowledged` says nothing of them. ``redirected_frames`` came through the old NVE, the last one at
+    ``last_redirected_s`` or, when that is where the drain began, before (None: nobody watched).
     """
 
     migration_id: str
@@ -58,6 +60,9 @@ class MigrationRecord:
     held_frames: dict[str, int] = field(default_factory=dict)
     dropped_frames: int = 0
     overflow_frames: int = 0
+    redirected_frames: int = 0
+    last_redirected_s: float | None = None
+    stale_peers: list[str] = field(default_factory=list)
     sunk_frames: dict[str, dict[str, int]] = field(default_factory=dict)
     buffer_peak: dict[str, int] = field(default_factory=dict)
     paused_s: float | None = None

@@ -233,6 +233,7 @@ def commit(move: Move) -> None:
     """The NVA changes the mapping of the NVEs that its strategy says; wait until their datapaths follow."""
     result = move.call("commit_move")
     move.record.call_to_last_barrier_s = result["last_barrier_s"] - result["call_s"]
+    move.record.stale_peers = list(result["stale"])
     stale = stale_at_peer_nve(move.mac, move.underlay_ip(move.record.old_nve))
     changed = [nve for nve in move.network.nves if nve in result["nves"]]
     move.network.settle(changed, stale, move.record.vm)

@@ -49,7 +49,7 @@ class Nva:
                 asked = self.journal.count("nva.misdirected")
                 return {"packets": 3 * asked, "by_nve": {"nve3": 3 * asked}}
             timing = {"flow_mods": 2, "prepared_s": 10.0, "committed_s": 11.0}
-            return {"last_barrier_s": 11.0, "nves": {"nve1": timing}}
+            return {"last_barrier_s": 11.0, "nves": {"nve1": timing}, "stale": []}
 
         return call
 

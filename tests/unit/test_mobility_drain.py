@@ -64,13 +64,14 @@ class World:
 
 
 def test_acknowledged_has_waited_already() -> None:
-    assert World([]).wait("acknowledged") == Drained("acknowledged", 0.0, 0)
+    assert World([]).wait("acknowledged") == Drained("acknowledged", 0.0, 0, 100.0)
 
 
 def test_fixed_stops_at_its_time_whatever_comes() -> None:
     done = World([0.01, 0.02, 0.049, 0.2]).wait("fixed:50ms")
     assert (done.reason, done.frames) == ("fixed", 3)
     assert 0.05 <= done.seconds <= 0.056
+    assert 0.049 <= done.last_frame_s - 100 <= 0.049 + 0.005  # seen at the next look
 
 
 def test_idle_counts_from_the_last_frame() -> None:
