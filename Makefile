@@ -10,10 +10,10 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 # Every NAME=value given on make's command line goes to the experiment, which knows which there are.
 PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
 
-EXPERIMENTS := hot-l2 hot-l2-v6 stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client
+EXPERIMENTS := hot-l2 hot-l2-v6 stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision
 
 .DEFAULT_GOAL := help
-.PHONY: $(EXPERIMENTS) help list sweep compare gate precision answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
+.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,7 @@ tenants: ## Tenants with the same addresses while a VM moves, and routing that f
 l3-host-route: ## A move into another subnet, the address kept by a host route
 external-client: ## An Internet client behind the gateway NVE while the VM moves
 dhcp-client: ## A DHCP client that confirms its lease after a move
+decision: ## What a move will cost, predicted from other runs, and whether the advice to move was right
 
 $(EXPERIMENTS): setup
 	@$(SUDO) $(PYTHON) -m experiments run $@ $(PARAMETERS)
@@ -51,6 +52,9 @@ validate: setup ## Check a topology file (TOPO=file.yaml), all errors at once
 
 report: setup ## Make the HTML report of a run again from its record (RUN=.., default the latest)
 	@$(PYTHON) -m results report $(or $(RUN),latest)
+
+decide: setup ## What a move will cost and whether to move, from the records here (memory_mib=512 gain=2s ..)
+	@$(PYTHON) -m experiments decide $(PARAMETERS)
 
 compare: setup ## Did run B move from run A? Exit status 1 if so (A=run B=run)
 	@$(PYTHON) -m results compare $(or $(A),'') $(or $(B),'')

@@ -10,7 +10,8 @@ from pathlib import Path
 USAGE = (
     "usage: python -m experiments list | run NAME [NAME=value ...] | cli TOPOLOGY [NAME=value ...]\n"
     "       python -m experiments shell NODE [RUN] [-- COMMAND ...] | bench\n"
-    "       python -m experiments sweep EXP=NAME NAME=value[,value ...] [JOBS=n] | sweep RESUME=FOLDER"
+    "       python -m experiments sweep EXP=NAME NAME=value[,value ...] [JOBS=n] | sweep RESUME=FOLDER\n"
+    "       python -m experiments decide [NAME=value ...]"
 )
 
 
@@ -41,7 +42,10 @@ def _run(words: Sequence[str]) -> int:
         )
     experiment = catalog.find(words[0])
     values = read_parameters(experiment.parameters, words[1:])
-    status, folder = start_run(experiment, values, results_folder())
+    if experiment.start is not None:
+        status, folder = experiment.start(values, results_folder())
+    else:
+        status, folder = start_run(experiment, values, results_folder())
     return _conclude(status, folder)
 
 
@@ -88,11 +92,18 @@ def _sweep(words: Sequence[str]) -> int:
     return start_sweep(words, results_folder())
 
 
+def _decide(words: Sequence[str]) -> int:
+    from .decide import decide
+
+    return decide(words, results_folder())
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "list": _list,
     "run": _run,
     "bench": _bench,
     "sweep": _sweep,
+    "decide": _decide,
     "cli": _cli,
     "shell": _shell,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from .cold import EXPERIMENT as COLD
+from .decision import EXPERIMENT as DECISION
 from .dhcp_client import EXPERIMENT as DHCP_CLIENT
 from .experiment import Experiment
 from .external_client import EXPERIMENT as EXTERNAL_CLIENT
@@ -33,6 +34,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         L3_HOST_ROUTE,
         EXTERNAL_CLIENT,
         DHCP_CLIENT,
+        DECISION,
     )
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from topologies.model import Topology
@@ -30,3 +31,5 @@ class Experiment:
     """What its table and charts show; without it the measures of the contract."""
     conclude: Callable[[Sequence[Mapping[str, Any]]], str | None] | None = None
     """Makes the answer's sentence of a run's trials (as in the record); without it one is made of the measures."""
+    start: Callable[[Mapping[str, Any], Path], tuple[int, Path]] | None = None
+    """How it is run, for one that is made of several runs: (values, results folder) to exit status and folder."""

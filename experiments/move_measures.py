@@ -12,6 +12,7 @@ def move_measures(migration: Mapping[str, Any]) -> dict[str, Measure]:
     """Measures of one move, from the ``migration`` object of its trial.
 
     - ``move_total_s``, ``downtime_s``, ``copied_bytes``, ``copy_rounds_count``
+    - ``copied_again_bytes``: what was copied more than once, so all but the memory itself
     - ``held_frames``: what was released from all holders together, when each was opened
     - ``held_frames_peak``: the most that all holders kept together; only of moves that were sampled
     - ``packets_at_old_nve``: frames that came out of the old NVE's legs after they had been cut
@@ -26,6 +27,7 @@ def move_measures(migration: Mapping[str, Any]) -> dict[str, Measure]:
         "move_total_s": migration["total_s"],
         "downtime_s": migration["downtime_s"],
         "copied_bytes": migration["copied_bytes"],
+        "copied_again_bytes": migration["copied_bytes"] - _once_bytes(migration),
         "copy_rounds_count": len(migration["copy_rounds"]),
         "packets_at_old_nve": sum(migration["sunk_frames"].get(migration["old_nve"], {}).values()),
     }
@@ -55,3 +57,9 @@ def _end_of(migration: Mapping[str, Any], name: str) -> float:
 
 def _start_of(migration: Mapping[str, Any], name: str) -> float:
     return next(float(phase["start_s"]) for phase in migration["phases"] if phase["name"] == name)
+
+
+def _once_bytes(migration: Mapping[str, Any]) -> int:
+    """The first time that all of the memory is copied: the first round, or the stop of a move without rounds."""
+    rounds = migration["copy_rounds"]
+    return int(rounds[0]["bytes"]) if rounds else int(migration["copied_bytes"])

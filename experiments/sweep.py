@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from emulation.nve import Datapath
 from emulation.sandbox import run_in_sandbox
 from results.files import write_atomic
 from results.merging import finished_runs, write_sweep_record
-from results.reading import Record, find_run, list_runs
+from results.reading import Record, find_run, list_runs, load_record
 from results.record import new_folder
 from topologies import load_topology, topology_file
 from topologies.model import Topology
@@ -40,6 +40,10 @@ MOST_JOBS = 64
 INTERRUPTED = 130
 
 
+Evaluate = Callable[[Sequence[Record]], tuple[str, dict[tuple[str, int], Mapping[str, float]]]]
+"""From all runs: the answer in a sentence, and further measures of trials by run and index."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a command asks for."""
@@ -49,6 +53,8 @@ class Asked:
     jobs: int
     resume: str | None
     fresh: bool
+    evaluate: Evaluate | None = None
+    """For an experiment that is made of several runs: what they say together."""
 
 
 def read_words(words: Sequence[str], results_folder: Path) -> Asked:
@@ -94,6 +100,16 @@ def _read_plan_file(folder: Path) -> SweepPlan:
 def start_sweep(words: Sequence[str], results_folder: Path) -> int:
     """Do a sweep, or go on with one; the exit status: 0 when every cell is answered."""
     asked = read_words(words, results_folder)
+    status, folder = do_sweep(asked, results_folder)
+    record = load_record(folder)
+    _show(record)
+    if status == INTERRUPTED:
+        print(f"stopped; the same command goes on, or: make sweep RESUME={folder.name}")
+    return status or (0 if record.status == "answered" else 1)
+
+
+def do_sweep(asked: Asked, results_folder: Path) -> tuple[int, Path]:
+    """Do what is left of a sweep and write its record; the exit status and its folder."""
     preflight.check_root()
     values = asked.plan.all_values(asked.experiment)
     grounds = _grounds(asked.experiment, values, results_folder)
@@ -106,7 +122,7 @@ def start_sweep(words: Sequence[str], results_folder: Path) -> int:
             raise ParameterError(
                 f"{folder}: this sweep is running now; wait for it, or begin another one"
             ) from None
-        return _Sweep(asked, folder, values, grounds, note).run()
+        return _Sweep(asked, folder, values, grounds, note).run(), folder
 
 
 def _grounds(
@@ -200,9 +216,14 @@ class _Sweep:
         self.command = f"make sweep EXP={self.experiment.name} {' '.join(self.plan.words)}"
         self.began = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.name = f"sweep of {self.experiment.name}"
+        self.evaluate = asked.evaluate
+        self.title = f"sweep-{self.experiment.name}"
+        if self.evaluate is not None:  # the runs together are the experiment
+            self.title = self.name = self.experiment.name
+            self.command = f"make {self.experiment.name} {' '.join(self.plan.words[1:])}"
 
     def run(self) -> int:
-        """Work through what is left, then table and report; Ctrl-C leaves what is done."""
+        """Work through what is left, then write the record; Ctrl-C leaves what is done."""
         keys = {cell: network_key(own) for cell, own in enumerate(self.values)}
         blocks = self.plan.order([keys[cell] for cell in sorted(keys)])
         done = _blocks_done(self.folder)
@@ -221,11 +242,8 @@ class _Sweep:
         except ParameterError as error:
             print(error)
             status = 1
-        record = self._conclude(len(blocks))
-        _show(record)
-        if status == INTERRUPTED:
-            print(f"stopped; the same command goes on, or: make sweep RESUME={self.folder.name}")
-        return status or (0 if record.status == "answered" else 1)
+        self._conclude(len(blocks))
+        return status
 
     def _greet(self, blocks: int, left: int, dispatcher: Dispatcher) -> None:
         swept = ", ".join(f"{name} {len(values)} values" for name, values in self.plan.axes.items())
@@ -272,18 +290,19 @@ class _Sweep:
         data = {"parallel": found.same, "jobs": self.jobs, **found.as_dict()}
         write_atomic(self.folder / "parallel.json", json.dumps(data, indent=1).encode() + b"\n")
 
-    def _conclude(self, blocks: int) -> Record:
+    def _conclude(self, blocks: int) -> None:
         done = _blocks_done(self.folder)
         runs = [done[number] for number in sorted(done)]
         topology, datapath = next(iter(self.grounds.values()))
         own = cell_parameters(self.experiment, self.plan, self.values[0])
-        group_by = (*own, *(name for name in self.experiment.group_by if name not in own))
+        swept = () if self.evaluate is not None else own
+        group_by = (*swept, *(name for name in self.experiment.group_by if name not in own))
         around = runs[-1].environment if runs else environment(datapath, self.values[0], self.command)
         parameters = {name: value for name, value in self.values[0].items() if name not in self.plan.axes} | {
             name: ", ".join(values) for name, values in self.plan.axes.items()
         }
         head: dict[str, Any] = {
-            "experiment": f"sweep-{self.experiment.name}",
+            "experiment": self.title,
             "questions": self.experiment.questions,
             "started_utc": runs[0].data["started_utc"] if runs else self.began,
             "parameters": {**parameters, "repeat": self.plan.repeat, "seed": self.plan.seed},
@@ -298,7 +317,10 @@ class _Sweep:
             found = ("failed", f"stopped after {len(runs)} of {blocks} blocks; the same command goes on")
         else:
             found = verdict(trials, group_by)
-        return write_sweep_record(self.folder, head, runs, found)
+        more = None
+        if self.evaluate is not None and found[0] == "answered":
+            head["answer"], more = self.evaluate(runs)
+        write_sweep_record(self.folder, head, runs, found, more)
 
     def _facts(self, done: int, blocks: int) -> dict[str, Any]:
         facts: dict[str, Any] = {

@@ -43,13 +43,20 @@ def merged_trials(runs: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def write_sweep_record(
-    sweep: Path, head: Mapping[str, Any], runs: Sequence[Record], verdict: tuple[str, str]
+    sweep: Path,
+    head: Mapping[str, Any],
+    runs: Sequence[Record],
+    verdict: tuple[str, str],
+    more: Mapping[tuple[str, int], Mapping[str, float]] | None = None,
 ) -> Record:
     """Write record.json of a sweep and return it. `head`: what a record has besides trials, summary and verdict.
 
-    Raises RecordError.
+    `more`: further measures of trials, by run and index there. Raises RecordError.
     """
     trials = merged_trials(runs)
+    for trial in trials:
+        further = (more or {}).get((trial["run"], trial["run_index"]), {})
+        trial["measures"] = {**trial["measures"], **further}
     made = plain(dict(head), "sweep")
     data = {
         "format_version": FORMAT_VERSION,

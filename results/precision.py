@@ -68,7 +68,8 @@ class Forecast:
 def forecasts(record: Record, wanted: Width, names: Sequence[str] | None = None) -> list[Forecast]:
     """Of each group and measure that has an interval; a median of 0 has no share, so it is left out there."""
     made = []
-    for name in names or shown_measures(record.trials, record.shown_measures):
+    shown = shown_measures(record.trials, record.shown_measures)
+    for name in names or [one for one in shown if not one.startswith("predicted_")]:
         for group in groups_of(record.trials, record.group_by):
             values = values_of(group.trials, name, null=False)
             interval = interval_of(name, values)
