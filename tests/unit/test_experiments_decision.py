@@ -24,7 +24,9 @@ from experiments.decision_model import (
 from experiments.decision_verdict import judge
 from experiments.move_measures import move_measures
 from experiments.parameters import ParameterError, read_parameters
+from mobility.copy import Round
 from mobility.options import MoveOptions
+from mobility.record import MigrationRecord, Phase
 
 MIB = 2**20
 
@@ -177,20 +179,25 @@ def test_settings_are_drawn_by_case_and_can_all_be_done() -> None:
         group.options.check("rebind")
 
 
-def test_copied_again_is_all_but_the_memory() -> None:
-    base = {
-        "total_s": 1.0,
-        "downtime_s": 0.1,
-        "old_nve": "a",
-        "sunk_frames": {},
-        "held_frames": {},
-        "buffer_peak": {},
-        "misdirected": None,
-        "redirect_ended_s": None,
-    }
-    hot = {**base, "copied_bytes": 130, "copy_rounds": [{"bytes": 100}, {"bytes": 20}]}
-    assert move_measures(hot)["copied_again_bytes"] == 30
-    assert move_measures({**base, "copied_bytes": 100, "copy_rounds": []})["copied_again_bytes"] == 0
+@pytest.mark.parametrize(
+    ("sizes", "copied", "again"),
+    [((100, 20), 130, 30), ((), 100, 0)],  # two rounds and 10 in the stop; a cold move's stop alone
+)
+def test_copied_again_is_all_but_the_memory(sizes: tuple[int, ...], copied: int, again: int) -> None:
+    done = MigrationRecord(
+        migration_id="1",
+        kind="hot",
+        vm="vm1",
+        old_nve="a",
+        new_nve="b",
+        policy="buffer",
+        attachment="rebind",
+        options=MoveOptions(),
+        phases=[Phase("switch", 1.0, 1.1), Phase("drain", 1.1, 1.2)],
+        copied_bytes=copied,
+        copy_rounds=[Round(number, size, 1.0) for number, size in enumerate(sizes)],
+    )
+    assert move_measures(done.as_dict())["copied_again_bytes"] == again
 
 
 def test_deciding_without_records_says_what_to_do(tmp_path: Path) -> None:
