@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
 from typing import IO, Any
 
 from controller.pipeline import describe
-from mobility.migration import KINDS, PHASES
-from mobility.policies import POLICIES
+from mobility.migration import PHASES, MigrationRecord, MoveOptions
+from mobility.several import Outcome, move_several
+from mobility.several import check as check_several
 
 from .console_text import flow_lines, help_lines, move_lines, policy_lines, where_lines
 from .interrupts import interrupts_between
 from .journey import Packet, conclusion, follow, journey_lines
 from .laboratory import Laboratory, LaboratoryError
+from .migrate import AUTO, Wanted, completions, read_moves, summary_line, trouble_lines
 from .mininet_console import NOT_HERE, ConsoleError, MininetConsole, starting
-from .parameters import Parameter, choice, read_parameters
+from .refusals import refusals
 from .watching import EventTap, watch_command, watch_live
 from .whereabouts import names_at, places, whereabouts, wire_of
 from .why import PROTOCOLS, TABLE_NAMES, parse_flows
 
 OWN = ("migrate", "where", "why", "flows", "watch", "tables")
-AUTO = "auto"
 _SWITCH = PHASES.index("switch")
 
 
@@ -41,38 +41,38 @@ class Console(MininetConsole):
     # Own verbs. The first line of each docstring is its line in help.
 
     def do_migrate(self, line: str) -> None:
-        """Move a VM to another NVE: migrate VM NVE [hot] [policy=NAME].
+        """Move VMs: migrate VM NVE [NVE ...] [, VM NVE ...] [hot] [policy=NAME].
 
+        migrate vm1 nve2               one move
+        migrate vm1 nve2 nve3          a chain: to nve2 and, when that move has ended, on to nve3
+        migrate vm1 nve2 nve1          there and back
+        migrate vm1 nve2, vm2 nve1     two VMs at once, here towards each other; as many as there are
+        A VM's next move begins when the one before has ended. Kind and policy come last and hold for all.
         Prints the phases with their times, the frames that were held and a conclusion.
-        Ctrl-C before the VM is switched takes the move back; after that the move is finished first.
+        Ctrl-C before a VM is switched takes its move back; after that the move is finished first. When a
+        move fails or is taken back, no further one is begun.
         """
-        words = line.split()
-        names, kinds = [word for word in words if "=" not in word], [KINDS[0]]
-        if len(names) < 2:
-            raise ConsoleError(
-                f"usage: migrate VM NVE [{'|'.join(KINDS)}] [policy=NAME] (help migrate explains)"
-            )
-        vm, nve, *kinds = names
-        if len(kinds) > 1:
-            raise ConsoleError(
-                f"migrate {vm} {nve}: {' '.join(kinds[1:])!r} is too much; usage: migrate VM NVE [hot]"
-            )
-        self.known(vm, self.vms(), "VM")
-        options = read_parameters((_policy(self.policy),), [word for word in words if "=" in word])
-        policy = options["policy"]
-        if policy == AUTO:
-            policy = "buffer" if self.mn.is_prewired(vm) else "tunnel"
-        self.known(nve, list(self.mn.nves), "NVE")
+        wanted = read_moves(line, self.policy)
+        for itinerary in wanted.itineraries:
+            self.known(itinerary.vm, self.vms(), "VM")
+            for nve in itinerary.nves:
+                self.known(nve, list(self.mn.nves), "NVE")
         self._check()
-        self._refuse_second_move(vm)
-        kind = kinds[0] if kinds else KINDS[0]
+        for itinerary in wanted.itineraries:
+            self._refuse_second_move(itinerary.vm)
+        check_several(wanted.itineraries, self.mn.location, list(self.mn.nves))
+        policies = {one.vm: self._policy_of(one.vm, wanted) for one in wanted.itineraries}
         with interrupts_between(PHASES[: _SWITCH + 1]) as hooks:
-            try:
-                record = self.laboratory.move(vm, nve, kind=kind, policy=policy, hooks=hooks)
-            except KeyboardInterrupt:
-                at = self.mn.location[vm]
-                raise ConsoleError(f"interrupted: the move was taken back, {vm} stays at {at}") from None
-        print("\n".join(move_lines(record)), flush=True)
+
+            def move(vm: str, nve: str) -> MigrationRecord:
+                return self.laboratory.move(vm, nve, kind=wanted.kind, policy=policies[vm], hooks=hooks)
+
+            outcome = move_several(wanted.itineraries, move)
+        for record in outcome.done:
+            print("\n".join(move_lines(record)), flush=True)
+        if len(outcome.done) > 1:
+            print(summary_line(outcome.done), flush=True)
+        _said_or_raised(outcome, self.mn.location)
 
     def do_where(self, line: str) -> None:
         """Show where VMs are: where [VM]. The NVA's mapping beside the kernel's wires.
@@ -178,17 +178,9 @@ class Console(MininetConsole):
     # Completion.
 
     def complete_migrate(self, text: str, line: str, begidx: int, _endidx: int) -> list[str]:
-        """VM, NVE, kind, policy."""
-        before = line[:begidx].split()[1:]
-        if not before:
-            return starting(text, self.vms())
-        if len(before) == 1:
-            here = self.mn.location.get(before[0])
-            return starting(text, [nve for nve in self.mn.nves if nve != here])
-        given = [f"policy={policy}" for policy in (*POLICIES, AUTO)]
-        return starting(
-            text, [word for word in (*KINDS, *given) if word.partition("=")[0] not in _keys(before)]
-        )
+        """VM, NVEs, kind, policy; after a comma another VM."""
+        before = line[:begidx].partition(" ")[2]
+        return completions(text, before, self.vms(), list(self.mn.nves), self.mn.location)
 
     def complete_where(self, text: str, *_ignored: Any) -> list[str]:
         """VMs."""
@@ -228,6 +220,15 @@ class Console(MininetConsole):
                 "wait until it has arrived"
             )
 
+    def _policy_of(self, vm: str, wanted: Wanted) -> str:
+        """The policy of this VM's moves; what it cannot be is refused before any VM moves."""
+        prewired = self.mn.is_prewired(vm)
+        policy = wanted.policy
+        if policy == AUTO:
+            policy = "buffer" if prewired else "tunnel"
+        MoveOptions(kind=wanted.kind, policy=policy).check("rebind" if prewired else "replug")
+        return policy
+
     def _say_wire(self, nve: str, port: int | None, target: str) -> None:
         """Add what happens behind the port, when that is not simply the VM."""
         if port is None or target not in self.mn.ofports[nve]:
@@ -239,10 +240,13 @@ class Console(MininetConsole):
             print(f"but behind that port the wire is {end}: {target} does not get it now", flush=True)
 
 
-def _policy(default: str) -> Parameter:
-    return choice(
-        "policy", default, "what the old NVE does with packets for a VM that has left", (AUTO, *POLICIES)
-    )
+def _said_or_raised(outcome: Outcome, location: dict[str, str]) -> None:
+    """A failure that a console may tell is told; a fault of the program is raised."""
+    for error in outcome.failed.values():
+        if not isinstance(error, (KeyboardInterrupt, OSError, *refusals())):
+            raise error
+    if outcome.failed:
+        raise ConsoleError("\n".join(trouble_lines(outcome, location)))
 
 
 def _seconds(word: str) -> float:
@@ -253,7 +257,3 @@ def _seconds(word: str) -> float:
     if not 0 < seconds_s <= 86_400:
         raise ConsoleError(f"watch {word}: allowed is a number of seconds, such as 10, or a command")
     return seconds_s
-
-
-def _keys(words: Sequence[str]) -> set[str]:
-    return {word.partition("=")[0] for word in words}

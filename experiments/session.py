@@ -20,10 +20,11 @@ from mobility.policies import POLICIES, policy_for
 from topologies import load_topology, topology_file
 from topologies.model import Topology
 
-from .console import AUTO, Console
+from .console import Console
 from .console_text import greeting
 from .enter import begin_session, remove_stale_sessions, session_folder, write_nodes
 from .laboratory import Laboratory
+from .migrate import AUTO
 from .parameters import Parameter, choice, read_parameters
 from .progress import Progress
 from .refusals import refusals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -182,6 +183,23 @@ def test_a_session_from_a_pipe(console: Console) -> None:
     ):
         assert part in said, f"{part!r} is not in the output:\n{said}"
     assert list(console.sessions.iterdir()) == []
+
+
+def test_several_moves_by_one_command(console: Console) -> None:
+    done = console.script(
+        "migrate vm1 nve2 nve3\nwhere vm1\nmigrate vm1 nve1 nve3\nmigrate vm1 nve1, peer3 nve2, peer2 nve3\n"
+        "where\npingall\nmigrate vm1 nve2, vm1 nve3\nmigrate vm1 nve1 nve2\n"
+    )
+    assert done.stdout.count("moved in") == 2 + 2 + 3, done.stdout + done.stderr
+    assert done.stdout.count("2 moves of 1 VM in") == 2
+    at_once = re.search(r"3 moves of 3 VMs in ([0-9.]+) ms, ([0-9.]+) ms of it at once", done.stdout)
+    assert at_once is not None
+    assert 0 < float(at_once[2]) <= float(at_once[1])
+    assert done.stdout.count("agree") == 1 + 4
+    assert "DISAGREE" not in done.stdout
+    assert "*** Results: 0% dropped (12/12 received)" in done.stdout
+    assert "vm1 is named twice" in done.stderr
+    assert "vm1 is at nve1 already; move it to one of nve2, nve3" in done.stderr
 
 
 def test_a_link_that_goes_down_and_comes_back(console: Console) -> None:

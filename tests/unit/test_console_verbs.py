@@ -18,7 +18,7 @@ from experiments.console_text import columns, event_line, greeting, move_lines, 
 from experiments.interrupts import ignored_interrupts, interrupts_between
 from experiments.watching import EventTap, watch_command
 from experiments.whereabouts import Whereabouts, Wire, read_wire
-from mobility.migration import PHASES, MigrationRecord, Phase
+from mobility.migration import PHASES, MigrationRecord, MigrationRefusedError, Phase
 from topologies import load_topology, topology_file
 
 TOPOLOGY = load_topology(topology_file("two_racks"))
@@ -94,9 +94,61 @@ def test_a_move_with_its_policy(console: Console, laboratory: Laboratory, line: 
 
 
 @pytest.mark.parametrize(
+    ("line", "moves"),
+    [
+        ("migrate vm1 nve2 nve3", [("vm1", "nve2", "buffer"), ("vm1", "nve3", "buffer")]),
+        ("migrate vm1 nve2 nve1 policy=tunnel", [("vm1", "nve2", "tunnel"), ("vm1", "nve1", "tunnel")]),
+        ("migrate vm1 nve2, peer2 nve1", [("peer2", "nve1", "tunnel"), ("vm1", "nve2", "buffer")]),
+        (
+            "migrate vm1 nve2,peer2 nve1 policy=tunnel",
+            [("peer2", "nve1", "tunnel"), ("vm1", "nve2", "tunnel")],
+        ),
+    ],
+)
+def test_several_moves(
+    console: Console,
+    laboratory: Laboratory,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    moves: list[tuple[str, str, str]],
+) -> None:
+    console.onecmd(line)
+    done = [(vm, nve, options["policy"]) for vm, nve, options in laboratory.moves]
+    assert (sorted(done) if "," in line else done) == moves
+    assert "2 moves of" in capsys.readouterr().out
+    assert console.refused == 0
+
+
+def test_a_failure_says_where_each_vm_is_and_what_was_not_begun(
+    console: Console,
+    laboratory: Laboratory,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing(vm: str, nve: str, **options: Any) -> MigrationRecord:
+        if nve == "nve3":
+            raise MigrationRefusedError("no room")
+        return record(vm=vm, new_nve=nve)
+
+    monkeypatch.setattr(laboratory, "move", failing)
+    console.onecmd("migrate vm1 nve2 nve3 nve1")
+    said = capsys.readouterr()
+    assert "vm1 is at nve2: moved in" in said.out
+    assert (
+        said.err == "vm1 is at nve1: no room\nvm1 did not go on to nve1; it is at nve1\n"
+    )  # it stands still here
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
         ("migrate", "usage: migrate VM NVE"),
+        ("migrate vm1 nve2,", "usage: migrate VM NVE"),
+        ("migrate vm1 nve2, vm1 nve3", "vm1 is named twice"),
+        ("migrate vm1 nve2 nve2", "vm1 would, before its move number 2, be at nve2 already"),
+        ("migrate vm1 nve2 hot, peer1 nve3", "kind and policy come last and hold for all"),
+        ("migrate vm1 nve2, peer1 nve9", "no NVE 'nve9'"),
+        ("migrate vm1 nve2, peer1 nve3 policy=buffer", "policy=buffer needs attachment=rebind"),
         ("migrate vm1", "usage: migrate VM NVE"),
         ("migrate vm9 nve3", "no VM 'vm9'; did you mean 'vm1'? (there are: vm1, peer1, peer2, peer3)"),
         ("migrate vm1 rack2", "no NVE 'rack2'"),
@@ -167,6 +219,9 @@ def complete(console: Console, line: str) -> list[str]:
         ("migrate ", ["peer1", "peer2", "peer3", "vm1"]),
         ("migrate vm1 ", ["nve2", "nve3"]),
         ("migrate vm1 nve3 h", ["hot"]),
+        ("migrate vm1 nve3 n", ["nve1", "nve2"]),
+        ("migrate vm1 nve3, ", ["peer1", "peer2", "peer3"]),
+        ("migrate vm1 nve3, peer1 ", ["nve2", "nve3"]),
         ("migrate vm1 nve3 policy=s", ["policy=silent-drop"]),
         ("migrate vm1 nve3 policy=tunnel ", ["cold", "hot", "warm"]),
         ("where v", ["vm1"]),

@@ -1,0 +1,101 @@
+"""What ``migrate`` of the console understands, and how it tells of several moves. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mobility.migration import KINDS, MigrationRecord
+from mobility.policies import POLICIES
+from mobility.several import Itinerary, Outcome, at_once_s
+
+from .mininet_console import ConsoleError, starting
+from .parameters import Parameter, choice, read_parameters
+
+AUTO = "auto"
+USAGE = (
+    f"usage: migrate VM NVE [NVE ...] [, VM NVE [NVE ...]] [{'|'.join(KINDS)}] [policy=NAME] "
+    "(help migrate explains)"
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The moves of one command; kind and policy hold for all of them."""
+
+    itineraries: tuple[Itinerary, ...]
+    kind: str
+    policy: str
+
+
+def read_moves(line: str, policy: str = AUTO) -> Wanted:
+    """What a command asks for. Names are not looked up here. Raises ConsoleError, ParameterError."""
+    itineraries: list[Itinerary] = []
+    kinds: list[str] = []
+    given: list[str] = []
+    for part in line.split(","):
+        words = part.split()
+        names = [word for word in words if "=" not in word and word not in KINDS]
+        if len(names) < 2:
+            raise ConsoleError(USAGE)
+        if kinds or given:
+            raise ConsoleError(
+                f"migrate {names[0]}: {' '.join([*kinds, *given])} stands before it; kind and policy come last and "
+                "hold for all moves of the command"
+            )
+        kinds = [word for word in words if word in KINDS]
+        given = [word for word in words if "=" in word]
+        itineraries.append(Itinerary(names[0], tuple(names[1:])))
+    if len(kinds) > 1:
+        raise ConsoleError(f"migrate: {' '.join(kinds[1:])!r} is too much; one kind holds for all moves")
+    read = read_parameters((policy_parameter(policy),), given)
+    return Wanted(tuple(itineraries), kinds[0] if kinds else KINDS[0], read["policy"])
+
+
+def policy_parameter(default: str) -> Parameter:
+    """What ``policy=`` may be."""
+    meaning = "what the old NVE does with packets for a VM that has left"
+    return choice("policy", default, meaning, (AUTO, *POLICIES))
+
+
+def completions(
+    text: str, before: str, vms: Iterable[str], nves: Sequence[str], here: dict[str, str]
+) -> list[str]:
+    """Words that may stand after ``before``, the line from behind the verb on: VM, NVEs, then kind and policy."""
+    words = before.rpartition(",")[2].split()
+    named = {part.split()[0] for part in before.split(",") if part.split()}
+    if not words:
+        return starting(text, [vm for vm in vms if vm not in named])
+    at = words[-1] if len(words) > 1 else here.get(words[0])
+    given = {word.partition("=")[0] for word in words}
+    options = [*KINDS, *(f"policy={policy}" for policy in (*POLICIES, AUTO))] if len(words) > 1 else []
+    further = [] if given & {*KINDS, "policy"} else [nve for nve in nves if nve != at]
+    missing = [] if given & set(KINDS) else [word for word in options if word in KINDS]
+    missing += [] if "policy" in given else [word for word in options if "=" in word]
+    return starting(text, [*further, *missing])
+
+
+def summary_line(done: Sequence[MigrationRecord]) -> str:
+    """One line about several moves: how many, of how many VMs, how long, how long at once."""
+    vms = len({record.vm for record in done})
+    begin_s = min(record.phases[0].start_s for record in done)
+    end_s = max(record.phases[-1].end_s for record in done)
+    text = f"{len(done)} moves of {vms} VM{'s' if vms > 1 else ''} in {(end_s - begin_s) * 1e3:.2f} ms"
+    return text + (
+        f", {at_once_s(done) * 1e3:.2f} ms of it at once." if vms > 1 else ", one after the other."
+    )
+
+
+def trouble_lines(outcome: Outcome, location: dict[str, str]) -> list[str]:
+    """What went wrong, a line a VM, and which moves were therefore not begun."""
+    lines = []
+    for vm, error in outcome.failed.items():
+        if isinstance(error, KeyboardInterrupt):
+            lines.append(f"interrupted: the move was taken back, {vm} stays at {location[vm]}")
+        else:
+            lines.append(f"{vm} is at {location[vm]}: {error}")
+    lines += [
+        f"{vm} did not go on to {', '.join(nves)}; it is at {location[vm]}"
+        for vm, nves in outcome.not_begun.items()
+    ]
+    return lines
