@@ -23,6 +23,7 @@ from topologies.model import Topology, UnknownNameError, Vm
 from .beside import SideFlow
 from .experiment import Experiment
 from .parameters import (
+    QUICK,
     Parameter,
     ParameterError,
     choice,
@@ -119,7 +120,7 @@ EXPERIMENT = Experiment(
     questions=("Q1",),
     question="What does a hot move cost when the VM keeps its IP and MAC?",
     answer="packets lost, duplicated, reordered; blackout; TCP stall; both directions, three paths, beside no move",
-    parameters=PARAMETERS,
+    parameters=(*PARAMETERS, QUICK),
     trials=trials,
     check=check,
 )

@@ -22,12 +22,15 @@ from results.questions import BY_NUMBER, QUESTIONS
 from results.reading import Record, list_runs, load_record
 from results.statistics import count_trials
 
-NO_RECORD = "No answered record yet."
+NO_RECORD = "Not yet answered."
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one run says of one question. `trials`: how many of each kind; `ran_on`: conditions in words."""
+    """What one run says of one question. `trials`: how many of each kind; `ran_on`: conditions in words.
+
+    `command` repeats the run; '' when its record does not say.
+    """
 
     experiment: str
     sentence: str
@@ -37,13 +40,14 @@ class Answer:
     ran_on: str
     date: str
     folder: Path
+    command: str
     notes: list[str] = field(default_factory=list)
 
     @property
-    def page(self) -> Path:
-        """The run's report where there is one, else its record."""
-        report = self.folder / "report.html"
-        return report if report.exists() else self.folder / "record.json"
+    def report(self) -> Path | None:
+        """The run's report where there is one."""
+        path = self.folder / "report.html"
+        return path if path.exists() else None
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,7 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
         ran_on=_ran_on(record),
         date=_date(record),
         folder=record.folder,
+        command=str(record.environment.get("command") or ""),
         notes=notes,
     )
 
@@ -198,6 +203,6 @@ def write_answers(results_dir: Path, output: Path | None = None) -> list[Path]:
     records, troubles = read_all(results_dir)
     rows = rows_of(records)
     page = output.with_name("answers.html")
-    write_atomic(output, as_markdown(rows, troubles, output).encode())
+    write_atomic(output, as_markdown(rows, troubles).encode())
     write_atomic(page, as_html(rows, troubles, page).encode())
     return [output, page]

@@ -11,10 +11,11 @@ from results.published import Published
 
 HEAD = "# Answers\n"
 INTRODUCTION = (
-    "Made from the records in `runs/` by `python -m results answers`; do not edit. One row a question and "
-    "experiment, from the newest run that answered it; runs on another datapath or accelerator have a row of "
-    "their own. Figures are medians with the bootstrap 95 % interval in brackets; → is towards the VM, ← from "
-    "it. The floor is the same measure with nothing moving. Invalid trials (a busy machine) enter no figure."
+    "Made from records by `make answers`; do not edit. A run's folder stays on the machine that ran it: its name "
+    "and its command stand here, its commit under what it ran on. One row a question and experiment, from the "
+    "newest run that answered it; runs on another datapath or accelerator have a row of their own. Figures are "
+    "medians with the bootstrap 95 % interval in brackets; → is towards the VM, ← from it. The floor is the same "
+    "measure with nothing moving. Invalid trials (a busy machine) enter no figure."
 )
 _COLUMNS = (
     "question",
@@ -29,8 +30,8 @@ _COLUMNS = (
 )
 
 
-def as_markdown(rows: Sequence[Row], troubles: Sequence[str], path: Path) -> str:
-    """The table as Markdown; links are relative to `path`."""
+def as_markdown(rows: Sequence[Row], troubles: Sequence[str]) -> str:
+    """The table as Markdown. It has no links: it may be kept where the run folders are not."""
     lines = [HEAD, INTRODUCTION, "", _summary(rows), "", _line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
     for row in rows:
         question = f"**{row.number}** {_cell(row.text)}"
@@ -39,12 +40,12 @@ def as_markdown(rows: Sequence[Row], troubles: Sequence[str], path: Path) -> str
             names = ", ".join(f"`{name}`" for name in row.experiments)
             lines.append(_line([question, names, _cell(row.note), "", "", "", "", published, ""]))
         for answer in row.answers:
-            lines.append(_line([question, f"`{answer.experiment}`", *_answer_cells(answer, published, path)]))
+            lines.append(_line([question, f"`{answer.experiment}`", *_answer_cells(answer, published)]))
     lines += ["", *(f"Not read: {_cell(trouble)}" for trouble in troubles)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _answer_cells(answer: Answer, published: str, path: Path) -> list[str]:
+def _answer_cells(answer: Answer, published: str) -> list[str]:
     return [
         _lines([answer.sentence, *answer.notes]),
         _lines(answer.figures),
@@ -52,7 +53,9 @@ def _answer_cells(answer: Answer, published: str, path: Path) -> list[str]:
         _cell(answer.trials),
         _cell(answer.ran_on),
         published,
-        f"{answer.date}, [run]({link_from(path, answer.page)})",
+        _lines(
+            [answer.date, f"`{answer.folder.name}`", *([f"`{answer.command}`"] if answer.command else [])]
+        ),
     ]
 
 
@@ -86,13 +89,16 @@ def _cell(text: str) -> str:
 
 
 def as_html(rows: Sequence[Row], troubles: Sequence[str], path: Path) -> str:
-    """The page: an index of all questions, then each with its answers; links are relative to `path`."""
+    """The page: an index of all questions, then each with its answers.
+
+    Its links, relative to `path`, lead to reports that exist.
+    """
     return page_template("answers.html").render(
         rows=rows,
         troubles=troubles,
         introduction=INTRODUCTION.replace("`", ""),
         summary=_summary(rows),
         source_text=source_text,
-        link=lambda answer: link_from(path, answer.page),
+        link=lambda answer: link_from(path, answer.report) if answer.report else "",
         **theme(),
     )

@@ -1,0 +1,114 @@
+"""Every experiment of the catalog, run whole in its quick form: it ends with an answer and exit status 0.
+
+Also what each one's own measures must be. No other test runs an experiment for its answer.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.catalog import EXPERIMENTS
+from results.answer import answer_sentence
+from results.record import load_record
+from tests.root.test_run import started
+
+pytestmark = pytest.mark.root
+
+QUICK_BOUND_S = 90.0  # what a quick form may take on an idle machine
+WAIT_BOUND_S = 3 * QUICK_BOUND_S  # before it is given up for hung: the machine may have other work
+SMALL = {
+    "quick": "1",
+    "repeat": "1",
+    "rate_pps": "500",
+    "tcp_rate": "1Mbit",
+    "ports": "afpacket",
+}
+"""Of these each experiment gets what it has: one trial of each kind, and no more traffic than it takes."""
+
+BOTH_WAYS = ("lost_packets", "duplicated_packets", "reordered_packets", "blackout_s", "tcp_stall_s")
+Trial = Mapping[str, Any]
+Check = Callable[[Sequence[Trial]], None]
+
+
+def _always(value: float, *names: str) -> Check:
+    def check(moves: Sequence[Trial]) -> None:
+        for trial in moves:
+            assert {name: trial["measures"][name] for name in names} == dict.fromkeys(names, value)
+
+    return check
+
+
+def _more_than_zero(*names: str) -> Check:
+    def check(moves: Sequence[Trial]) -> None:
+        for trial in moves:
+            assert all(trial["measures"][name] > 0 for name in names), trial["measures"]
+
+    return check
+
+
+EXPECTED: Mapping[str, Sequence[Check]] = {
+    "hot-l2-v6": [_always(0, "tentative_addresses_count")],
+    "tenants": [
+        _always(0, "leaked_packets", "arrived_packets_unrouted"),
+        _more_than_zero("sent_packets_unrouted"),  # else nothing could have arrived
+    ],
+    "l3-host-route": [_always(0, "leaked_packets"), _more_than_zero("flow_mods_count")],
+    "external-client": [
+        _always(0, "changed_routes_count"),
+        _more_than_zero("flow_mods_count_gateway"),  # the one mapping that must change
+    ],
+    "dhcp-client": [_always(0, "changed_leases_count"), _more_than_zero("confirm_s")],
+}
+
+
+def assert_complete(folder: Path, record: Mapping[str, Any]) -> None:
+    """What every run has that moves round the three paths: the contract's measures, samples, events, report."""
+    kinds = sorted(trial["parameters"].get("path", "null") for trial in record["trials"] if trial["valid"])
+    assert kinds == ["co-located to remote", "null", "remote to co-located", "remote to remote"]
+    names = {f"{name}_{way}_vm" for name in BOTH_WAYS for way in ("to", "from")}
+    for trial in record["trials"]:
+        assert names <= set(trial["measures"]), names - set(trial["measures"])
+    samples = {path.stem for path in (folder / "samples").iterdir()}
+    assert samples >= {"udp_to_vm", "udp_from_vm", "tcp_to_vm", "tcp_from_vm"}
+    assert "<html" in (folder / "report.html").read_text()[:1000].lower()
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert {"phase", "flow_mods", "barrier", "northbound", "switch"} <= {event["kind"] for event in events}
+
+
+def run_once(name: str, folder: Path) -> tuple[int, str, str, dict[str, Any], float]:
+    """Exit status, stdout, stderr, the record and the run's time in seconds."""
+    has = {parameter.name for parameter in EXPERIMENTS[name].parameters}
+    words = [f"{key}={value}" for key, value in SMALL.items() if key in has]
+    begin_s = time.monotonic()
+    with started(folder, name, *words) as run:
+        status, stdout, stderr = run.ended(WAIT_BOUND_S)
+        record = json.loads((folder / "latest" / "record.json").read_text())
+        return status, stdout, stderr, record, time.monotonic() - begin_s
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_quick_form_answers(name: str, tmp_path: Path) -> None:
+    assert "quick" in {parameter.name for parameter in EXPERIMENTS[name].parameters}
+    folder = tmp_path / "first"
+    status, stdout, stderr, record, took_s = run_once(name, folder)
+    if record["verdict"]["status"] == "invalid":  # the machine was too busy, says the load guard
+        folder = tmp_path / "second"
+        status, stdout, stderr, record, took_s = run_once(name, folder)
+    assert (status, stderr) == (0, ""), stdout
+    assert record["verdict"]["status"] == "answered", record["verdict"]
+    told = answer_sentence(load_record(folder / "latest"))
+    assert told.endswith((".", ".)")), told
+    moves = [trial for trial in record["trials"] if trial["migration"] is not None]
+    assert {trial["migration"]["outcome"] for trial in moves} <= {"done"}
+    for check in EXPECTED.get(name, ()):
+        assert len(moves) >= 3
+        check(moves)
+    if name == "hot-l2":
+        assert_complete((folder / "latest").resolve(), record)
+    print(f"{name}: {took_s:.0f} s")
