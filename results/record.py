@@ -50,6 +50,10 @@ MINIMUM_FREE_BYTES = (
 )
 FLUSH_EVERY_EVENTS = 256
 FLUSH_EVERY_S = 1.0
+SLOW_WRITE_S = (
+    0.02  # a record that takes longer to write is not written after every trial: that share of time at most
+)
+WRITE_SHARE = 0.1
 _EXPERIMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
@@ -68,6 +72,7 @@ class RunRecord:
         self._events: int | None = None
         self._events_bytes = 0
         self._flushed_s = time.monotonic()
+        self._written_s, self._write_took_s = 0.0, 0.0
         self._samples: dict[str, SampleFile] = {}
         self._indexes: set[int] = set()
         self._closed = False
@@ -154,8 +159,10 @@ class RunRecord:
                 raise RecordError(f"trial.index: {made['index']} was added before; each trial has its own")
             self._indexes.add(made["index"])
             self._data["trials"].append(made)
-            self._flush_events()
-            self._write()
+            since_s = time.monotonic() - self._written_s
+            if self._write_took_s < SLOW_WRITE_S or since_s * WRITE_SHARE >= self._write_took_s:
+                self._flush_events()
+                self._write()
 
     def add_samples(self, name: str, columns: Mapping[str, Any]) -> None:
         """Append numpy columns of equal length to samples/<name>.parquet. Raises RecordError."""
@@ -230,8 +237,11 @@ class RunRecord:
             raise RecordError(f"{self.folder}: this run is finished; nothing can be added")
 
     def _write(self) -> None:
+        begin_s = time.monotonic()
         text = json.dumps(self._data, ensure_ascii=False, indent=1, allow_nan=False)
         write_atomic(self.folder / "record.json", text.encode() + b"\n")
+        self._written_s = time.monotonic()
+        self._write_took_s = self._written_s - begin_s
 
     def _flush_events(self) -> None:
         self._flushed_s = time.monotonic()

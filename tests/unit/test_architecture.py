@@ -33,7 +33,7 @@ SUBPROCESS = {
     "experiments/run.py": "git's commit; the guard's probe on the host's side",
     "experiments/laboratory.py": "handle of the NVA's process",
     "experiments/traffic.py": "pipes of the probes",
-    "experiments/bench.py": "controls that run beside what is measured",
+    "experiments/bench/probes.py": "pipes of the probes that are measured",
     "experiments/enter.py": "a shell in a node for a person",
     "experiments/probes/build.py": "the C compiler",
     "experiments/probes/process.py": "handle of a probe",
