@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +61,22 @@ class VmGroup:
         if self.version == 2:
             return "frozen 1" in (self.folder / "cgroup.events").read_text()
         return (self.folder / "freezer.state").read_text().strip() == "FROZEN"
+
+    def end(self, keep: Collection[int] = (), timeout_s: float = FREEZE_BOUND_S) -> None:
+        """Kill every process of the group but ``keep``, which runs afterwards. WaitError at the bound."""
+        self.thaw()  # version 1 cannot kill what is frozen
+
+        def left() -> list[int]:
+            pids = (int(line) for line in (self.folder / "cgroup.procs").read_text().split())
+            return [pid for pid in pids if pid not in keep]
+
+        def ended() -> bool:
+            for pid in left():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not left()
+
+        commands.wait_until(ended, timeout_s, f"the processes of {self.folder.name} to end", every_s=0.001)
 
     def _ask(self, *, frozen: bool) -> None:
         if self.version == 2:

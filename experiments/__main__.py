@@ -68,10 +68,14 @@ def _conclude(status: int, folder: Path) -> int:
     from results.report import write_report
     from results.table import print_table
     from results.timeline import save_timeline
+    from results.timeline_data import gather
 
     record = load_record(folder)
     report = write_report(record) if record.trials else None
-    pictures = save_timeline(record, chosen_trials(record)[0][0]) if record.trials else []
+    shown = chosen_trials(record)[:1]
+    pictures = [
+        path for index, _ in shown if not gather(record, index).empty for path in save_timeline(record, index)
+    ]
     print_table(record, report)
     for picture in pictures[:1]:
         print(f"timeline: {picture}")

@@ -14,6 +14,7 @@ from .hot_l2_v6 import EXPERIMENT as HOT_L2_V6
 from .hot_warm_cold import EXPERIMENT as HOT_WARM_COLD
 from .in_flight_tunnel import EXPERIMENT as IN_FLIGHT_TUNNEL
 from .l3_host_route import EXPERIMENT as L3_HOST_ROUTE
+from .lifecycle import EXPERIMENT as LIFECYCLE
 from .old_nve_policy import EXPERIMENT as OLD_NVE_POLICY
 from .stage_order import EXPERIMENT as STAGE_ORDER
 from .stale_mapping import EXPERIMENT as STALE_MAPPING
@@ -35,6 +36,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         EXTERNAL_CLIENT,
         DHCP_CLIENT,
         DECISION,
+        LIFECYCLE,
     )
 }
 

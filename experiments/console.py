@@ -7,10 +7,12 @@ import sys
 from typing import IO, Any
 
 from controller.pipeline import describe
+from mobility.lifecycle import check_running
 from mobility.migration import PHASES, MigrationRecord, MoveOptions
 from mobility.several import Outcome, move_several
 from mobility.several import check as check_several
 
+from .console_life import LIFE, LifeVerbs
 from .console_text import flow_lines, help_lines, move_lines, policy_lines, where_lines
 from .interrupts import interrupts_between
 from .journey import Packet, conclusion, follow, journey_lines
@@ -22,11 +24,11 @@ from .watching import EventTap, watch_command, watch_live
 from .whereabouts import names_at, places, whereabouts, wire_of
 from .why import PROTOCOLS, TABLE_NAMES, parse_flows
 
-OWN = ("migrate", "where", "why", "flows", "watch", "tables")
+OWN = ("migrate", "where", "why", "flows", "watch", "tables", *LIFE)
 _SWITCH = PHASES.index("switch")
 
 
-class Console(MininetConsole):
+class Console(MininetConsole, LifeVerbs):
     """The verbs of this project; ``policy``: the old-NVE policy of a ``migrate`` that names none."""
 
     own = tuple(verb for verb in OWN if verb != "watch")
@@ -59,7 +61,7 @@ class Console(MininetConsole):
                 self.known(nve, list(self.mn.nves), "NVE")
         self._check()
         for itinerary in wanted.itineraries:
-            self._refuse_second_move(itinerary.vm)
+            self._refuse_unmovable(itinerary.vm)
         check_several(wanted.itineraries, self.mn.location, list(self.mn.nves))
         policies = {one.vm: self._policy_of(one.vm, wanted) for one in wanted.itineraries}
         with interrupts_between(PHASES[: _SWITCH + 1]) as hooks:
@@ -212,8 +214,10 @@ class Console(MininetConsole):
                 f"{error}\nVMs still talk, but nothing can move: exit, and start anew"
             ) from None
 
-    def _refuse_second_move(self, vm: str) -> None:
-        move = self.laboratory.nva.where(vm)["move"]
+    def _refuse_unmovable(self, vm: str) -> None:
+        now = self.laboratory.nva.where(vm)
+        check_running(vm, now["state"])
+        move = now["move"]
         if move is not None:
             raise ConsoleError(
                 f"{vm} is moving already, from {move['old_nve']} to {move['new_nve']} (stage {move['stage']}); "

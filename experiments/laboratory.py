@@ -18,6 +18,7 @@ from emulation import commands
 from emulation.errors import EmulationError
 from emulation.network import RUN_FOLDER, EmulatedNetwork, Options
 from emulation.plan import NVA_ADDRESS, NVA_PORT
+from mobility.lifecycle import Life
 from mobility.migration import Migration, MigrationRecord
 from topologies.model import Client, Topology, Vm
 
@@ -81,6 +82,7 @@ class Laboratory:
         self._faults: list[str] = []
         self.learned: list[tuple[float, str, str]] = []  # (when, NVE, VM): it has a new mapping of that VM
         self._watch: Watch | None = None
+        self.lives = {vm.name: Life(self.network, self.nva, vm.name, self.move) for vm in topology.vms}
 
     def start(self, progress: Progress = _silent) -> None:
         """Build everything; returns when every NVE is connected and programmed."""

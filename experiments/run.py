@@ -178,6 +178,22 @@ class Run:
         self._progress.advance(valid)
         return valid
 
+    def note_trial(self, parameters: Mapping[str, Any], measures: Mapping[str, float]) -> None:
+        """One trial that no traffic was measured in: what was counted is the result, whatever the machine did."""
+        self.laboratory.check()
+        self._index += 1
+        trial = {
+            "index": self._index,
+            "valid": True,
+            "invalid_reason": None,
+            "null": False,
+            "migration": None,
+        }
+        self.record.add_trial(
+            {**trial, "parameters": dict(parameters), "measures": dict(measures), "classes": {}}
+        )
+        self._progress.advance(True)
+
     def _evaluate(self, traffic: Traffic) -> None:
         windows = [(trial["index"], tuple(trial["window_s"])) for trial in self._pending]
         for trial, (_, window) in zip(self._pending, windows, strict=True):

@@ -46,7 +46,8 @@ class Laboratory:
     def __init__(self) -> None:
         self.network, self.moves = Network(), list[tuple[str, str, dict[str, Any]]]()
         self.move_under_way: dict[str, str] | None = None
-        self.nva = SimpleNamespace(where=lambda vm: {"move": self.move_under_way})
+        self.nva = SimpleNamespace(where=lambda vm: {"move": self.move_under_way, "state": self.vm_state})
+        self.vm_state = "running"
 
     def check(self) -> None:
         pass
