@@ -36,6 +36,7 @@ from .sweep_order import Dispatcher
 from .sweep_plan import SweepPlan, cell_parameters, network_key, read_plan
 
 PLAN = "sweep.json"
+PLAN_VERSION = 1
 MOST_JOBS = 64
 INTERRUPTED = 130
 
@@ -86,11 +87,19 @@ def read_words(words: Sequence[str], results_folder: Path) -> Asked:
 
 def _read_plan_file(folder: Path) -> SweepPlan:
     try:
-        return SweepPlan.from_dict(json.loads((folder / PLAN).read_text())["plan"])
+        found = json.loads((folder / PLAN).read_text())
+        if found["format_version"] > PLAN_VERSION:
+            raise ParameterError(
+                f"{folder / PLAN}: written in format {found['format_version']}, this version reads up to "
+                f"{PLAN_VERSION}; update Overland (git pull) and try again"
+            )
+        return SweepPlan.from_dict(found["plan"])
     except FileNotFoundError:
         raise ParameterError(
             f"{folder}: has no {PLAN}, so it is no sweep; RESUME takes a sweep's folder"
         ) from None
+    except ParameterError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ParameterError(
             f"{folder / PLAN}: is not the plan of a sweep ({error}); begin anew with EXP=..."
@@ -164,7 +173,7 @@ def _folder_of(asked: Asked, results_folder: Path) -> tuple[Path, str]:
             continue
         return folder, ""
     made = new_folder(results_folder, name)
-    plan = {"format_version": 1, "plan": asked.plan.as_dict(), "commit": commit}
+    plan = {"format_version": PLAN_VERSION, "plan": asked.plan.as_dict(), "commit": commit}
     write_atomic(made / PLAN, json.dumps(plan, indent=1).encode() + b"\n")
     return made, note
 

@@ -149,6 +149,11 @@ def _run(options: argparse.Namespace) -> int:
             print(path)
         return 0
     record: Record = load_record(find_run(options.results_dir, options.run))
+    if options.command in ("report", "timeline") and record.trials and not record.unfinished:
+        from results.samples import missing_samples
+
+        if missing := missing_samples(record.folder):
+            print(f"note: {missing}", file=sys.stderr)
     if options.command == "report":
         from results.report import write_report
 

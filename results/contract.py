@@ -173,18 +173,15 @@ def checked_verdict(status: str, why: str) -> dict[str, str]:
     return {"status": status, "why": why.strip()}
 
 
-def check_record(data: Any, where: str) -> dict[str, Any]:
-    """The record as read from JSON, checked. Raises RecordError: foreign file, newer format, broken trial."""
+def check_is_record(data: Any, where: str) -> dict[str, Any]:
+    """What was read from JSON, of any version. Raises RecordError for a foreign file."""
     if not isinstance(data, dict) or "format_version" not in data or "experiment" not in data:
         raise RecordError(f"{where}: is JSON but not a record of a run (no format_version or experiment)")
-    version = data["format_version"]
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise RecordError(f"{where}: format_version {version!r} is not a whole number from 1")
-    if version > FORMAT_VERSION:
-        raise RecordError(
-            f"{where}: written in format {version}, this version reads up to {FORMAT_VERSION}; "
-            "update Overland (git pull) and try again"
-        )
+    return data
+
+
+def check_record(data: dict[str, Any], where: str) -> dict[str, Any]:
+    """The record in today's format, checked. Raises RecordError: incomplete, broken trial."""
     for key, kind in _RECORD_KEYS.items():
         if not isinstance(data.get(key), kind):
             found = "is missing" if key not in data else f"is a {type(data[key]).__name__}"

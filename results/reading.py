@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.contract import DIED, RecordError, check_record
+from results.contract import DIED, RecordError, check_is_record, check_record
 from results.grouping import DEFAULT_GROUP_BY
+from results.upgrade import upgraded
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def load_record(folder: Path) -> Record:
             f"{path}: line {error.lineno}, column {error.colno}: not complete JSON ({error.msg}); "
             "truncated or edited, restore it or run again"
         ) from error
+    data = upgraded(check_is_record(data, str(path)), str(path))
     return Record(path.parent.resolve(), check_record(data, str(path)))
 
 

@@ -26,7 +26,7 @@ from results.grouping import (
 )
 from results.page import page_template, theme
 from results.reading import Record, read_events
-from results.samples import sample_names
+from results.samples import missing_samples, sample_names
 from results.statistics import PERCENTILE_RULE, count_trials, measures_of, summarise_group
 from results.table import MOST_GROUPS_ACROSS
 
@@ -43,7 +43,8 @@ def write_report(record: Record, path: Path | None = None, *, trials: Sequence[i
 
 def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str:
     """The page as text. Raises RecordError when events or samples cannot be read."""
-    troubles: list[str] = []
+    missing = missing_samples(record.folder) if record.trials and not record.unfinished else ""
+    troubles = [missing] if missing else []
     across = numeric_parameter(record.trials, record.group_by)
     shown = chosen_trials(record) if trials is None else [(index, "asked for") for index in trials]
     return page_template("report.html").render(

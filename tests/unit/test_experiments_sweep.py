@@ -86,6 +86,9 @@ def test_the_command_has_words_of_its_own(tmp_path: Any) -> None:
     (tmp_path / "runs" / "foreign").mkdir(parents=True)
     with pytest.raises(ParameterError, match="is no sweep"):
         read_words([f"RESUME={tmp_path / 'runs' / 'foreign'}"], tmp_path)
+    (tmp_path / "runs" / "foreign" / "sweep.json").write_text('{"format_version": 9, "plan": {}}')
+    with pytest.raises(ParameterError, match=r"written in format 9, .* update Overland"):
+        read_words([f"RESUME={tmp_path / 'runs' / 'foreign'}"], tmp_path)
     (tmp_path / "runs" / "foreign" / "sweep.json").write_text("{")
     with pytest.raises(ParameterError, match="is not the plan of a sweep"):
         read_words([f"RESUME={tmp_path / 'runs' / 'foreign'}"], tmp_path)
