@@ -130,3 +130,43 @@ def test_a_running_sweep_is_not_run_twice(tmp_path: Path) -> None:
     assert record.status == "failed"
     assert "the same command goes on" in record.why
     assert json.loads((sweep / "sweep.json").read_text())["plan"]["repeat"] == 2
+
+
+def test_a_sandbox_that_dies_is_replaced_and_its_block_done_again(tmp_path: Path) -> None:
+    process = start(tmp_path, *WORDS, *QUICKLY)
+    try:
+        wait_until(
+            lambda: sweeps(tmp_path) and (sweeps(tmp_path)[0] / "runs").is_dir(),
+            60.0,
+            "the first block's run",
+        )
+        for pid in children(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        status, out, err = finish(process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    assert status == 0, out + err
+    assert "tried once more in a new sandbox" in out
+    (sweep,) = sweeps(tmp_path)
+    assert sorted(blocks_of(sweep)) == list(range(BLOCKS))
+
+
+def test_ctrl_c_of_a_terminal_reaches_all_and_leaves_what_is_done(tmp_path: Path) -> None:
+    """A terminal sends SIGINT to the whole group: the sweep, its supervisors and what runs inside."""
+    process = start(tmp_path, *WORDS, *QUICKLY)
+    try:
+        wait_until(lambda: sweeps(tmp_path) and blocks_of(sweeps(tmp_path)[0]), 60.0, "the first block")
+        os.killpg(process.pid, signal.SIGINT)
+        status, out, err = finish(process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    assert status == 130, out + err
+    assert "the same command goes on, or: make sweep RESUME=" in out
+    assert "Traceback" not in err
+    record = load_record(sweeps(tmp_path)[0])
+    assert record.status == "failed"
+    assert len(record.trials) >= KINDS
