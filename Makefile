@@ -10,7 +10,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 # Every NAME=value given on make's command line goes to the experiment, which knows which there are.
 PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
 
-EXPERIMENTS := hot-l2 hot-l2-v6 stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle
+EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle
 
 .DEFAULT_GOAL := help
 .PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
@@ -23,6 +23,7 @@ list: setup ## The experiments and the question each one answers
 
 hot-l2: ## Move a VM along all three paths under traffic and say what it cost
 hot-l2-v6: ## The same on IPv6, in a network with both
+several-moves: ## Back and forth, a chain, two VMs at once, two towards each other
 stale-mapping: ## How long traffic still goes through the old NVE: push, pull, announcements, timeouts
 old-nve-policy: ## What the old NVE should do with packets for a VM that has left
 in-flight-tunnel: ## How much buffer a move needs, and when the tunnel may stop

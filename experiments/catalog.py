@@ -16,6 +16,7 @@ from .in_flight_tunnel import EXPERIMENT as IN_FLIGHT_TUNNEL
 from .l3_host_route import EXPERIMENT as L3_HOST_ROUTE
 from .lifecycle import EXPERIMENT as LIFECYCLE
 from .old_nve_policy import EXPERIMENT as OLD_NVE_POLICY
+from .several_moves import EXPERIMENT as SEVERAL_MOVES
 from .stage_order import EXPERIMENT as STAGE_ORDER
 from .stale_mapping import EXPERIMENT as STALE_MAPPING
 from .tenants import EXPERIMENT as TENANTS
@@ -25,6 +26,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     for experiment in (
         HOT_L2,
         HOT_L2_V6,
+        SEVERAL_MOVES,
         STALE_MAPPING,
         OLD_NVE_POLICY,
         IN_FLIGHT_TUNNEL,

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mobility.several import overlap_s
+
 Measure = int | float | None
+_COUNTS = {"bytes", "count", "frames", "packets"}
+
+
+def moves_measures(migrations: Sequence[Mapping[str, Any]]) -> dict[str, Measure]:
+    """``move_measures`` of a trial with one move; of several, counts are summed and of times the longest is taken.
+
+    But ``move_total_s`` is from the first one's start to the last one's end. Besides there are then ``moves_count`` and
+    ``overlap_s``, the time in which at least two were under way.
+    """
+    if len(migrations) == 1:
+        return move_measures(migrations[0])
+    found: dict[str, Measure] = {}
+    for one in map(move_measures, migrations):
+        for name, value in one.items():
+            before = found.get(name)
+            if before is None or value is None:
+                found[name] = value if before is None else before
+            else:
+                found[name] = before + value if _COUNTS & set(name.split("_")) else max(before, value)
+    spans = [(one["phases"][0]["start_s"], one["phases"][-1]["end_s"]) for one in migrations]
+    return found | {
+        "move_total_s": max(end_s for _, end_s in spans) - min(start_s for start_s, _ in spans),
+        "moves_count": len(migrations),
+        "overlap_s": overlap_s(spans),
+    }
 
 
 def move_measures(migration: Mapping[str, Any]) -> dict[str, Measure]:

@@ -11,6 +11,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ from topologies.model import Topology
 from .beside import Beside, SideFlow
 from .experiment import Experiment
 from .laboratory import PROJECT, Laboratory
-from .move_measures import move_measures
+from .move_measures import moves_measures
 from .parameters import as_words
 from .probes.build import probe_binary
 from .probes.guard import LoadGuard
@@ -46,6 +47,9 @@ LAST_SAMPLES_S = 0.3
 
 Observe = Callable[[], Callable[[], Mapping[str, float]]]
 """Begins to look at something and returns what, called at the window's end, gives measures of it."""
+
+Move = Callable[[], MigrationRecord | Sequence[MigrationRecord]]
+"""Does a trial's move, or all its moves."""
 
 
 class Run:
@@ -66,7 +70,8 @@ class Run:
         self.flow_mods: Counter[str] = Counter()  # NVE -> flow-mods that moves have cost so far
         self._beside: Beside | None = None
         self._progress = progress or Progress(experiment.name)
-        self._index = -1
+        self._index, self._now = -1, -1  # of the last trial; of the one under way, -1 between trials
+        self._counting = threading.Lock()
         self._pending: list[dict[str, Any]] = []
         self._guard: LoadGuard
         self._traffic: Traffic | None = None
@@ -99,9 +104,10 @@ class Run:
 
     def emit(self, t_s: float, kind: str, **fields: Any) -> None:
         """An event of the laboratory: of the trial under way, -1 between trials."""
-        self.record.event(t_s, kind, trial=self._index, **fields)
+        self.record.event(t_s, kind, trial=self._now, **fields)
         if kind == "flow_mods":
-            self.flow_mods[fields["nve"]] += fields["count"]
+            with self._counting:  # several VMs may move at once
+                self.flow_mods[fields["nve"]] += fields["count"]
 
     @contextmanager
     def traffic(
@@ -149,28 +155,32 @@ class Run:
         self._evaluate(self._traffic)
         self._pending.clear()
 
-    def trial(self, parameters: Mapping[str, Any], move: Callable[[], MigrationRecord] | None) -> bool:
+    def trial(self, parameters: Mapping[str, Any], move: Move | None) -> bool:
         """One trial: ``move`` (or nothing: a null trial) in a window of its own; whether the machine was quiet.
 
-        ``parameters`` are what the trial is grouped by; a null trial has none.
+        ``parameters`` are what the trial is grouped by; a null trial has none. ``move`` gives the record of its
+        move, or of each of its moves.
         """
         self.laboratory.check()
         self._index += 1
+        self._now = self._index
         observed = self.observe() if self.observe is not None else dict
         start_s = self._guard.snapshot().t_s
         _sleep_until(start_s + self.values["before"])
-        migration = move().as_dict() if move is not None else None
+        migrations = _as_dicts(move()) if move is not None else []
         end_s = time.monotonic() + max(self.values["after"], DRAIN_S)
         _sleep_until(end_s)
         valid, reason = self._guard.judge((start_s, end_s))
+        self._now = -1
         self._pending.append(
             {
                 "index": self._index,
                 "valid": valid,
                 "invalid_reason": None if valid else reason,
-                "null": migration is None,
-                "parameters": {} if migration is None else dict(parameters),
-                "migration": migration,
+                "null": not migrations,
+                "parameters": dict(parameters) if migrations else {},
+                "migration": migrations[0] if migrations else None,
+                **({"migrations": migrations} if len(migrations) > 1 else {}),
                 "window_s": [start_s, end_s],
                 "observed": dict(observed()),
             }
@@ -203,7 +213,7 @@ class Run:
                 leaked = self._beside.leaked_packets(window) + traffic.leaked_packets(window)
                 measures["leaked_packets"] = leaked
             if trial["migration"] is not None:
-                measures |= move_measures(trial["migration"])
+                measures |= moves_measures(trial.get("migrations") or [trial["migration"]])
             words = {name: value for name, value in measures.items() if isinstance(value, str)}
             numbers = {name: value for name, value in measures.items() if name not in words}
             self.record.add_trial({**trial, "measures": numbers, "classes": words})
@@ -237,6 +247,12 @@ def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -
     counts = ", ".join(f"{group} {sum(valid)}" for group, valid in groups.items())
     bad = sum(not ok for valid in groups.values() for ok in valid)
     return "answered", f"valid trials: {counts}; invalid and repeated: {bad}"
+
+
+def _as_dicts(moved: MigrationRecord | Sequence[MigrationRecord]) -> list[dict[str, Any]]:
+    """The records as objects, the one that began first in front."""
+    records = [moved] if isinstance(moved, MigrationRecord) else list(moved)
+    return [one.as_dict() for one in sorted(records, key=lambda one: one.phases[0].start_s)]
 
 
 def _switch_s(migration: Mapping[str, Any] | None) -> float | None:

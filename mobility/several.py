@@ -73,13 +73,15 @@ def _check_way(itinerary: Itinerary, here: str, nves: Sequence[str]) -> None:
         at = nve
 
 
-def move_several(itineraries: Sequence[Itinerary], move: DoMove) -> Outcome:
+def move_several(
+    itineraries: Sequence[Itinerary], move: DoMove, stop: threading.Event | None = None
+) -> Outcome:
     """Do all moves; returns when none is under way any more.
 
-    When a move fails, or is interrupted, no further one is begun; those of other VMs that are under way end first.
-    A single VM's are done in the thread of the caller.
+    When a move fails, or is interrupted, ``stop`` is set. Once it is, by whomever, no further move is begun; those of
+    other VMs that are under way end first. A single VM's are done in the thread of the caller.
     """
-    outcome, stop, lock = Outcome(), threading.Event(), threading.Lock()
+    outcome, stop, lock = Outcome(), stop or threading.Event(), threading.Lock()
 
     def go(itinerary: Itinerary) -> None:
         for number, nve in enumerate(itinerary.nves):
@@ -116,12 +118,15 @@ def move_several(itineraries: Sequence[Itinerary], move: DoMove) -> Outcome:
 
 def at_once_s(records: Sequence[MigrationRecord]) -> float:
     """For how long at least two of these moves were under way."""
-    edges = sorted(
-        edge for record in records for edge in ((record.phases[0].start_s, 1), (record.phases[-1].end_s, -1))
-    )
-    total_s, under_way = 0.0, 0
-    for (at_s, change), (until_s, _) in pairwise(edges):
+    return overlap_s([(one.phases[0].start_s, one.phases[-1].end_s) for one in records])
+
+
+def overlap_s(spans: Sequence[tuple[float, float]]) -> float:
+    """For how long at least two of these intervals (start, end) last at once; in their unit."""
+    edges = sorted(edge for start, end in spans for edge in ((start, 1), (end, -1)))
+    total, under_way = 0.0, 0
+    for (at, change), (until, _) in pairwise(edges):
         under_way += change
         if under_way > 1:
-            total_s += until_s - at_s
-    return total_s
+            total += until - at
+    return total

@@ -18,7 +18,11 @@ class Question:
 
 
 QUESTIONS: tuple[Question, ...] = (
-    Question("Q1", "What does a hot move cost when the VM keeps its IP and MAC address?", ("hot-l2",)),
+    Question(
+        "Q1",
+        "What does a hot move cost when the VM keeps its IP and MAC address?",
+        ("hot-l2", "several-moves"),
+    ),
     Question(
         "Q2", "What does the same move cost on IPv6, with neighbour discovery instead of ARP?", ("hot-l2-v6",)
     ),

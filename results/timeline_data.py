@@ -113,7 +113,7 @@ def build(
     lag = samples.get("lag")
     samples = {name: columns for name, columns in samples.items() if name != "lag"}
     migration = trial["migration"] or {}
-    phases = migration.get("phases") or [
+    phases = _phases_of(trial) or [
         event for event in events if event["kind"] == "phase" and {"name", "start_s", "end_s"} <= event.keys()
     ]
     zero_s, zero_name = _zero(phases, events, samples)
@@ -162,6 +162,19 @@ def build(
     )
 
 
+def _phases_of(trial: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The phases of the trial's move; of several moves with the VM's name in front, in the order of time."""
+    several = trial.get("migrations")
+    if not several:
+        return list((trial["migration"] or {}).get("phases") or ())
+    named = [
+        {**phase, "name": f"{one.get('vm', '?')}: {phase['name']}"}
+        for one in several
+        for phase in one["phases"]
+    ]
+    return sorted(named, key=lambda phase: float(phase["start_s"]))
+
+
 def _zero(
     phases: Sequence[Mapping[str, Any]],
     events: Sequence[Mapping[str, Any]],
@@ -193,7 +206,10 @@ def _title(trial: Mapping[str, Any], group_by: Sequence[str]) -> str:
     if trial["null"]:
         parts.append("null, nothing moves")
     if migration:
-        parts.append(f"{migration['kind']} move {migration['old_nve']} → {migration['new_nve']}")
+        several = trial.get("migrations") or []
+        moves = [f"{one.get('vm', '?')} {one['old_nve']} → {one['new_nve']}" for one in several]
+        moves = moves or [f"{migration['old_nve']} → {migration['new_nve']}"]
+        parts.append(f"{migration['kind']} move{'s' if len(moves) > 1 else ''} {', '.join(moves)}")
     if not trial["null"] and any(name in trial["parameters"] for name in group_by):
         parts.append(label_of(trial, group_by))
     if not trial["valid"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,35 @@ def _more_than_zero(*names: str) -> Check:
     return check
 
 
+def _every_pattern(moves: Sequence[Trial]) -> None:
+    """Several moves: each pattern has all of its moves, in turn or at once, and with policy buffer loses nothing."""
+    made = {"one move": 1, "back and forth": 2, "chain": 2, "two at once": 2, "towards each other": 2}
+    assert {trial["parameters"]["pattern"] for trial in moves} == set(made)
+    for trial in moves:
+        pattern, every = trial["parameters"]["pattern"], trial.get("migrations", [trial["migration"]])
+        assert len(every) == made[pattern], pattern
+        assert {one["outcome"] for one in every} == {"done"}, pattern
+        spans = sorted((one["phases"][0]["start_s"], one["phases"][-1]["end_s"]) for one in every)
+        at_once = [start_s < end_s for (_, end_s), (start_s, _) in pairwise(spans)]
+        if pattern in ("two at once", "towards each other"):
+            assert {one["vm"] for one in every} == {"vm1", "vm2"}
+            assert at_once == [True], spans
+            assert trial["measures"]["overlap_s"] > 0
+        else:
+            assert {one["vm"] for one in every} == {"vm1"}
+            assert not any(at_once), spans
+        lost = [value for name, value in trial["measures"].items() if name.startswith("lost_packets")]
+        assert len(lost) >= 6  # both ways between the two VMs, and of each with the one that stays
+        assert set(lost) == {0} or not trial["valid"], (pattern, trial["measures"])
+
+
 EXPECTED: Mapping[str, Sequence[Check]] = {
     "hot-l2-v6": [_always(0, "tentative_addresses_count")],
+    "several-moves": [
+        _every_pattern,
+        _always(0, "leaked_packets"),
+        _more_than_zero("sent_packets_stays_to_peer", "sent_packets_stays_from_vm"),
+    ],
     "tenants": [
         _always(0, "leaked_packets", "arrived_packets_unrouted"),
         _more_than_zero("sent_packets_unrouted"),  # else nothing could have arrived
