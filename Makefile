@@ -10,7 +10,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 # Every NAME=value given on make's command line goes to the experiment, which knows which there are.
 PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
 
-EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle
+EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle standby
 
 .DEFAULT_GOAL := help
 .PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
@@ -33,6 +33,7 @@ cold: ## A cold move with and without quiescing
 tenants: ## Tenants with the same addresses while a VM moves, and routing that follows it
 l3-host-route: ## A move into another subnet, the address kept by a host route
 external-client: ## An Internet client behind the gateway NVE while the VM moves
+standby: ## What warm and hot standby lose at a failover (redundancy, no move)
 lifecycle: ## Every verb of a VM's life in every state: accepted or refused, and nothing changed by a refusal
 dhcp-client: ## A DHCP client that confirms its lease after a move
 decision: ## What a move will cost, predicted from other runs, and whether the advice to move was right

@@ -207,6 +207,29 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             self.unplug(vm)
         return self.plug(vm, new_nve)
 
+    def add_copy(self, vm: str, name: str, nve: str) -> int:
+        """A second namespace with a VM's addresses, plugged into another NVE; its port number there.
+
+        It stands for a copy of the VM that exists beside it (standby). It may speak only when the NVA opens the port.
+        """
+        model, mtu = self.topology.vm(vm), self._mtu(vm)
+        self.addHost(name, cls=VM, mac=model.mac, ip=None)
+        if (group := control_group.current()) is not None:
+            self.groups[name] = group.make(name)
+            self.groups[name].add(self[name].pid)
+        commands.batch(
+            "ip",
+            [
+                f"link add {name} mtu {mtu} netns {self[nve].pid} type veth "
+                f"peer name eth0 netns {self[name].pid} address {model.mac} mtu {mtu}"
+            ],
+        )
+        self._configure(name, addressing.vm_lines(self.topology, model), ipv6=model.ipv6 is not None)
+        self._host_device(name, self._processor(vm))
+        commands.run(["ip", "link", "set", name, "up"], pid=self[nve].pid, node=nve)
+        self.ofports[nve][name] = self.nves[nve].add_port(name)
+        return self.ofports[nve][name]
+
     def unplug(self, vm: str) -> None:
         """Take a VM's port out of its NVE (`replug`): from now on nothing reaches it, and nothing gets out."""
         old = self.nves[self.location[vm]]

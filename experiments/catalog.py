@@ -19,6 +19,7 @@ from .old_nve_policy import EXPERIMENT as OLD_NVE_POLICY
 from .several_moves import EXPERIMENT as SEVERAL_MOVES
 from .stage_order import EXPERIMENT as STAGE_ORDER
 from .stale_mapping import EXPERIMENT as STALE_MAPPING
+from .standby import EXPERIMENT as STANDBY
 from .tenants import EXPERIMENT as TENANTS
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -39,6 +40,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         DHCP_CLIENT,
         DECISION,
         LIFECYCLE,
+        STANDBY,
     )
 }
 

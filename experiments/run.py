@@ -36,6 +36,7 @@ from .move_measures import moves_measures
 from .parameters import as_words
 from .probes.build import probe_binary
 from .probes.guard import LoadGuard
+from .probes.measures import Window
 from .progress import Progress
 from .traffic import DIRECTIONS, Traffic, TrafficPlan
 from .trial_events import sampled_events
@@ -188,21 +189,51 @@ class Run:
         self._progress.advance(valid)
         return valid
 
-    def note_trial(self, parameters: Mapping[str, Any], measures: Mapping[str, float]) -> None:
-        """One trial that no traffic was measured in: what was counted is the result, whatever the machine did."""
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """The load guard runs within the block, for trials that bring their own traffic (``note_trial``)."""
+        folder = RUN_FOLDER / "guard"
+        folder.mkdir(exist_ok=True)
+        self._guard = LoadGuard(folder)
+        try:
+            self._guard.start(lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE))
+            yield
+            self._guard.stop()
+        except BaseException:
+            self._guard.kill()
+            raise
+
+    def note_trial(
+        self,
+        parameters: Mapping[str, Any],
+        measures: Mapping[str, float],
+        *,
+        classes: Mapping[str, str] | None = None,
+        null: bool = False,
+        window: Window | None = None,
+    ) -> bool:
+        """One trial with measures of its own; whether it is valid.
+
+        With a ``window`` (within ``watched``) the load guard judges; without one the trial counts things that no load
+        can change, and is valid.
+        """
         self.laboratory.check()
         self._index += 1
-        trial = {
-            "index": self._index,
-            "valid": True,
-            "invalid_reason": None,
-            "null": False,
-            "migration": None,
-        }
+        valid, reason = (True, "") if window is None else self._guard.judge(window)
         self.record.add_trial(
-            {**trial, "parameters": dict(parameters), "measures": dict(measures), "classes": {}}
+            {
+                "index": self._index,
+                "valid": valid,
+                "invalid_reason": None if valid else reason,
+                "null": null,
+                "parameters": dict(parameters),
+                "migration": None,
+                "measures": dict(measures),
+                "classes": dict(classes or {}),
+            }
         )
-        self._progress.advance(True)
+        self._progress.advance(valid)
+        return valid
 
     def _evaluate(self, traffic: Traffic) -> None:
         windows = [(trial["index"], tuple(trial["window_s"])) for trial in self._pending]
