@@ -18,9 +18,8 @@ from emulation import preflight
 from emulation.nve import Datapath
 from emulation.sandbox import run_in_sandbox
 from results.files import write_atomic
-from results.merging import finished_runs, write_sweep_record
-from results.reading import Record, find_run, list_runs, load_record
-from results.record import new_folder
+from results.merging import write_sweep_record
+from results.reading import Record, find_run, load_record
 from topologies import load_topology, topology_file
 from topologies.model import Topology
 
@@ -32,11 +31,18 @@ from .run import environment, keep_visible, verdict
 from .sweep_block import SharedLaboratory, serve
 from .sweep_check import Comparison, compare_control
 from .sweep_crew import Crew
+from .sweep_folder import (
+    PARALLEL,
+    PLAN,
+    blocks_done,
+    earlier_check,
+    folder_of,
+    found_harmless,
+    read_plan_file,
+)
 from .sweep_order import Dispatcher
 from .sweep_plan import SweepPlan, cell_parameters, network_key, read_plan
 
-PLAN = "sweep.json"
-PLAN_VERSION = 1
 MOST_JOBS = 64
 INTERRUPTED = 130
 
@@ -73,7 +79,7 @@ def read_words(words: Sequence[str], results_folder: Path) -> Asked:
     if own["resume"]:
         if rest or own["exp"]:
             raise ParameterError("RESUME goes on with the plan of that sweep; give no other words but JOBS")
-        plan = _read_plan_file(find_run(results_folder, own["resume"]))
+        plan = read_plan_file(find_run(results_folder, own["resume"]))
         return Asked(find(plan.experiment), plan, int(own["jobs"]), own["resume"], False)
     if not own["exp"]:
         raise ParameterError(
@@ -83,27 +89,6 @@ def read_words(words: Sequence[str], results_folder: Path) -> Asked:
     return Asked(
         experiment, read_plan(experiment, rest), int(own["jobs"]), None, own["fresh"] not in ("", "0")
     )
-
-
-def _read_plan_file(folder: Path) -> SweepPlan:
-    try:
-        found = json.loads((folder / PLAN).read_text())
-        if found["format_version"] > PLAN_VERSION:
-            raise ParameterError(
-                f"{folder / PLAN}: written in format {found['format_version']}, this version reads up to "
-                f"{PLAN_VERSION}; update Overland (git pull) and try again"
-            )
-        return SweepPlan.from_dict(found["plan"])
-    except FileNotFoundError:
-        raise ParameterError(
-            f"{folder}: has no {PLAN}, so it is no sweep; RESUME takes a sweep's folder"
-        ) from None
-    except ParameterError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ParameterError(
-            f"{folder / PLAN}: is not the plan of a sweep ({error}); begin anew with EXP=..."
-        ) from None
 
 
 def start_sweep(words: Sequence[str], results_folder: Path) -> int:
@@ -123,7 +108,10 @@ def do_sweep(asked: Asked, results_folder: Path) -> tuple[int, Path]:
     values = asked.plan.all_values(asked.experiment)
     grounds = _grounds(asked.experiment, values, results_folder)
     probe_binary()
-    folder, note = _folder_of(asked, results_folder)
+    if asked.resume:
+        folder, note = find_run(results_folder, asked.resume), ""
+    else:
+        folder, note = folder_of(asked.plan, results_folder, asked.fresh)
     with (folder / PLAN).open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,67 +134,6 @@ def _grounds(
             made[key] = (topology, preflight.check(topology, own["ports"], results_folder))
         experiment.check(own, made[key][0])
     return made
-
-
-def _folder_of(asked: Asked, results_folder: Path) -> tuple[Path, str]:
-    """The folder to go on with, or a new one, and what is to be said of it."""
-    if asked.resume:
-        return find_run(results_folder, asked.resume), ""
-    name = f"sweep-{asked.experiment.name}"
-    commit = environment_of_now()["commit"]
-    note = ""
-    for folder in [] if asked.fresh else reversed(list_runs(results_folder)):
-        if f"-{name}-" not in folder.name or not (folder / PLAN).exists():
-            continue
-        try:
-            found = json.loads((folder / PLAN).read_text())
-            same = SweepPlan.from_dict(found["plan"]) == asked.plan
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
-        if not same or len(_blocks_done(folder)) == len(asked.plan.cells) * asked.plan.repeat:
-            continue
-        if found.get("commit") != commit:
-            note = (
-                f"{folder.name} has the same plan but was begun with other code, so this begins anew "
-                f"(RESUME={folder.name} goes on with it all the same)"
-            )
-            continue
-        return folder, ""
-    made = new_folder(results_folder, name)
-    plan = {"format_version": PLAN_VERSION, "plan": asked.plan.as_dict(), "commit": commit}
-    write_atomic(made / PLAN, json.dumps(plan, indent=1).encode() + b"\n")
-    return made, note
-
-
-def environment_of_now() -> dict[str, Any]:
-    """The commit, as records have it."""
-    return {"commit": environment(Datapath("", "", ""), {}, "")["commit"]}
-
-
-def _blocks_done(folder: Path, beside: bool | None = None) -> dict[int, Record]:
-    """The runs beneath a sweep by the number of their block; of several of one block the last.
-
-    ``beside``: only those that ran alone (False) or side by side (True); None: all that count, which is told by
-    parallel.json.
-    """
-    if beside is None:
-        allowed = _parallel(folder)
-        wanted = (False, True) if allowed is None or allowed else (False,)
-    else:
-        wanted = (beside,)
-    return {
-        run.environment["sweep"]["block"]: run
-        for run in finished_runs(folder)
-        if run.environment["sweep"]["beside"] in wanted
-    }
-
-
-def _parallel(folder: Path) -> bool | None:
-    """What the check of this sweep found; None: not checked yet."""
-    try:
-        return bool(json.loads((folder / "parallel.json").read_text())["parallel"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
 
 
 class _Sweep:
@@ -235,11 +162,13 @@ class _Sweep:
         """Work through what is left, then write the record; Ctrl-C leaves what is done."""
         keys = {cell: network_key(own) for cell, own in enumerate(self.values)}
         blocks = self.plan.order([keys[cell] for cell in sorted(keys)])
-        done = _blocks_done(self.folder)
-        if _parallel(self.folder) is None:  # unchecked: what ran side by side does not count yet
-            done = _blocks_done(self.folder, beside=False)
+        done = blocks_done(self.folder)
+        if found_harmless(self.folder) is None:  # unchecked: what ran side by side does not count yet
+            done = blocks_done(self.folder, beside=False)
         left = [block for block in blocks if block.number not in done]
-        dispatcher = Dispatcher(left, self.jobs, keys, _parallel(self.folder) if self.jobs > 1 else None)
+        dispatcher = Dispatcher(
+            left, self.jobs, keys, earlier_check(self.folder, self.jobs) if self.jobs > 1 else None
+        )
         self._greet(len(blocks), len(left), dispatcher)
         self._pairs = dispatcher.pairs
         crew = Crew(self.name, dispatcher, self._supervise, self._check)
@@ -267,7 +196,7 @@ class _Sweep:
             )
         if dispatcher.too_few_to_check:
             why = "an earlier check found that sandboxes disturb each other"
-            if _parallel(self.folder) is None:
+            if earlier_check(self.folder, self.jobs) is None:
                 why = f"too few blocks to find out whether {self.jobs} sandboxes disturb each other"
             print(f"{self.name}: one by one, not JOBS={self.jobs}: {why}")
 
@@ -284,7 +213,7 @@ class _Sweep:
 
     def _check(self) -> bool:
         """Hold the control blocks that ran alone against those that ran beside others."""
-        alone, beside = _blocks_done(self.folder, beside=False), _blocks_done(self.folder, beside=True)
+        alone, beside = blocks_done(self.folder, beside=False), blocks_done(self.folder, beside=True)
         pairs = [
             (alone[one.number], beside[two.number])
             for one, two in self._pairs
@@ -297,10 +226,10 @@ class _Sweep:
 
     def _write_check(self, found: Comparison) -> None:
         data = {"parallel": found.same, "jobs": self.jobs, **found.as_dict()}
-        write_atomic(self.folder / "parallel.json", json.dumps(data, indent=1).encode() + b"\n")
+        write_atomic(self.folder / PARALLEL, json.dumps(data, indent=1).encode() + b"\n")
 
     def _conclude(self, blocks: int) -> None:
-        done = _blocks_done(self.folder)
+        done = blocks_done(self.folder)
         runs = [done[number] for number in sorted(done)]
         topology, datapath = next(iter(self.grounds.values()))
         own = cell_parameters(self.experiment, self.plan, self.values[0])
@@ -338,9 +267,9 @@ class _Sweep:
             "cells": len(self.values),
             "jobs": self.jobs,
         }
-        facts["side_by_side"] = self.jobs > 1 and bool(_parallel(self.folder))
-        if (self.folder / "parallel.json").exists():
-            facts["side_by_side_why"] = json.loads((self.folder / "parallel.json").read_text())["why"]
+        facts["side_by_side"] = self.jobs > 1 and bool(found_harmless(self.folder))
+        if (self.folder / PARALLEL).exists():
+            facts["side_by_side_why"] = json.loads((self.folder / PARALLEL).read_text())["why"]
         return facts
 
 

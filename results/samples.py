@@ -110,12 +110,8 @@ def sample_names(folder: Path) -> list[str]:
 
 def missing_samples(folder: Path) -> str:
     """What to tell of a run's folder that has no samples: what is not shown and where they are; '' if it has some."""
-    if sample_names(folder):
+    if sample_names(folder) or (folder / "sweep.json").exists():  # a sweep's are in the runs beneath it
         return ""
-    if (folder / "sweep.json").exists():
-        return (
-            f"{folder}: samples and timelines are in the runs beneath it; make report RUN={folder}/runs/..."
-        )
     return (
         f"{folder}: has no samples, so no packets are drawn; the figures are in the record and stand. "
         "Run it again for timelines"

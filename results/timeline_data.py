@@ -86,14 +86,17 @@ def gather(record: Record, index: int, events: Sequence[Mapping[str, Any]] | Non
         indexes = [trial["index"] for trial in record.trials]
         allowed = f"{min(indexes)} to {max(indexes)}" if indexes else "it has none"
         raise RecordError(f"{record.name}: no trial {index}; allowed: {allowed}")
+    folder = record.folder
+    if "run" in trial:  # of a sweep, whose runs beneath it have the samples
+        folder, index, events = folder / "runs" / trial["run"], trial["run_index"], None
     if events is None:
-        events = read_events(record.folder)
-    there = set(sample_names(record.folder))
+        events = read_events(folder)
+    there = set(sample_names(folder))
     names = [f"{kind}_{side}" for kind in ("udp", "tcp") for side in ("to_vm", "from_vm")]
     names.append("tcp_info")
-    samples = {name: read_samples(record.folder, name, trial=index) for name in names if name in there}
+    samples = {name: read_samples(folder, name, trial=index) for name in names if name in there}
     if "lag" in there:  # of the machine, not of a trial
-        samples["lag"] = read_samples(record.folder, "lag")
+        samples["lag"] = read_samples(folder, "lag")
     own = [event for event in events if event.get("trial") == index]
     return build(trial, own, samples, group_by=record.group_by)
 

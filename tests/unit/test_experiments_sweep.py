@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from experiments.catalog import EXPERIMENTS
 from experiments.hot_l2 import EXPERIMENT as HOT_L2
 from experiments.parameters import ParameterError
 from experiments.sweep import read_words
+from experiments.sweep_folder import earlier_check
 from experiments.sweep_order import CHECK_PAIRS, MOST_ATTEMPTS, Dispatcher, control_pairs
 from experiments.sweep_plan import Block, SweepPlan, cell_parameters, network_key, read_plan
 
@@ -94,10 +97,15 @@ def test_the_command_has_words_of_its_own(tmp_path: Any) -> None:
         read_words([f"RESUME={tmp_path / 'runs' / 'foreign'}"], tmp_path)
 
 
-def test_every_experiment_can_be_swept() -> None:
+def test_every_experiment_can_be_swept_or_says_why_not() -> None:
     for experiment in EXPERIMENTS.values():
-        name = next(p.name for p in experiment.parameters if p.name == "rate_pps")
-        assert len(read_plan(experiment, [f"{name}=500,1000"]).cells) == 2
+        known = [parameter.name for parameter in experiment.parameters]
+        word = "rate_pps=500,1000" if "rate_pps" in known else "topology=two_racks,other"
+        if {"repeat", "seed"} <= set(known):
+            assert len(read_plan(experiment, [word]).cells) == 2
+        else:
+            with pytest.raises(ParameterError, match="so it cannot be swept"):
+                read_plan(experiment, [word])
 
 
 def test_a_plan_survives_json() -> None:
@@ -219,3 +227,15 @@ def test_a_standing_network_is_used_within_a_round() -> None:
     blocks = [Block(0, 0, 0), Block(1, 1, 0), Block(2, 0, 1)]
     one = Dispatcher(blocks, 1, {0: "a", 1: "b"})
     assert one.assign({0: "b"})[0].block.cell == 1
+
+
+@pytest.mark.parametrize(
+    ("parallel", "checked", "jobs", "known"),
+    [(True, 4, 2, True), (True, 2, 4, None), (False, 2, 4, False), (False, 4, 2, None), (True, 2, 2, True)],
+)
+def test_an_earlier_check_says_something_of_fewer_jobs_or_of_more(
+    tmp_path: Path, parallel: bool, checked: int, jobs: int, known: bool | None
+) -> None:
+    assert earlier_check(tmp_path, jobs) is None
+    (tmp_path / "parallel.json").write_text(json.dumps({"parallel": parallel, "jobs": checked}))
+    assert earlier_check(tmp_path, jobs) is known

@@ -15,6 +15,7 @@ from results.__main__ import main
 from results.contract import FORMAT_VERSION, RecordError
 from results.merging import finished_runs, write_sweep_record
 from results.reading import load_record
+from results.timeline_data import gather
 from results.upgrade import STEPS, upgraded
 
 SYNTHETIC = Path(__file__).parents[1] / "data" / "records" / "synthetic.py"
@@ -129,6 +130,10 @@ def test_a_sweeps_record_passes_over_runs_that_cannot_be_read(run: Path, tmp_pat
     written = write_sweep_record(sweep, head, runs, ("answered", "enough"), {("0-good", 2): {"cost_s": 1.0}})
     assert len(written.trials) == 6
     assert written.trials[2]["measures"]["cost_s"] == 1.0
+    drawn = gather(written, 4)  # drawn from the samples and events of the run beneath
+    own = gather(load_record(good), 4)
+    assert own.packets and drawn.packets.keys() == own.packets.keys()
+    assert drawn.points == own.points
     assert {(trial["run"], trial["run_index"]) for trial in written.trials} == {
         ("0-good", n) for n in range(6)
     }
