@@ -3,8 +3,8 @@
 A time is never compared as such: the machine of one run may be slower than that of the other. It is divided by what the
 null trials of its own run show of the same measure, or, where they show nothing of it (nothing moved), by their round
 trip; what is compared is the ratio of those two ratios, group by group, and over the groups their geometric mean.
-A count is divided by the null trials' too where they have one; where most trials count nothing, the shares of
-trials that count anything are compared (Fisher's exact test).
+A count is divided by the null trials' too where they have one; where a figure is 0 in most trials (lost packets,
+blackout), the shares of trials in which it is more are compared (Fisher's exact test).
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _change(
     ]
     if not kept:
         return None
-    if unit_word(name) not in _TIMES and any(_mostly_nothing(own) for _, values in kept for own in values):
+    if any(_mostly_nothing(own) for _, values in kept for own in values):
         return _by_share(name, [pair for pair, _ in kept], alpha)
     sides = [_controlled(name, pair, values) for pair, values in kept]
     usable = [side for side in sides if side is not None]

@@ -51,6 +51,7 @@ def trials(
                     "measures": {
                         "tcp_stall_s_to_vm": stall_s,
                         "lost_packets_to_vm": 7 if path == "a" and number < lost else 0,
+                        "blackout_s_to_vm": 0.0014 * machine if path == "a" and number < lost else 0.0,
                         "delay_median_s_to_vm": 0.0002 * noise,
                         "delay_median_s_from_vm": 0.0002 * noise,
                     },
@@ -101,6 +102,7 @@ def test_a_move_that_costs_more_is_worse_on_any_machine() -> None:
 def test_losses_are_compared_by_how_many_trials_have_any() -> None:
     found = verdicts(record(trials()), record(trials(lost=12, seed=2)))
     assert found["lost_packets_to_vm"] == "worse"  # 0 of 40 against 12 of 40
+    assert found["blackout_s_to_vm"] == "worse"  # a time, but 0 in most trials
     assert verdicts(record(trials()), record(trials(lost=1, seed=2)))["lost_packets_to_vm"] == "same"
 
 
