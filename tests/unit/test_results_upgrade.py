@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import runpy
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from results import reading
+from results import reading, record
 from results.__main__ import main
 from results.contract import FORMAT_VERSION, RecordError
 from results.merging import finished_runs, write_sweep_record
@@ -137,3 +138,24 @@ def test_a_sweeps_record_passes_over_runs_that_cannot_be_read(run: Path, tmp_pat
     assert {(trial["run"], trial["run_index"]) for trial in written.trials} == {
         ("0-good", n) for n in range(6)
     }
+
+
+def test_a_record_that_is_slow_to_write_is_written_for_a_tenth_of_the_time_and_at_the_end(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = load_record(made).trials
+    written: list[int] = []
+    original = record.write_atomic
+
+    def slowly(path: Path, data: bytes) -> None:
+        written.append(len(json.loads(data)["trials"]))
+        time.sleep(2 * record.SLOW_WRITE_S)
+        original(path, data)
+
+    monkeypatch.setattr(record, "write_atomic", slowly)
+    run = record.RunRecord.create(tmp_path, "slow", [], {}, {})
+    for trial in trials:
+        run.add_trial(trial)
+    run.finish("answered", "enough")
+    assert written == [0, len(trials)]  # six trials come faster than ten times 40 ms
+    assert load_record(run.folder).trials == trials
