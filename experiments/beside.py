@@ -22,7 +22,10 @@ PAYLOAD_BYTES = 64
 
 @dataclass(frozen=True)
 class SideFlow:
-    """``label`` ends the names of its measures; ``stream`` is its number; ``forbidden``: nothing may arrive."""
+    """``label`` ends the names of its measures; ``stream`` is its number; ``forbidden``: nothing may arrive.
+
+    ``brief``: of its measures only packets sent and lost; a flow of few packets has no others.
+    """
 
     label: str
     sender: str
@@ -32,6 +35,7 @@ class SideFlow:
     port: int
     rate_pps: float
     forbidden: bool = False
+    brief: bool = False
 
 
 class Beside:
@@ -71,6 +75,8 @@ class Beside:
                 sent, lost = own["sent_packets"], own["lost_packets"]
                 assert isinstance(sent, int) and isinstance(lost, int)
                 own = {"arrived_packets": sent - lost, "sent_packets": sent}
+            if flow.brief:
+                own = {name: own[name] for name in ("sent_packets", "lost_packets")}
             found |= {f"{name}_{flow.label}": value for name, value in own.items()}
         return found
 

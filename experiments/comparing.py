@@ -61,13 +61,20 @@ def checker(groups: Groups) -> Callable[[Mapping[str, Any], Topology], None]:
     return check
 
 
+def places(run: Run) -> tuple[str, str]:
+    """The two NVEs that the VM goes back and forth between: the first two at which its peer is not."""
+    network = run.laboratory.network
+    here, there = [name for name in network.nves if name != network.location[run.values["peer"]]][:2]
+    return here, there
+
+
 def comparison(groups: Groups) -> Callable[[Run], None]:
     """The ``trials`` of such an experiment."""
 
     def trials(run: Run) -> None:
         values, laboratory = run.values, run.laboratory
-        vm, peer_nve = values["vm"], laboratory.network.location[values["peer"]]
-        here, there = [name for name in laboratory.network.nves if name != peer_nve][:2]
+        vm = values["vm"]
+        here, there = places(run)
         ways = {group.name: group for group in groups(values)}
         mix = Mix(list(ways), repetitions(values), values["seed"])
         run.expect(mix.wanted())

@@ -46,6 +46,17 @@ DRAIN_S = 0.1  # what is under way at a window's end has arrived by then
 LAST_SAMPLES_S = 0.3
 
 
+_PLANNED = {
+    "vm": "vm",
+    "peer": "peer",
+    "rate_pps": "udp_pps",
+    "payload": "udp_payload_bytes",
+    "tcp_rate": "tcp_bps",
+    "congestion_control": "congestion_control",
+    "family": "family",
+}
+"""Parameters of experiments, and the fields of TrafficPlan that they are."""
+
 Observe = Callable[[], Callable[[], Mapping[str, float]]]
 """Begins to look at something and returns what, called at the window's end, gives measures of it."""
 
@@ -112,23 +123,18 @@ class Run:
 
     @contextmanager
     def traffic(
-        self, beside: Sequence[SideFlow] = (), directions: Sequence[str] = DIRECTIONS
+        self, beside: Sequence[SideFlow] = (), directions: Sequence[str] = DIRECTIONS, **changes: Any
     ) -> Iterator[None]:
         """Probes and load guard run within the block; at its end its trials are evaluated and recorded.
 
         ``directions``: which way UDP goes; with one alone there is no TCP, so that the other end says nothing.
+        ``changes``: fields of TrafficPlan that are not what the parameters say.
         """
         values = self.values
-        plan = TrafficPlan(
-            vm=values["vm"],
-            peer=values["peer"],
-            udp_pps=values["rate_pps"],
-            udp_payload_bytes=values["payload"],
-            tcp_bps=values["tcp_rate"] if len(directions) == len(DIRECTIONS) else 0,
-            congestion_control=values["congestion_control"],
-            family=values.get("family", "ipv4"),
-            directions=tuple(directions),
-        )
+        named = {field: values[name] for name, field in _PLANNED.items() if name in values}
+        if len(directions) < len(DIRECTIONS):
+            named["tcp_bps"] = 0
+        plan = TrafficPlan(**{**named, "directions": tuple(directions), **changes})
         self._traffic = Traffic(self.laboratory.network, plan, RUN_FOLDER / "probes")
         self._beside = Beside(beside, RUN_FOLDER / "probes", self._traffic.spawner) if beside else None
         guard_folder = RUN_FOLDER / "guard"
@@ -156,11 +162,12 @@ class Run:
         self._evaluate(self._traffic)
         self._pending.clear()
 
-    def trial(self, parameters: Mapping[str, Any], move: Move | None) -> bool:
+    def trial(self, parameters: Mapping[str, Any], move: Move | None, guarded_s: float | None = None) -> bool:
         """One trial: ``move`` (or nothing: a null trial) in a window of its own; whether the machine was quiet.
 
         ``parameters`` are what the trial is grouped by; a null trial has none. ``move`` gives the record of its
-        move, or of each of its moves.
+        move, or of each of its moves. ``guarded_s``: only so long after the move's begin a busy machine spoils the
+        trial; None: in all of its window.
         """
         self.laboratory.check()
         self._index += 1
@@ -171,7 +178,8 @@ class Run:
         migrations = _as_dicts(move()) if move is not None else []
         end_s = time.monotonic() + max(self.values["after"], DRAIN_S)
         _sleep_until(end_s)
-        valid, reason = self._guard.judge((start_s, end_s))
+        judged_s = end_s if guarded_s is None else min(end_s, start_s + self.values["before"] + guarded_s)
+        valid, reason = self._guard.judge((start_s, judged_s))
         self._now = -1
         self._pending.append(
             {

@@ -51,7 +51,7 @@ class TrafficPlan:
     udp_pps: float
     udp_payload_bytes: int
     tcp_bps: float
-    congestion_control: str
+    congestion_control: str = "cubic"
     family: str = "ipv4"
     directions: tuple[str, ...] = DIRECTIONS
 

@@ -74,6 +74,11 @@ def end_redirect(move: Move) -> None:
     move.misdirected_before["slack_s"] = move.record.redirect_ended_s - begin_s
 
 
+def counted_since(before: int, now: int) -> int:
+    """What a counter has added. One that is smaller than before began anew: a peer was told and its rule replaced."""
+    return now - before if now >= before else now
+
+
 def observe(move: Move) -> None:
     """Count for a time what comes to the old NVE too late."""
     assert move.record.redirect_ended_s is not None
@@ -81,9 +86,11 @@ def observe(move: Move) -> None:
     _count_now(move)
     window_s = time.monotonic() - move.record.redirect_ended_s
     found, before = move.nva.misdirected(move.record.vm), move.misdirected_before
-    by_nve = {nve: count - before["by_nve"].get(nve, 0) for nve, count in found["by_nve"].items()}
+    by_nve = {
+        nve: counted_since(before["by_nve"].get(nve, 0), count) for nve, count in found["by_nve"].items()
+    }
     move.record.misdirected = {
-        "packets": found["packets"] - before["packets"],
+        "packets": sum(by_nve.values()),
         "by_nve": by_nve,
         "while_redirected": before["packets"],
         "window_s": window_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mobility.drain import Drained, DrainRule, DrainWatch, parse_drain, wait
+from mobility.draining import counted_since
 from mobility.flows import Connection, connections, still_there
 
 RULES = {
@@ -148,3 +149,9 @@ def test_new_connections_do_not_keep_the_redirect() -> None:
 def test_an_empty_or_broken_table_has_none() -> None:
     assert connections("tcp", "") == set()
     assert connections("tcp", TCP.splitlines()[0] + "\n  0: 1\n") == set()
+
+
+def test_a_counter_that_began_anew_counts_from_zero() -> None:
+    assert counted_since(47, 1831) == 1784
+    assert counted_since(150, 0) == 0  # the peer was told, and the rule that had counted 150 is gone
+    assert counted_since(150, 3) == 3

@@ -1,0 +1,81 @@
+"""The thin flows, what is refused, the line through the buffer's peaks, and the answer's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from experiments import catalog
+from experiments.buffer_fit import fit_buffer
+from experiments.in_flight_tunnel import check, conclude, stop_groups, thin_flows
+from experiments.parameters import ParameterError, read_parameters
+from topologies import load_topology, topology_file
+
+THIN = load_topology(topology_file("thin_flows"))
+
+
+def values(*words: str) -> dict[str, Any]:
+    return read_parameters(catalog.find("in-flight-tunnel").parameters, words)
+
+
+def test_flows_are_from_one_millisecond_to_a_minute_each_from_an_nve_of_its_own() -> None:
+    flows = thin_flows(values(), THIN)
+    assert [flow.label for flow in flows] == [
+        "gap_1ms",
+        "gap_10ms",
+        "gap_100ms",
+        "gap_1s",
+        "gap_10s",
+        "gap_60s",
+    ]
+    assert [flow.rate_pps for flow in flows] == pytest.approx([1000, 100, 10, 1, 0.1, 1 / 60])
+    assert len({THIN.vm(flow.sender).nve for flow in flows}) == 6
+    assert [flow.label for flow in thin_flows(values("quick=1"), THIN)][-1] == "gap_1s"
+
+
+def test_every_trial_lasts_until_the_thinnest_flow_has_spoken() -> None:
+    assert {group.options.observe_s for group in stop_groups(values())} == {60.1}
+    assert {group.options.observe_s for group in stop_groups(values("longest_gap=10s"))} == {10.1}
+    assert {group.options.observe_s for group in stop_groups(values("quick=1"))} == {1.1}
+    assert len(stop_groups(values())) == 12
+
+
+def test_a_topology_without_thin_peers_is_refused() -> None:
+    check(values(), THIN)
+    with pytest.raises(ParameterError, match=r"needs a VM thin1 alone at its NVE .* 1ms; take thin_flows"):
+        check(values("topology=two_racks"), load_topology(topology_file("two_racks")))
+
+
+def test_the_buffer_is_the_rate_times_downtime_and_a_constant() -> None:
+    points = [
+        (rate, downtime_s, round(rate * (downtime_s + 0.004)))
+        for rate in (500, 2000, 5000)
+        for downtime_s in (0.01, 0.05, 0.2)
+        for _ in range(3)
+    ]
+    fit = fit_buffer(points)
+    assert fit is not None
+    assert (fit.slope, fit.constant_s) == (pytest.approx(1, abs=0.01), pytest.approx(0.004, abs=0.0005))
+    assert fit.slope_ci95[0] <= fit.slope <= fit.slope_ci95[1]
+    half = fit_buffer([(rate, downtime_s, frames / 2) for rate, downtime_s, frames in points])
+    assert half is not None
+    assert half.slope_ci95[1] < 0.6  # frames that were lost and not held show
+    assert fit_buffer(points[:3]) is None
+    assert fit_buffer([(500, 0.01, 5)] * 9) is None
+
+
+def test_the_answer_names_the_thin_flows_that_still_came_to_the_old_nve() -> None:
+    def trial(learning: str, late: int) -> dict[str, Any]:
+        measures = {"tunnel_s": 0.06, "misdirected_packets_gap_1ms": 0, "misdirected_packets_gap_1s": late}
+        return {
+            "valid": True,
+            "null": False,
+            "parameters": {"learning": learning, "rule": "fixed:50ms"},
+            "measures": measures,
+        }
+
+    said = conclude([trial("push", 0), trial("pull", 1)])
+    assert said is not None
+    assert "With push, misdirected after the stop: fixed:50ms (tunnel 60 ms) none." in said
+    assert "With pull, misdirected after the stop: fixed:50ms (tunnel 60 ms) gap 1s 1." in said
