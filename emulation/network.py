@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from mininet.node import Host, Node
 
 from topologies.model import LinkProperties, Topology
 
-from . import addressing, commands, control_group, frames, outside, wiring
+from . import addressing, commands, control_group, frames, outside, plain, wiring
 from .control_group import VmGroup
 from .datapath_flows import concerning
 from .dhcp import Dhcp
@@ -164,6 +164,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
                     "dpid": self[nve.name].number,
                     "underlay_ip": str(nve.underlay_ip),
                     "tunnel_port": self.ofports[nve.name][TUNNEL_PORT],
+                    **self._plain_entry(nve.name),
                 }
                 for nve in self.topology.nves
             ],
@@ -181,6 +182,27 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
                 for vm in self.topology.vms
             ],
         }
+
+    def _plain_entry(self, nve: str) -> dict[str, Any]:
+        if not self.topology.underlay.routes_tenants:
+            return {}
+        return {"plain": plain.nva_entry(self.plan, nve, self.ofports[nve][plain.PORT])}
+
+    def next_hop_mac(self, nve: str) -> str:
+        """The router's address on an NVE's plain port."""
+        return plain.next_hop_mac(self.plan, nve)
+
+    def open_host_route(self, vm: str, nve: str) -> None:
+        """The underlay's routers lead to an NVE's plain port for a VM's address, until ``close_host_route``."""
+        self._on_routers(plain.host_route_lines(self.plan, str(self.topology.vm(vm).ipv4), nve))
+
+    def close_host_route(self, vm: str, nve: str) -> None:
+        """They know nothing of the VM again."""
+        self._on_routers(plain.withdrawal_lines(self.plan, str(self.topology.vm(vm).ipv4), nve))
+
+    def _on_routers(self, lines: Mapping[str, list[str]]) -> None:
+        for router, own in lines.items():
+            commands.batch("ip", own, pid=self[router].pid, node=router)
 
     def vm_ports(self, vm: str, nve: str) -> VmPorts:
         """The port numbers of a VM at an NVE."""
@@ -339,6 +361,8 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
                 f"link add {management} type veth peer name {MANAGEMENT_BRIDGE} netns {nve}",
                 f"link set {management} master {MANAGEMENT_BRIDGE} up",
             ]
+            if self.topology.underlay.routes_tenants:
+                lines.append(plain.link_line(self.plan, access.nve, nve, router, mtu))
         for vm in self.topology.vms:
             lines += self._vm_link_lines(vm.name)
         if (beyond := self.topology.outside) is not None:
@@ -375,6 +399,8 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
                     f"link set {device} up",
                     f"neigh add {access.link_ip} lladdr {access.underlay_mac} dev {device} nud permanent",
                 ]
+        if self.topology.underlay.routes_tenants:
+            lines += plain.router_lines(self.plan, router)
         for route in self.plan.routes(router):
             lines.append(f"route add {route.to}/32 via {route.via} dev {route.device}")
         return lines
@@ -398,6 +424,8 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
                     names.append(wiring.nve_device(vm.name, REDIRECTED))
         if (beyond := self.topology.outside) is not None and beyond.nve == nve:
             names.append(outside.PORT)
+        if self.topology.underlay.routes_tenants:
+            names.append(plain.PORT)
         return names
 
     def _attached_nves(self, vm: str) -> list[str]:

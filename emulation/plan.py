@@ -144,9 +144,9 @@ class Plan:
         return first
 
     def port_count(self) -> int:
-        """How many ports of all NVEs face a veth: uplinks, VMs that stay, two legs per pre-wired NVE, the outside."""
+        """How many ports of all NVEs face a veth: uplinks, plain ports, VMs, two legs per pre-wired NVE, outside."""
         return (
-            len(self.topology.nves)
+            len(self.topology.nves) * (1 + self.topology.underlay.routes_tenants)
             + (self.topology.outside is not None)
             + sum(2 * len(self.topology.prewired_nves(vm)) or 1 for vm in self.topology.vms)
         )

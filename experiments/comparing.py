@@ -16,7 +16,7 @@ from topologies.model import Topology
 
 from . import hot_l2
 from .parameters import QUICK, Parameter, ParameterError, repetitions, with_defaults
-from .run import Run
+from .run import Observe, Run
 from .trials import NULL, Mix
 
 _NOT_HERE = ("policy", "attachment", "quick")  # what is compared is not a parameter
@@ -34,6 +34,8 @@ class Group:
 
     parameters: Mapping[str, Any]
     options: MoveOptions
+    after_s: float | None = None
+    """Time of its trials after the move began, when it needs more than the parameter ``after`` says."""
 
     @property
     def name(self) -> str:
@@ -68,8 +70,8 @@ def places(run: Run) -> tuple[str, str]:
     return here, there
 
 
-def comparison(groups: Groups) -> Callable[[Run], None]:
-    """The ``trials`` of such an experiment."""
+def comparison(groups: Groups, observe: Callable[[Run], Observe] | None = None) -> Callable[[Run], None]:
+    """The ``trials`` of such an experiment; ``observe``: further measures of each trial, see ``Run.observe``."""
 
     def trials(run: Run) -> None:
         values, laboratory = run.values, run.laboratory
@@ -78,6 +80,7 @@ def comparison(groups: Groups) -> Callable[[Run], None]:
         ways = {group.name: group for group in groups(values)}
         mix = Mix(list(ways), repetitions(values), values["seed"])
         run.expect(mix.wanted())
+        run.observe = None if observe is None else observe(run)
         with run.traffic():
             if laboratory.network.location[vm] not in (here, there):
                 laboratory.move(vm, here, policy="buffer")
@@ -87,6 +90,6 @@ def comparison(groups: Groups) -> Callable[[Run], None]:
                     continue
                 target = there if laboratory.network.location[vm] == here else here
                 move = partial(laboratory.move, vm, target, options=ways[name].options)
-                mix.count(name, run.trial(ways[name].parameters, move))
+                mix.count(name, run.trial(ways[name].parameters, move, after_s=ways[name].after_s))
 
     return trials

@@ -162,12 +162,19 @@ class Run:
         self._evaluate(self._traffic)
         self._pending.clear()
 
-    def trial(self, parameters: Mapping[str, Any], move: Move | None, guarded_s: float | None = None) -> bool:
+    def trial(
+        self,
+        parameters: Mapping[str, Any],
+        move: Move | None,
+        guarded_s: float | None = None,
+        *,
+        after_s: float | None = None,
+    ) -> bool:
         """One trial: ``move`` (or nothing: a null trial) in a window of its own; whether the machine was quiet.
 
         ``parameters`` are what the trial is grouped by; a null trial has none. ``move`` gives the record of its
         move, or of each of its moves. ``guarded_s``: only so long after the move's begin a busy machine spoils the
-        trial; None: in all of its window.
+        trial; None: in all of its window. ``after_s``: instead of the parameter ``after``.
         """
         self.laboratory.check()
         self._index += 1
@@ -176,7 +183,7 @@ class Run:
         start_s = self._guard.snapshot().t_s
         _sleep_until(start_s + self.values["before"])
         migrations = _as_dicts(move()) if move is not None else []
-        end_s = time.monotonic() + max(self.values["after"], DRAIN_S)
+        end_s = time.monotonic() + max(self.values["after"] if after_s is None else after_s, DRAIN_S)
         _sleep_until(end_s)
         judged_s = end_s if guarded_s is None else min(end_s, start_s + self.values["before"] + guarded_s)
         valid, reason = self._guard.judge((start_s, judged_s))

@@ -36,6 +36,8 @@ from .probes.udp import UdpProbe, UdpStream
 DIRECTIONS = ("to_vm", "from_vm")
 FAMILIES = ("ipv4", "ipv6")
 UDP_PORT, TCP_PORT = 5001, 5201
+ALIVE_S = 0.3
+"""A TCP connection from which its receiver reads nothing in a window's last so long has not gone on."""
 WINDOW_SLACK_S = 0.2  # samples kept on either side of a trial's window, for the picture
 
 
@@ -179,7 +181,7 @@ class Traffic:
         """All measures of one window, with the contract's names.
 
         ``tcp_stall_s_to_vm`` and ``_from_vm`` are the longer of the two connections of that direction;
-        the connection's own has its initiator behind the name.
+        the connection's own has its initiator behind the name. ``alive_connections_count``: those that go on.
         """
         found: dict[str, Measure] = {}
         for direction, packets in self._packets.items():
@@ -192,6 +194,9 @@ class Traffic:
             found[stall] = max(found.get(stall) or 0.0, float(own["tcp_stall_s"] or 0.0))
         if self._timelines:
             found |= self._info_measures(window)
+            found["alive_connections_count"] = sum(
+                one.read_between(window[1] - ALIVE_S, window[1]) for one in self._timelines.values()
+            )
         return found
 
     def leaked_packets(self, window: Window) -> int:

@@ -45,6 +45,16 @@ def stale_at_old_nve(mac: str, new_underlay_ip: str) -> Stale:
     return stale
 
 
+def stale_at_forwarding_nve(mac: str, next_hop_mac: str) -> Stale:
+    """After ``redirect`` with policy forward: what is for the VM must leave for the plain underlay, or be dropped."""
+
+    def stale(flow: str) -> bool:
+        actions = _actions(flow)
+        return _to(flow, mac) and actions != "drop" and f"dst={next_hop_mac})" not in actions
+
+    return stale
+
+
 def stale_delivery(mac: str) -> Stale:
     """After a policy that sends nothing to the new NVE began: nothing for the VM may still go out of its own port."""
 

@@ -149,10 +149,29 @@ def _check_means(
     network: EmulatedNetwork, nva: NvaClient, vm: str, options: MoveOptions, policy: OldNvePolicy
 ) -> None:
     """Refuse what this machine or this NVA has no means for."""
+    if policy.redirects and not policy.tunnels:
+        _check_forwarding(network, vm)
     if options.pauses:
         network.group(vm)  # EmulationError with the reason
     if options.ends_redirect(policy) and not (hasattr(nva, "end_redirect") and hasattr(nva, "misdirected")):
         raise MigrationRefusedError(
             f"drain={options.drain}, observe_s={options.observe_s:g}: this NVA cannot end a redirect before the "
             "move ends; choose drain=acknowledged and observe_s=0"
+        )
+
+
+def _check_forwarding(network: EmulatedNetwork, vm: str) -> None:
+    """Refuse policy forward where packets without an overlay header cannot reach the VM, or another one."""
+    others = "choose policy=tunnel, buffer, icmp or silent-drop"
+    if not network.topology.underlay.routes_tenants:
+        raise MigrationRefusedError(
+            f"policy=forward: the underlay of topology {network.topology.name} has no routes for VMs' addresses, and "
+            f"its NVEs no plain port; set `routes_tenants: true` in its `underlay`, or {others}"
+        )
+    address = network.topology.vm(vm).ipv4
+    twin = next((one for one in network.topology.vms if one.ipv4 == address and one.name != vm), None)
+    if twin is not None:
+        raise MigrationRefusedError(
+            f"policy=forward: {twin.name} of network {twin.virtual_network} has {vm}'s address {address} too, and "
+            f"without the overlay header nothing tells them apart; {others}"
         )

@@ -40,7 +40,12 @@ PHASES_OF: Mapping[str, tuple[str, ...]] = {
 Row = tuple[str, str]
 """A step and the traits that it needs, all of them: ``trait`` or ``!trait``. See ``traits``."""
 
-_HOLD = (("watch_buffer", "samples"), ("hold_inbound", "holds"), ("redirect", "acts"))
+_HOLD = (
+    ("watch_buffer", "samples"),
+    ("hold_inbound", "holds"),
+    ("open_host_route", "routes"),
+    ("redirect", "acts"),
+)
 _STOP: tuple[Row, ...] = (
     ("hold_outbound", "holds"),
     ("clear_old_path", "holds"),
@@ -72,8 +77,8 @@ _COMMON: Mapping[str, tuple[Row, ...]] = {
     "announce": (("announce", "legs"),),
     "converge": (("commit", ""),),
     "drain": (
-        ("end_markers", "redirects legs holds"),
-        ("end_markers", "redirects legs !holds acknowledged"),
+        ("end_markers", "tunnels legs holds"),
+        ("end_markers", "tunnels legs !holds acknowledged"),
         ("release_direct", "holds"),
         ("wait_for_rule", "redirects !acknowledged"),
         ("end_redirect", "ends_redirect"),
@@ -83,6 +88,7 @@ _COMMON: Mapping[str, tuple[Row, ...]] = {
         ("unwatch_buffer", "samples"),
         ("straighten", "legs"),
         ("finish", ""),
+        ("close_host_route", "routes"),
         ("close_stream", "copies_real"),
     ),
 }
@@ -91,7 +97,7 @@ _DIFFERENT: Mapping[str, Mapping[str, tuple[Row, ...]]] = {
     "update-first": {"converge": (*_HOLD, ("commit", "")), "stop": _STOP},
     "resume-first": {
         "resume": (("open_both", ""),),
-        "converge": (("redirect", "acts"), ("commit", "")),
+        "converge": (("open_host_route", "routes"), ("redirect", "acts"), ("commit", "")),
         "stop": (("silence_old", ""),),
     },
 }
@@ -106,6 +112,7 @@ NEEDED = frozenset(
         "unwatch_buffer",
         "straighten",
         "finish",
+        "close_host_route",
         "close_stream",
     }
 )
@@ -126,6 +133,8 @@ def traits(options: MoveOptions, policy: OldNvePolicy, attachment: str) -> froze
         "legs": attachment == "rebind",
         "acts": policy.acts,
         "redirects": policy.redirects,
+        "tunnels": policy.tunnels,
+        "routes": policy.redirects and not policy.tunnels,
         "holds": policy.holds,
         "pauses": options.pauses,
         "hold": options.pause == "hold",

@@ -16,8 +16,9 @@ class MigrationRefusedError(ValueError):
 class OldNvePolicy:
     """One policy.
 
-    ``redirects``: the old NVE sends packets on; ``holds``: the new NVE keeps them until the VM is there; ``acts``: the
-    NVA is asked to apply it when the VM stops (else it begins with the new mapping).
+    ``redirects``: the old NVE sends packets on; ``tunnels``: through the tunnel, so that end markers pass too;
+    ``holds``: the new NVE keeps them until the VM is there; ``acts``: the NVA is asked to apply it when the VM stops
+    (else it begins with the new mapping).
     """
 
     name: str
@@ -26,6 +27,7 @@ class OldNvePolicy:
     attachments: tuple[str, ...]
     meaning: str
     acts: bool = True
+    tunnels: bool = False
 
 
 POLICIES = {
@@ -52,6 +54,14 @@ POLICIES = {
             False,
             ("rebind", "replug"),
             "the old NVE tunnels them to the new NVE from the stop on",
+            tunnels=True,
+        ),
+        OldNvePolicy(
+            "forward",
+            True,
+            False,
+            ("rebind",),
+            "the old NVE hands IPv4 packets to the underlay as they are, which has a host route to the new NVE",
         ),
         OldNvePolicy(
             "buffer",
@@ -59,23 +69,15 @@ POLICIES = {
             True,
             ("rebind",),
             "as tunnel, and the new NVE holds them until the VM runs there; released in order",
+            tunnels=True,
         ),
     )
 }
 
 
-NOT_HERE = {
-    "forward": "the old NVE would hand packets to the underlay without the overlay header, and the underlay's routers "
-    "have no route to a VM's address: it is the tenant's",
-}
-"""Policies that the draft names and this network cannot do, and why."""
-
-
 def policy_for(name: str, attachment: str) -> OldNvePolicy:
     """The policy of that name, if the VM's attachment can do it; else MigrationRefusedError."""
     policy = POLICIES.get(name)
-    if policy is None and name in NOT_HERE:
-        raise MigrationRefusedError(f"policy={name}: {NOT_HERE[name]}; allowed: {', '.join(POLICIES)}")
     if policy is None:
         raise MigrationRefusedError(
             f"policy={name}: there is no such old-NVE policy; allowed: {', '.join(POLICIES)}"
@@ -83,7 +85,7 @@ def policy_for(name: str, attachment: str) -> OldNvePolicy:
     if attachment not in policy.attachments:
         possible = ", ".join(p.name for p in POLICIES.values() if attachment in p.attachments)
         raise MigrationRefusedError(
-            f"policy={name} needs attachment=rebind: with {attachment} the new NVE has no port to hold packets at "
+            f"policy={name} needs attachment=rebind: with {attachment} the new NVE has no port of the VM "
             f"before the plug; with {attachment} choose {possible}"
         )
     return policy

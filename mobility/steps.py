@@ -14,7 +14,13 @@ from emulation.wiring import DIRECT, OUTBOUND, REDIRECTED
 
 from . import copying, draining
 from .buffer_watch import BufferWatch
-from .datapath import stale_at_new_nve, stale_at_old_nve, stale_at_peer_nve, stale_delivery
+from .datapath import (
+    stale_at_forwarding_nve,
+    stale_at_new_nve,
+    stale_at_old_nve,
+    stale_at_peer_nve,
+    stale_delivery,
+)
 from .flows import connections_of
 from .move import Move
 
@@ -94,11 +100,23 @@ def hold_inbound(move: Move) -> None:
 def redirect(move: Move) -> None:
     """The old NVE's policy begins; until its datapath follows, packets come through the old leg and are the VM's."""
     move.call("redirect")
-    if move.policy.redirects:
+    if move.policy.redirects and not move.policy.tunnels:
+        stale = stale_at_forwarding_nve(move.mac, move.network.next_hop_mac(move.record.old_nve))
+    elif move.policy.redirects:
         stale = stale_at_old_nve(move.mac, move.underlay_ip(move.record.new_nve))
     else:
         stale = stale_delivery(move.mac)
     move.network.settle([move.record.old_nve], stale, move.record.vm)
+
+
+def open_host_route(move: Move) -> None:
+    """The underlay leads to the new NVE for the VM's address."""
+    move.network.open_host_route(move.record.vm, move.record.new_nve)
+
+
+def close_host_route(move: Move) -> None:
+    """The underlay knows nothing of the VM again."""
+    move.network.close_host_route(move.record.vm, move.record.new_nve)
 
 
 def hold_outbound(move: Move) -> None:
@@ -274,6 +292,8 @@ STEPS: Mapping[str, Step] = {
     "watch_buffer": Step(watch_buffer, unwatch_buffer),
     "unwatch_buffer": Step(unwatch_buffer),
     "hold_inbound": Step(hold_inbound),
+    "open_host_route": Step(open_host_route, close_host_route),
+    "close_host_route": Step(close_host_route),
     "redirect": Step(redirect),
     "hold_outbound": Step(hold_outbound),
     "clear_old_path": Step(clear_old_path),

@@ -109,8 +109,13 @@ class Network:
         self.wirings = {"vm1": Wiring(journal, ["nve1", "nve2"])} if attachment == "rebind" else {}
         self.options = SimpleNamespace(datapath=SimpleNamespace(port_type="afpacket"))
         self.topology = SimpleNamespace(
-            vm=lambda name: SimpleNamespace(mac="02:00:00:00:00:0a", memory_bytes=1000, dirty_rate_bps=0),
+            vm=lambda name: SimpleNamespace(
+                mac="02:00:00:00:00:0a", ipv4="10.1.0.10", memory_bytes=1000, dirty_rate_bps=0
+            ),
             nve=lambda name: SimpleNamespace(underlay_ip="192.0.2.1"),
+            name="fake",
+            underlay=SimpleNamespace(routes_tenants=True),
+            vms=[SimpleNamespace(name="vm1", ipv4="10.1.0.10", virtual_network="blue")],
         )
 
     def __getitem__(self, name: str) -> Any:
@@ -137,6 +142,15 @@ class Network:
         self.journal.note("network.replug")
         self.location[vm] = nve
         return 9
+
+    def next_hop_mac(self, nve: str) -> str:
+        return "02:00:15:00:00:01"
+
+    def open_host_route(self, vm: str, nve: str) -> None:
+        self.journal.note("network.open_host_route")
+
+    def close_host_route(self, vm: str, nve: str) -> None:
+        self.journal.note("network.close_host_route")
 
     def settle(self, nves: Any, stale: Any, vm: str) -> None:
         self.journal.note("network.settle")

@@ -166,6 +166,13 @@ def read_mtu(value: object) -> int:
     return size
 
 
+def read_flag(value: object) -> bool:
+    """`true` or `false`."""
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
 def one_of(*allowed: str) -> BeforeValidator:
     """A reader of one of a few words."""
 
@@ -236,6 +243,7 @@ Name = Annotated[str, BeforeValidator(read_name), _pattern("^[a-z][a-z0-9-]{0,31
 TopologyName = Annotated[str, BeforeValidator(read_topology_name), _pattern("^[a-z][a-z0-9_-]{0,31}$")]
 Text = Annotated[str, BeforeValidator(read_text)]
 Reference = Annotated[str, BeforeValidator(read_reference)]
+Flag = Annotated[bool, BeforeValidator(read_flag)]
 Delay = Annotated[
     float,
     BeforeValidator(read_delay),

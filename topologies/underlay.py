@@ -72,6 +72,11 @@ class Underlay(fields.Strict):
         default=(),
         description="The links between routers; every NVE must reach every other one.",
     )
+    routes_tenants: fields.Flag = Field(
+        default=False,
+        description="Whether every NVE has a plain port to its rack and routers may have host routes for VMs: needed "
+        "by the old-NVE policy forward.",
+    )
     access: LinkProperties = Field(
         default=LinkProperties(), description="What every link between an NVE and its rack does to packets."
     )

@@ -37,6 +37,11 @@ class Timeline:
     t_s: npt.NDArray[np.float64]
     n_bytes: npt.NDArray[np.int64]
 
+    def read_between(self, start_s: float, end_s: float) -> bool:
+        """Whether anything was read from ``start_s`` on, before ``end_s``."""
+        low, high = np.searchsorted(self.t_s, (start_s, end_s))
+        return bool(high > low)
+
 
 def stream_argv(stream: TcpStream, role: str, direction: str, log_path: Path) -> list[str]:
     """The command line of one end: ``role`` is server or client, ``direction`` send or receive."""

@@ -155,7 +155,7 @@ def test_a_failure_says_where_each_vm_is_and_what_was_not_begun(
         ("migrate vm1 rack2", "no NVE 'rack2'"),
         (
             "migrate vm1 nve3 policy=fast",
-            "policy=fast: allowed is one of auto, silent-drop, icmp, tunnel, buffer",
+            "policy=fast: allowed is one of auto, silent-drop, icmp, tunnel, forward, buffer",
         ),
         ("migrate vm1 nve3 polcy=tunnel", "no parameter 'polcy'; did you mean 'policy'?"),
         ("migrate vm1 nve3 hot cold", "'cold' is too much"),

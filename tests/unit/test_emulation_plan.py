@@ -128,8 +128,8 @@ def test_two_racks_in_numbers() -> None:
         ("192.0.2.2", "to-nve2", "100.64.0.7"),
         ("192.0.2.3", "to-spine1", "100.64.0.1"),
     }
-    # 3 uplinks, 3 peers with one port each, vm1 with two legs to each of three NVEs.
-    assert plan.port_count() == 3 + 3 + 6
+    # 3 uplinks, 3 peers with one port each, vm1 with two legs to each of three NVEs, a plain port at each NVE.
+    assert plan.port_count() == 3 + 3 + 6 + 3
 
 
 def test_a_hundred_nves_are_planned() -> None:

@@ -127,7 +127,7 @@ BAD = [
     ("after=300", "after=300: allowed is a duration such as 300ms or 1.5s"),
     ("after=-1s", "after=-1s: allowed is a duration"),
     ("tcp_rate=fast", "tcp_rate=fast: allowed is a rate such as 10Mbit"),
-    ("policy=Buffer", "policy=Buffer: allowed is one of silent-drop, icmp, tunnel, buffer"),
+    ("policy=Buffer", "policy=Buffer: allowed is one of silent-drop, icmp, tunnel, forward, buffer"),
     ("ports=dpdk", "ports=dpdk: allowed is one of auto, kernel, afxdp, afpacket"),
 ]
 

@@ -53,6 +53,18 @@ ORDER = {
         "wiring.straighten",
         "nva.finish_move",
     ],
+    "forward": [
+        "nva.prepare_move",
+        "wiring.close_holders",
+        "network.open_host_route",
+        "nva.redirect",
+        "wiring.switch",
+        "wiring.announce",
+        "nva.commit_move",
+        "wiring.straighten",
+        "nva.finish_move",
+        "network.close_host_route",
+    ],
     "icmp": [
         "nva.prepare_move",
         "wiring.close_holders",
@@ -207,7 +219,7 @@ REFUSED = [
     ({"speed": 3}, "speed: no such option of a move; there are kind, policy, order"),
     (
         {"policy": "hope"},
-        "policy=hope: there is no such old-NVE policy; allowed: silent-drop, icmp, tunnel, buffer",
+        "policy=hope: there is no such old-NVE policy; allowed: silent-drop, icmp, tunnel, forward, buffer",
     ),
     ({"vm": "peer1"}, "policy=buffer needs attachment=rebind"),
 ]
@@ -227,7 +239,8 @@ def test_what_cannot_be_is_refused_before_anything_is_touched(change: dict[str, 
 def test_a_policy_that_holds_redirects_too_and_needs_a_port_before_the_plug(name: str) -> None:
     policy = policy_for(name, "rebind")
     assert policy.redirects or not policy.holds
-    assert ("replug" in policy.attachments) is not policy.holds
+    needs_port = policy.holds or name == "forward"
+    assert ("replug" in policy.attachments) is not needs_port
     assert policy.meaning
 
 
@@ -450,3 +463,29 @@ def test_a_holder_behind_an_af_xdp_port_has_a_bound_that_is_told(
     world.network.options.datapath.port_type = port_type
     world.migration().run()
     assert sum("AF_XDP" in e["text"] for e in world.events if e["kind"] == "note") == noted
+
+
+def test_forward_is_refused_where_the_underlay_has_no_way_or_another_vm_has_the_address() -> None:
+    world = World()
+    world.network.topology.underlay.routes_tenants = False
+    with pytest.raises(
+        MigrationRefusedError, match=r"no routes for VMs' addresses.*set `routes_tenants: true`"
+    ):
+        world.migration(policy="forward")
+    world = World()
+    twin = type(world.network.topology.vms[0])(name="red1", ipv4="10.1.0.10", virtual_network="red")
+    world.network.topology.vms.append(twin)
+    with pytest.raises(
+        MigrationRefusedError, match=r"red1 of network red has vm1's address 10\.1\.0\.10 too"
+    ):
+        world.migration(policy="forward")
+    assert world.steps() == []
+
+
+def test_a_host_route_is_taken_back_with_the_move() -> None:
+    world = World()
+    world.journal.fail_at = "nva.redirect"
+    with pytest.raises(RuntimeError):
+        world.migration(policy="forward").run()
+    steps = world.steps()
+    assert steps.index("network.close_host_route") > steps.index("network.open_host_route")

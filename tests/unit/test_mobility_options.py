@@ -41,7 +41,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"order": "any"}, "rebind", "order=any is unknown; allowed: stop-first, update-first, resume-first"),
     ({"pause": "nap"}, "rebind", "pause=nap is unknown; allowed: hold, drop, freeze"),
     ({"policy": "hope"}, "rebind", "policy=hope: there is no such old-NVE policy"),
-    ({"policy": "forward"}, "rebind", "have no route to a VM's address"),
+    ({"policy": "forward"}, "replug", "policy=forward needs attachment=rebind"),
     ({}, "bond", "attachment=bond is unknown"),
     ({"drain": "fixed"}, "rebind", "drain=fixed: its time is missing; allowed are acknowledged"),
     ({"drain": "idle:5ms", "policy": "silent-drop"}, "rebind", "there is no redirect to stop"),

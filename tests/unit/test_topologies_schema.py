@@ -22,7 +22,14 @@ def violations(value: Any, schema: dict[str, Any], path: str = "") -> Iterator[s
         yield from violations(value, SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]], path)
     if "anyOf" in schema and all(list(violations(value, one, path)) for one in schema["anyOf"]):
         yield f"{path}: none of anyOf"
-    kinds = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None)}
+    kinds = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "integer": int,
+        "boolean": bool,
+        "null": type(None),
+    }
     if "type" in schema and not isinstance(value, kinds[schema["type"]]):
         yield f"{path}: not {schema['type']}"
         return
