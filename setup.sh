@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 purpose=${1:-run}
 venv=${VENV:-.venv}
-packages="mininet openvswitch-switch openvswitch-common iproute2 iputils-ping procps python3-venv python3-dev gcc libc6-dev dnsmasq-base udhcpc"
+packages="mininet openvswitch-switch openvswitch-common iproute2 ethtool iputils-ping procps python3-venv python3-dev gcc libc6-dev dnsmasq-base udhcpc"
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 

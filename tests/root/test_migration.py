@@ -331,5 +331,5 @@ def test_moves_that_cannot_be_are_refused_and_disturb_nothing() -> None:
     assert seen["{'new_nve': 'nve9'}"] == "there is no NVE 'nve9'; this network has nve1, nve2, nve3"
     assert seen["{'new_nve': 'nve2'}"] == "vm1 is at nve2 already; move it to one of nve1, nve3"
     assert seen["{'kind': 'tepid'}"] == "'tepid' is not a kind of move; allowed: hot, warm, cold"
-    assert "allowed: silent-drop, icmp, tunnel, buffer" in seen["{'policy': 'hope'}"]
+    assert "allowed: silent-drop, icmp, tunnel, forward, buffer" in seen["{'policy': 'hope'}"]
     assert "policy=buffer needs attachment=rebind" in seen["not prewired"]

@@ -189,7 +189,7 @@ BAD = [
     (["hot-l2", "repeat=0"], "repeat=0: allowed is a whole number from 1 to 10,000"),
     (["hot-l2", "repeat=two"], "repeat=two: allowed is a whole number"),
     (["hot-l2", "after=3"], "after=3: allowed is a duration such as"),
-    (["hot-l2", "policy=hope"], "policy=hope: allowed is one of silent-drop, icmp, tunnel, buffer"),
+    (["hot-l2", "policy=hope"], "policy=hope: allowed is one of silent-drop, icmp, tunnel, forward, buffer"),
     (["hot-l2", "attachment=replug"], "policy=buffer needs attachment=rebind"),
     (["hot-l2", "topology=two_raks"], "two_racks"),
     (["hot-l2", "topology=/no/such.yaml"], "/no/such.yaml"),
