@@ -5,18 +5,14 @@ Every flow says its number in each packet, so a packet that came to a receiver o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from .probes.logs import ProbeLog, seconds
 from .probes.measures import Measure, Window, udp_measures
 from .probes.process import Spawn
-from .probes.udp import UdpProbe, UdpStream
+from .probes.udp import ANY_ADDRESS, UdpProbe, UdpStream, leaked_packets
 
-ANY_ADDRESS = {"ipv4": "0.0.0.0", "ipv6": "::"}
 PAYLOAD_BYTES = 64
 
 
@@ -85,13 +81,3 @@ class Beside:
         return leaked_packets(
             ((self._probes[flow.label].logs()[1], flow.stream) for flow in self.flows), window
         )
-
-
-def leaked_packets(received: Iterable[tuple[ProbeLog, int]], window: Window) -> int:
-    """Records of receivers' logs, each with the stream that belongs there, that are of another stream."""
-    total = 0
-    for log, own in received:
-        arrived_s = seconds(log.records["rx_ns"])
-        inside = (arrived_s >= window[0]) & (arrived_s < window[1])
-        total += int(np.sum(inside & (log.records["stream"] != own)))
-    return total

@@ -126,7 +126,7 @@ def trials(run: Run) -> None:
             kind = NULL if new_nve is None else path_of(here, new_nve, home)
             confirmer.alone = new_nve is None
             move = None if new_nve is None else partial(moved, new_nve)
-            schedule.count(kind, run.trial({"path": kind}, move))
+            schedule.count(kind, run.trial({} if move is None else {"path": kind}, move))
 
 
 EXPERIMENT = Experiment(

@@ -112,7 +112,7 @@ def go_round(run: Run, peer_nve: str, beside: Sequence[SideFlow] = (), **choices
             old_nve = run.laboratory.network.location[vm]
             kind = NULL if new_nve is None else path_of(old_nve, new_nve, peer_nve)
             move = None if new_nve is None else partial(run.laboratory.move, vm, new_nve, **choices)
-            schedule.count(kind, run.trial({"path": kind}, move))
+            schedule.count(kind, run.trial({} if move is None else {"path": kind}, move))
 
 
 EXPERIMENT = Experiment(

@@ -172,9 +172,10 @@ class Run:
     ) -> bool:
         """One trial: ``move`` (or nothing: a null trial) in a window of its own; whether the machine was quiet.
 
-        ``parameters`` are what the trial is grouped by; a null trial has none. ``move`` gives the record of its
-        move, or of each of its moves. ``guarded_s``: only so long after the move's begin a busy machine spoils the
-        trial; None: in all of its window. ``after_s``: instead of the parameter ``after``.
+        ``parameters`` are what the trial is grouped by; those of a null trial say which groups it is the floor of,
+        without any it is that of all. ``move`` gives the record of its move, or of each of its moves. ``guarded_s``:
+        only so long after the move's begin a busy machine spoils the trial; None: in all of its window. ``after_s``:
+        instead of the parameter ``after``.
         """
         self.laboratory.check()
         self._index += 1
@@ -194,7 +195,7 @@ class Run:
                 "valid": valid,
                 "invalid_reason": None if valid else reason,
                 "null": not migrations,
-                "parameters": dict(parameters) if migrations else {},
+                "parameters": dict(parameters),
                 "migration": migrations[0] if migrations else None,
                 **({"migrations": migrations} if len(migrations) > 1 else {}),
                 "window_s": [start_s, end_s],

@@ -124,8 +124,9 @@ def tcp_measures(
 def info_measures(log: ProbeLog, window: Window, port: int) -> dict[str, Measure]:
     """Say what the congestion control of the connections with ``port`` went through within ``window``.
 
-    ``tcp_retransmitted_segments``, ``tcp_timeouts_count`` (rises of the backoff counter seen; polling may miss
-    one that lasted less than a poll), ``tcp_cwnd_min_packets``, ``tcp_rto_max_s``. All None when nothing was
+    ``tcp_retransmitted_segments``, ``tcp_spurious_segments`` (of those the receiver said that it had them: DSACK, RFC
+    2883; None where the kernel does not count them), ``tcp_timeouts_count`` (rises of the backoff counter seen; polling
+    may miss one that lasted less than a poll), ``tcp_cwnd_min_packets``, ``tcp_rto_max_s``. All None when nothing was
     polled.
     """
     records = log.records
@@ -133,16 +134,24 @@ def info_measures(log: ProbeLog, window: Window, port: int) -> dict[str, Measure
     ours = (records["local_port"] == port) | (records["remote_port"] == port)
     records = records[ours & (t_s >= window[0]) & (t_s < window[1])]
     if not len(records):
-        names = ("tcp_retransmitted_segments", "tcp_timeouts_count", "tcp_cwnd_min_packets", "tcp_rto_max_s")
-        return dict.fromkeys(names)
-    retransmits = timeouts = 0
+        names = (
+            "retransmitted_segments",
+            "spurious_segments",
+            "timeouts_count",
+            "cwnd_min_packets",
+            "rto_max_s",
+        )
+        return dict.fromkeys(f"tcp_{name}" for name in names)
+    retransmits = spurious = timeouts = 0
     ends = np.stack((records["local_port"], records["remote_port"]), axis=1)
     for pair in np.unique(ends, axis=0):
         one = records[(ends == pair).all(axis=1)]
         retransmits += int(one["total_retrans"][-1] - one["total_retrans"][0])
+        spurious += int(one["dsack_dups"][-1] - one["dsack_dups"][0])
         timeouts += int(np.diff(one["backoff"]).clip(min=0).sum())
     return {
         "tcp_retransmitted_segments": retransmits,
+        "tcp_spurious_segments": spurious if (records["dsack_dups"] >= 0).all() else None,
         "tcp_timeouts_count": timeouts,
         "tcp_cwnd_min_packets": int(records["cwnd"].min()),
         "tcp_rto_max_s": float(records["rto_us"].max()) / 1e6,

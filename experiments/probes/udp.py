@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from .build import probe_binary
 from .log_format import HEADER_BYTES, decode_header
-from .logs import ProbeLog, read_log
+from .logs import ProbeLog, read_log, seconds
+from .measures import Window
 from .packets import Packets, match
 from .process import ProbeError, ProbeProcess, Spawn
 
 SENT_LAYOUT = "tx_ns:<i8,error:<i4,late_ns:<i4"
 RECEIVED_LAYOUT = "stream:<u4,bytes:<u4,seq:<i8,tx_ns:<i8,rx_ns:<i8"
+ANY_ADDRESS = {"ipv4": "0.0.0.0", "ipv6": "::"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,35 @@ def parse_sent(data: bytes) -> ProbeLog:
 def parse_received(data: bytes) -> ProbeLog:
     """Read a receiver's log, in order of arrival; ``rx_ns`` is the kernel's stamp on the monotonic clock."""
     return read_log(data, RECEIVED_LAYOUT)
+
+
+def joined(name: str, sent: ProbeLog, received: ProbeLog, stream: int = 0) -> Packets:
+    """What was sent joined with what arrived. Pure.
+
+    ProbeError, with the probe's ``name``, when the figures would be wrong: a log is incomplete, or the receiver itself
+    dropped packets.
+    """
+    for side, log in (("sender", sent), ("receiver", received)):
+        if not log.complete:
+            raise ProbeError(f"{name} {side}: {log.problem}")
+    if received.counters["own_drops"]:
+        raise ProbeError(
+            f"{name} receiver: its own socket buffer was full and dropped "
+            f"{received.counters['own_drops']} packets; lower the rate or free a CPU"
+        )
+    if received.counters["clock_steps"]:
+        raise ProbeError(f"{name} receiver: the host's clock was set during the run; run again")
+    return match(sent, received, stream)
+
+
+def leaked_packets(received: Iterable[tuple[ProbeLog, int]], window: Window) -> int:
+    """Records of receivers' logs, each with the stream that belongs there, that are of another stream."""
+    total = 0
+    for log, own in received:
+        arrived_s = seconds(log.records["rx_ns"])
+        inside = (arrived_s >= window[0]) & (arrived_s < window[1])
+        total += int(np.sum(inside & (log.records["stream"] != own)))
+    return total
 
 
 class UdpProbe:
@@ -114,28 +148,18 @@ class UdpProbe:
             return decode_header(file.read(HEADER_BYTES)).records
         return 0
 
-    def logs(self) -> tuple[ProbeLog, ProbeLog]:
-        """The sender's and the receiver's log."""
+    def read(self) -> tuple[bytes, bytes]:
+        """The bytes of the sender's and the receiver's log; empty where there is none."""
         sent, received = (
             path.read_bytes() if path.exists() else b"" for path in (self.sent_path, self.received_path)
         )
+        return sent, received
+
+    def logs(self) -> tuple[ProbeLog, ProbeLog]:
+        """The sender's and the receiver's log."""
+        sent, received = self.read()
         return parse_sent(sent), parse_received(received)
 
     def packets(self) -> Packets:
-        """What was sent joined with what arrived.
-
-        ProbeError when the figures would be wrong: a log is incomplete, or the receiver itself dropped
-        packets.
-        """
-        sent, received = self.logs()
-        for side, log in (("sender", sent), ("receiver", received)):
-            if not log.complete:
-                raise ProbeError(f"{self.name} {side}: {log.problem}")
-        if received.counters["own_drops"]:
-            raise ProbeError(
-                f"{self.name} receiver: its own socket buffer was full and dropped "
-                f"{received.counters['own_drops']} packets; lower the rate or free a CPU"
-            )
-        if received.counters["clock_steps"]:
-            raise ProbeError(f"{self.name} receiver: the host's clock was set during the run; run again")
-        return match(sent, received, self.flow.stream)
+        """What was sent joined with what arrived, see ``joined``."""
+        return joined(self.name, *self.logs(), self.flow.stream)

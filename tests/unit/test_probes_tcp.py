@@ -99,11 +99,12 @@ def test_info_measures_are_within_the_window_and_per_connection() -> None:
         {**one, "t_ns": 2 * second, "backoff": 1, "cwnd": 1, "total_retrans": 1, "rto_us": 400_000},
         {**other, "t_ns": 2 * second},
         {**one, "t_ns": 3 * second, "backoff": 2, "cwnd": 1, "total_retrans": 2, "rto_us": 800_000},
-        {**one, "t_ns": 4 * second, "total_retrans": 3},
+        {**one, "t_ns": 4 * second, "total_retrans": 3, "dsack_dups": 2},
         {**one, "t_ns": 9 * second, "total_retrans": 50},
     )
     assert info_measures(log, (0.5, 5.0), 80) == {
         "tcp_retransmitted_segments": 3,
+        "tcp_spurious_segments": 2,
         "tcp_timeouts_count": 2,
         "tcp_cwnd_min_packets": 1,
         "tcp_rto_max_s": 0.8,

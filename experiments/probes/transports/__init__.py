@@ -1,0 +1,1 @@
+"""Transports that traffic is made of, all behind one interface: ``base.Transport``."""

@@ -1,0 +1,127 @@
+"""What a transport is to an experiment: it is started, stopped, and what it logged is parsed into an outcome.
+
+``start``, ``stop`` and ``kill`` touch processes; ``parse`` is pure: bytes of logs in, an ``Outcome`` out, which answers
+for any window of time. Which ways a transport goes, who opens its connections and how much it sends are its own fields.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..measures import Measure, Window
+from ..process import ProbeProcess, Spawn
+
+DIRECTIONS = ("to_vm", "from_vm")
+WINDOW_SLACK_S = 0.2  # samples kept on either side of a trial's window, for the picture
+
+Columns = dict[str, np.ndarray[Any, Any]]
+Files = dict[str, Columns]
+"""Rows by name of the sample file."""
+Windows = Sequence[tuple[int, Window]]
+"""Windows with the index of their trial."""
+Logs = Mapping[str, bytes]
+"""What each probe logged, by the probe's name."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """A VM that moves and one that stays: addresses by name, how probes start in each, and where logs go.
+
+    ``spawner(node, pauses_with_vm)``: what starts a probe there.
+    """
+
+    vm: str
+    peer: str
+    addresses: Mapping[str, str]
+    spawner: Callable[[str, bool], Spawn]
+    folder: Path
+
+    def of(self, direction: str) -> tuple[str, str]:
+        """Who sends and who receives."""
+        return (self.peer, self.vm) if direction == "to_vm" else (self.vm, self.peer)
+
+
+class Outcome(ABC):
+    """What a transport's logs say, asked window by window. Pure."""
+
+    @abstractmethod
+    def measures(self, window: Window) -> dict[str, Measure]:
+        """All measures of one window, each with its direction in its name."""
+
+    @abstractmethod
+    def samples(self, windows: Windows) -> Files:
+        """The rows of all windows (with some slack for pictures), by sample file, with their trial's index."""
+
+    @abstractmethod
+    def stalls_s(self, window: Window) -> dict[str, float | None]:
+        """By direction the longest time in which the receiver got nothing: one notion for all transports."""
+
+    def leaked_packets(self, _window: Window) -> int:
+        """Packets of other flows that its receivers got within the window."""
+        return 0
+
+
+class Transport(ABC):
+    """One way of talking between two ends. ``start``, then ``stop``, then ``parse`` what that returned."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start both ends of every stream; returns when all run. ProbeError when one does not."""
+
+    @abstractmethod
+    def stop(self) -> Logs:
+        """End all probes in order; what they logged. ProbeError when one did not end in order."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End all probes at once; for the path of an error."""
+
+    @abstractmethod
+    def parse(self, logs: Logs) -> Outcome:
+        """The outcome in logs. Pure. ProbeError or LogError when figures from them would be wrong."""
+
+
+class Probes:
+    """The processes of a transport, in the order they were started."""
+
+    def __init__(self, ends: Ends) -> None:
+        self._ends = ends
+        self._processes: dict[str, ProbeProcess] = {}
+
+    def start(
+        self, name: str, node: str, argv: list[str], *, pauses_with_vm: bool = True, timeout_s: float = 10.0
+    ) -> None:
+        """Start one and wait until it is ready."""
+        spawner = self._ends.spawner(node, pauses_with_vm)
+        process = ProbeProcess(name, spawner, argv, self._ends.folder / name)
+        self._processes[name] = process
+        process.wait_ready(timeout_s)
+
+    def stop(self) -> Logs:
+        """End them, the last one first; their logs."""
+        for process in reversed(self._processes.values()):
+            process.stop()
+        return {name: process.read() for name, process in self._processes.items()}
+
+    def kill(self) -> None:
+        """End all at once."""
+        for process in self._processes.values():
+            process.kill()
+
+
+def rows_of(windows: Windows, time_column: str, columns: Mapping[str, Any]) -> Columns:
+    """The rows whose time lies in a window or just beside it, with the window's trial. Times ascend."""
+    times = columns[time_column]
+    parts: dict[str, list[np.ndarray[Any, Any]]] = {"trial": [], **{name: [] for name in columns}}
+    for trial, (start_s, end_s) in windows:
+        low, high = np.searchsorted(times, (start_s - WINDOW_SLACK_S, end_s + WINDOW_SLACK_S))
+        parts["trial"].append(np.full(high - low, trial, np.int32))
+        for name, values in columns.items():
+            parts[name].append(values[low:high])
+    return {name: np.concatenate(pieces) if pieces else np.empty(0) for name, pieces in parts.items()}

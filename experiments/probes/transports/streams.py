@@ -1,0 +1,206 @@
+"""Transports of connections that carry bytes in order: TCP with any congestion control, MPTCP, SCTP, QUIC.
+
+Each connection is used in one direction and opened by one of the two ends; a receiver logs every read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from ..logs import ProbeLog
+from ..measures import Measure, Window
+from ..tcp import (
+    TcpStream,
+    Timeline,
+    info_argv,
+    info_measures,
+    parse_info,
+    parse_stream,
+    stream_argv,
+    tcp_measures,
+    timeline,
+)
+from .base import DIRECTIONS, Columns, Ends, Files, Logs, Outcome, Probes, Transport, Windows, rows_of
+
+PORT = 5201
+INITIATORS = ("by_peer", "by_vm")
+ALIVE_S = 0.3
+"""A connection from which its receiver reads nothing in a window's last so long has not gone on."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One connection: which way data goes and who opened it."""
+
+    direction: str
+    initiator: str
+    port: int
+
+    @property
+    def name(self) -> str:
+        """As measures name it."""
+        return f"{self.direction}_{self.initiator}"
+
+
+FOUR = tuple(
+    Connection(direction, initiator, PORT + number)
+    for number, (direction, initiator) in enumerate(product(DIRECTIONS, INITIATORS))
+)
+"""One connection for each direction and each initiator."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What carries a stream. ``name`` begins the names of its measures; ``polled``: the kernel has a tcp_info of it."""
+
+    name: str
+    polled: bool
+
+
+TCP = Protocol("tcp", polled=True)
+
+
+class Streams(Transport):
+    """Connections of one protocol at ``rate_bps`` each; 0: as fast as they go."""
+
+    def __init__(
+        self,
+        ends: Ends,
+        rate_bps: float,
+        congestion_control: str = "cubic",
+        protocol: Protocol = TCP,
+        connections: Sequence[Connection] = FOUR,
+    ) -> None:
+        self._ends, self._rate_bps, self._congestion_control = ends, rate_bps, congestion_control
+        self._protocol, self._connections = protocol, tuple(connections)
+        self._probes = Probes(ends)
+
+    def start(self) -> None:
+        """Start servers and clients one connection after the other, then what polls their senders."""
+        for connection in self._connections:
+            self._start_connection(connection)
+        if self._protocol.polled:
+            ports = [connection.port for connection in self._connections]
+            for node in (self._ends.vm, self._ends.peer):
+                name = f"tcp_info_{node}"
+                self._probes.start(
+                    name, node, info_argv(ports, self._ends.folder / name), pauses_with_vm=False
+                )
+
+    def _start_connection(self, connection: Connection) -> None:
+        ends = self._ends
+        sender, _ = ends.of(connection.direction)
+        client = ends.peer if connection.initiator == "by_peer" else ends.vm
+        server = ends.vm if client == ends.peer else ends.peer
+        stream = TcpStream(ends.addresses[server], connection.port, self._rate_bps, self._congestion_control)
+        for node, role in ((server, "server"), (client, "client")):
+            duty = "send" if node == sender else "receive"
+            name = self._log_name(connection, duty)
+            self._probes.start(name, node, stream_argv(stream, role, duty, ends.folder / name))
+
+    def _log_name(self, connection: Connection, duty: str) -> str:
+        return f"{self._protocol.name}_{connection.name}_{duty}"
+
+    def stop(self) -> Logs:
+        """End clients before servers."""
+        return self._probes.stop()
+
+    def kill(self) -> None:
+        """End all at once."""
+        self._probes.kill()
+
+    def parse(self, logs: Logs) -> StreamsOutcome:
+        """The receivers' timelines and the senders' tcp_info."""
+        timelines = {
+            connection: timeline(parse_stream(logs.get(self._log_name(connection, "receive"), b"")))
+            for connection in self._connections
+        }
+        info = {
+            direction: parse_info(logs.get(f"tcp_info_{self._ends.of(direction)[0]}", b""))
+            for direction in DIRECTIONS
+            if self._protocol.polled
+        }
+        return StreamsOutcome(self._protocol, timelines, info)
+
+
+class StreamsOutcome(Outcome):
+    """The progress of each connection and, where the kernel tells, what its sender went through."""
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        timelines: Mapping[Connection, Timeline],
+        info: Mapping[str, ProbeLog],
+    ) -> None:
+        self._protocol, self._timelines, self._info = protocol, timelines, info
+
+    def measures(self, window: Window) -> dict[str, Measure]:
+        """Per connection (its name behind the measure's) stall, bytes and recovery, retransmits and timeouts.
+
+        ``tcp_stall_s_to_vm`` and ``_from_vm`` are the longest of that direction's connections;
+        ``alive_connections_count``: those that go on. Of another protocol than TCP the names begin with its name.
+        """
+        found: dict[str, Measure] = {}
+        for connection, progress in self._timelines.items():
+            own = tcp_measures(progress, window)
+            if self._info:
+                own |= info_measures(self._info[connection.direction], window, connection.port)
+            found |= {f"{self._named(name)}_{connection.name}": value for name, value in own.items()}
+        for direction, stall_s in self.stalls_s(window).items():
+            found[self._named(f"tcp_stall_s_{direction}")] = stall_s
+        found["alive_connections_count"] = sum(
+            one.read_between(window[1] - ALIVE_S, window[1]) for one in self._timelines.values()
+        )
+        return found
+
+    def _named(self, measure: str) -> str:
+        return self._protocol.name + measure.removeprefix("tcp")
+
+    def stalls_s(self, window: Window) -> dict[str, float | None]:
+        """The longest time in which a receiver read nothing, of that direction's connections the longest."""
+        found: dict[str, float | None] = {}
+        for connection, progress in self._timelines.items():
+            stall_s = tcp_measures(progress, window)["tcp_stall_s"]
+            found[connection.direction] = max(found.get(connection.direction) or 0.0, float(stall_s or 0.0))
+        return found
+
+    def samples(self, windows: Windows) -> Files:
+        """The reads and the senders' tcp_info, of each direction's first connection."""
+        first: dict[str, Connection] = {}
+        for connection in self._timelines:
+            first.setdefault(connection.direction, connection)
+        files: Files = {}
+        for direction in DIRECTIONS:
+            if direction in first:
+                progress = self._timelines[first[direction]]
+                columns = {"t_s": progress.t_s, "bytes": progress.n_bytes}
+                files[f"{self._protocol.name}_{direction}"] = rows_of(windows, "t_s", columns)
+        if self._info:
+            parts = [
+                _info_rows(self._info[direction], first[direction], windows)
+                for direction in DIRECTIONS
+                if direction in first
+            ]
+            files["tcp_info"] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return files
+
+
+def _info_rows(log: ProbeLog, connection: Connection, windows: Windows) -> Columns:
+    records = log.records
+    own = records[(records["local_port"] == connection.port) | (records["remote_port"] == connection.port)]
+    columns = {
+        "t_s": own["t_ns"] / 1e9,
+        "cwnd": own["cwnd"],
+        "ssthresh": own["ssthresh"],
+        "rto_s": own["rto_us"] / 1e6,
+        "rtt_s": own["rtt_us"] / 1e6,
+        "retrans_total": own["total_retrans"],
+        "backoff": own["backoff"],
+        "ca_state": own["ca_state"],
+    }
+    rows = rows_of(windows, "t_s", columns)
+    return {**rows, "direction": np.full(len(rows["trial"]), connection.direction)}
