@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from mininet.node import Host, Node
 
 from topologies.model import LinkProperties, Topology
 
-from . import addressing, commands, control_group, frames, outside, plain, wiring
+from . import addressing, commands, control_group, frames, nva_entries, outside, plain, underlay, wiring
 from .control_group import VmGroup
 from .datapath_flows import concerning
 from .dhcp import Dhcp
@@ -115,14 +115,15 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         """Namespaces, links, addresses and routes of everything; no switch runs yet."""
         _switch_ipv6(on=False)
         self._add_nodes()
-        commands.batch("ip", self._link_lines())
+        commands.batch("ip", list(self._link_lines()))
         for router in self.plan.routers:
-            self._configure(router, self._router_lines(router), forwarding=True)
+            lines = list(underlay.router_lines(self.topology, self.plan, router))
+            self._configure(router, lines, forwarding=True)
         for vm in self.topology.vms:
             self._configure(vm.name, addressing.vm_lines(self.topology, vm), ipv6=vm.ipv6 is not None)
             self._host_device(vm.name, self._processor(vm.name))
         for nve in self.topology.nves:
-            self._configure(nve.name, self._nve_lines(nve.name))
+            self._configure(nve.name, underlay.nve_lines(self.plan, nve.name, self._vm_devices(nve.name)))
         self._configure_outside()
         self._shape_links()
 
@@ -150,43 +151,13 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
 
     def nva_configuration(self) -> dict[str, Any]:
         """The parameters of the northbound call ``configure``."""
-        more: dict[str, Any] = {}
-        beyond = self.topology.outside
-        if routes := [list(pair) for pair in self.topology.routes]:
-            more["routes"] = routes
-        if beyond is not None:
-            more["outside"] = outside.nva_entry(beyond, self.ofports[beyond.nve][outside.PORT])
-        return {
-            **more,
-            "nves": [
-                {
-                    "name": nve.name,
-                    "dpid": self[nve.name].number,
-                    "underlay_ip": str(nve.underlay_ip),
-                    "tunnel_port": self.ofports[nve.name][TUNNEL_PORT],
-                    **self._plain_entry(nve.name),
-                }
-                for nve in self.topology.nves
-            ],
-            "networks": [addressing.network_entry(network) for network in self.topology.virtual_networks],
-            "vms": [
-                {
-                    "name": vm.name,
-                    "vni": self.topology.network_of(vm.name).vni,
-                    "mac": vm.mac,
-                    "ipv4": str(vm.ipv4),
-                    **({} if vm.ipv6 is None else {"ipv6": str(vm.ipv6)}),
-                    "nve": self.location[vm.name],
-                    "ports": {nve: self.vm_ports(vm.name, nve) for nve in self._attached_nves(vm.name)},
-                }
-                for vm in self.topology.vms
-            ],
-        }
-
-    def _plain_entry(self, nve: str) -> dict[str, Any]:
-        if not self.topology.underlay.routes_tenants:
-            return {}
-        return {"plain": plain.nva_entry(self.plan, nve, self.ofports[nve][plain.PORT])}
+        return nva_entries.configuration(
+            self.topology,
+            self.plan,
+            self.ofports,
+            self.location,
+            lambda vm: {nve: self.vm_ports(vm, nve) for nve in self._attached_nves(vm)},
+        )
 
     def next_hop_mac(self, nve: str) -> str:
         """The router's address on an NVE's plain port."""
@@ -341,34 +312,13 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             named.touch()
             commands.run(["mount", "--bind", f"/proc/{node.pid}/ns/net", str(named)], node=node.name)
 
-    def _link_lines(self) -> list[str]:
-        mtu = self.topology.underlay.mtu_bytes
-        lines = []
-        for link in self.plan.router_links:
-            left, right = self[link.left].pid, self[link.right].pid
-            lines.append(
-                f"link add {router_interface(link.right)} mtu {mtu} netns {left} type veth "
-                f"peer name {router_interface(link.left)} mtu {mtu} netns {right}"
-            )
-        for access in self.plan.access_links.values():
-            router, nve = self[access.router].pid, self[access.nve].pid
-            lines.append(
-                f"link add {router_interface(access.nve)} mtu {mtu} address {access.gateway_mac} netns {router} "
-                f"type veth peer name {UPLINK} mtu {mtu} netns {nve}"
-            )
-            management = f"{access.nve}-m"
-            lines += [
-                f"link add {management} type veth peer name {MANAGEMENT_BRIDGE} netns {nve}",
-                f"link set {management} master {MANAGEMENT_BRIDGE} up",
-            ]
-            if self.topology.underlay.routes_tenants:
-                lines.append(plain.link_line(self.plan, access.nve, nve, router, mtu))
+    def _link_lines(self) -> Iterator[str]:
+        pids = {node.name: node.pid for node in (*self.hosts, *self.switches)}
+        yield from underlay.link_lines(self.topology, self.plan, pids)
         for vm in self.topology.vms:
-            lines += self._vm_link_lines(vm.name)
+            yield from self._vm_link_lines(vm.name)
         if (beyond := self.topology.outside) is not None:
-            pids = {node.name: node.pid for node in (*self.hosts, *self.switches)}
-            lines += outside.link_lines(self.topology, beyond, pids)
-        return lines
+            yield from outside.link_lines(self.topology, beyond, pids)
 
     def _vm_link_lines(self, vm: str) -> list[str]:
         pid, mac, mtu = self[vm].pid, self.topology.vm(vm).mac, self._mtu(vm)
@@ -381,38 +331,6 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         for nve in self._attached_nves(vm):
             lines += Wiring.leg_lines(vm, self[nve].number, self[nve].pid, mtu)
         return lines
-
-    def _router_lines(self, router: str) -> list[str]:
-        lines = ["link set lo up"]
-        for link in self.plan.router_links:
-            if router in (link.left, link.right):
-                other, address = (
-                    (link.right, link.left_ip) if router == link.left else (link.left, link.right_ip)
-                )
-                device = router_interface(other)
-                lines += [f"addr add {address}/31 dev {device}", f"link set {device} up"]
-        for access in self.plan.access_links.values():
-            if access.router == router:
-                device = router_interface(access.nve)
-                lines += [
-                    f"addr add {access.gateway_ip}/31 dev {device}",
-                    f"link set {device} up",
-                    f"neigh add {access.link_ip} lladdr {access.underlay_mac} dev {device} nud permanent",
-                ]
-        if self.topology.underlay.routes_tenants:
-            lines += plain.router_lines(self.plan, router)
-        for route in self.plan.routes(router):
-            lines.append(f"route add {route.to}/32 via {route.via} dev {route.device}")
-        return lines
-
-    def _nve_lines(self, nve: str) -> list[str]:
-        lines = [
-            "link set lo up",
-            f"addr add {self.plan.management_ip(nve)}/{MANAGEMENT_PREFIX_LENGTH} dev {MANAGEMENT_BRIDGE}",
-            f"link set {MANAGEMENT_BRIDGE} up",
-            f"link set {UPLINK} up",
-        ]
-        return lines + [f"link set {name} up" for name in self._vm_devices(nve)]
 
     def _vm_devices(self, nve: str) -> list[str]:
         """The names of all ports of an NVE that face VMs or the outside."""
@@ -485,21 +403,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             self._shape(access.nve, UPLINK, access.quality)
 
     def _shape(self, node: str, device: str, quality: LinkProperties) -> None:
-        """Delay and loss by netem, rate and queue by a token bucket below it; each direction has its own."""
-        lines, parent = [], "root handle 1:"
-        if quality.delay_s or quality.loss_ratio:
-            delay, loss = f"delay {quality.delay_s * 1e6:.0f}us", f"loss {quality.loss_ratio * 100:g}%"
-            limit = 100_000  # packets under way; the queue proper is the bucket's
-            lines.append(f"qdisc add dev {device} {parent} netem limit {limit} {delay} {loss}")
-            parent = "parent 1: handle 2:"
-        if quality.rate_bps:
-            burst = max(
-                self.topology.underlay.mtu_bytes + 100, quality.rate_bps // 8 // 250
-            )  # one tick at HZ=250
-            limit = quality.queue_packets * (self.topology.underlay.mtu_bytes + 14)
-            lines.append(
-                f"qdisc add dev {device} {parent} tbf rate {quality.rate_bps}bit burst {burst} limit {limit}"
-            )
+        lines = underlay.shaping_lines(device, quality, self.topology.underlay.mtu_bytes)
         commands.batch("tc", lines, pid=self[node].pid, node=node)
 
     def _start_nve(self, nve: NVE) -> None:
@@ -507,17 +411,8 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         nve.start_database(_TEMPLATE)
         nve.start_switch(names)
         self.ofports[nve.name] = nve.wait_for_ports([*names, TUNNEL_PORT])
-        underlay = UNDERLAY_BRIDGE if self.options.datapath.kind == "userspace" else UPLINK
-        access = nve.access
-        lines = [
-            f"addr add {access.underlay_ip}/32 dev {underlay}",
-            f"addr add {access.link_ip}/31 dev {underlay}",
-            f"link set {underlay} up",
-            f"route add default via {access.gateway_ip} dev {underlay} src {access.underlay_ip}",
-            f"neigh add {access.gateway_ip} lladdr {access.gateway_mac} dev {underlay} nud permanent",
-        ]
-        if underlay == UPLINK:
-            lines.insert(0, f"link set {UPLINK} address {access.underlay_mac}")
+        device = UNDERLAY_BRIDGE if self.options.datapath.kind == "userspace" else UPLINK
+        lines = underlay.access_lines(nve.access, device)
         commands.batch("ip", lines, pid=nve.pid, node=nve.name)
         nve.prefill_underlay_neighbour()
 

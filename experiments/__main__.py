@@ -91,7 +91,7 @@ def _bench(words: Sequence[str]) -> int:
 
 
 def _sweep(words: Sequence[str]) -> int:
-    from .sweep import start_sweep
+    from .sweep_words import start_sweep
 
     return start_sweep(words, results_folder())
 

@@ -19,11 +19,10 @@ from emulation.nve import Datapath
 from emulation.sandbox import run_in_sandbox
 from results.files import write_atomic
 from results.merging import write_sweep_record
-from results.reading import Record, find_run, load_record
+from results.reading import Record, find_run
 from topologies import load_topology, topology_file
 from topologies.model import Topology
 
-from .catalog import EXPERIMENTS, find
 from .experiment import Experiment
 from .parameters import ParameterError
 from .probes.build import probe_binary
@@ -38,10 +37,9 @@ from .sweep_folder import (
     earlier_check,
     folder_of,
     found_harmless,
-    read_plan_file,
 )
 from .sweep_order import Dispatcher
-from .sweep_plan import SweepPlan, cell_parameters, network_key, read_plan
+from .sweep_plan import SweepPlan, cell_parameters, network_key
 
 MOST_JOBS = 64
 INTERRUPTED = 130
@@ -62,44 +60,6 @@ class Asked:
     fresh: bool
     evaluate: Evaluate | None = None
     """For an experiment that is made of several runs: what they say together."""
-
-
-def read_words(words: Sequence[str], results_folder: Path) -> Asked:
-    """EXP, JOBS, RESUME and FRESH, and the plan of the rest. Raises ParameterError."""
-    own = {"exp": "", "jobs": "1", "resume": "", "fresh": ""}
-    rest = []
-    for word in words:
-        name, equals, value = word.partition("=")
-        if equals and name.lower() in own:
-            own[name.lower()] = value
-        else:
-            rest.append(word)
-    if not own["jobs"].isdigit() or not 1 <= int(own["jobs"]) <= MOST_JOBS:
-        raise ParameterError(f"JOBS={own['jobs']}: allowed is a whole number from 1 to {MOST_JOBS}")
-    if own["resume"]:
-        if rest or own["exp"]:
-            raise ParameterError("RESUME goes on with the plan of that sweep; give no other words but JOBS")
-        plan = read_plan_file(find_run(results_folder, own["resume"]))
-        return Asked(find(plan.experiment), plan, int(own["jobs"]), own["resume"], False)
-    if not own["exp"]:
-        raise ParameterError(
-            f"sweep which experiment? EXP=hot-l2 rate_pps=1000,2000 (there are: {', '.join(EXPERIMENTS)})"
-        )
-    experiment = find(own["exp"])
-    return Asked(
-        experiment, read_plan(experiment, rest), int(own["jobs"]), None, own["fresh"] not in ("", "0")
-    )
-
-
-def start_sweep(words: Sequence[str], results_folder: Path) -> int:
-    """Do a sweep, or go on with one; the exit status: 0 when every cell is answered."""
-    asked = read_words(words, results_folder)
-    status, folder = do_sweep(asked, results_folder)
-    record = load_record(folder)
-    _show(record)
-    if status == INTERRUPTED:
-        print(f"stopped; the same command goes on, or: make sweep RESUME={folder.name}")
-    return status or (0 if record.status == "answered" else 1)
 
 
 def do_sweep(asked: Asked, results_folder: Path) -> tuple[int, Path]:
@@ -271,13 +231,3 @@ class _Sweep:
         if (self.folder / PARALLEL).exists():
             facts["side_by_side_why"] = json.loads((self.folder / PARALLEL).read_text())["why"]
         return facts
-
-
-def _show(record: Record) -> None:
-    from results.report import write_report
-    from results.table import print_table
-
-    print_table(record, write_report(record) if record.trials else None)
-
-
-__all__ = ["read_words", "start_sweep"]

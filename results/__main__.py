@@ -143,7 +143,7 @@ def _run(options: argparse.Namespace) -> int:
 
         return gate(options.results_dir, options.baseline, options.run)
     if options.command == "answers":
-        from results.answers import write_answers
+        from results.answers_pages import write_answers
 
         for path in write_answers(options.results_dir, options.output):
             print(path)

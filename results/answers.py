@@ -16,7 +16,6 @@ from typing import Any
 from results.answer import answer_sentence
 from results.answer_groups import floor_figures, lead_figures
 from results.contract import RecordError
-from results.files import write_atomic
 from results.published import Published, published_for
 from results.questions import BY_NUMBER, QUESTIONS
 from results.reading import Record, list_runs, load_record
@@ -187,22 +186,3 @@ def _date(record: Record) -> str:
 def link_from(page: Path, target: Path) -> str:
     """The address of `target` in a page at `page`: relative, so that a results folder may move."""
     return Path(os.path.relpath(target, page.absolute().parent)).as_posix()
-
-
-def write_answers(results_dir: Path, output: Path | None = None) -> list[Path]:
-    """Write ANSWERS.md (or `output`) and answers.html beside it; the two paths. Raises RecordError."""
-    from results.answers_pages import as_html, as_markdown
-
-    if not results_dir.is_dir():
-        raise RecordError(f"{results_dir}: no such folder of results; give one with --results-dir")
-    output = output or results_dir / "ANSWERS.md"
-    if output.suffix != ".md":
-        raise RecordError(f"{output}: the answers are written as Markdown; give a name that ends in .md")
-    if not output.parent.is_dir():
-        raise RecordError(f"{output.parent}: no such folder; make it first or choose another")
-    records, troubles = read_all(results_dir)
-    rows = rows_of(records)
-    page = output.with_name("answers.html")
-    write_atomic(output, as_markdown(rows, troubles).encode())
-    write_atomic(page, as_html(rows, troubles, page).encode())
-    return [output, page]

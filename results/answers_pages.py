@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from results.answers import Answer, Row, link_from
+from results.answers import Answer, Row, link_from, read_all, rows_of
+from results.contract import RecordError
+from results.files import write_atomic
 from results.page import page_template, theme
 from results.published import Published
 
@@ -28,6 +30,23 @@ _COLUMNS = (
     "published",
     "date, run",
 )
+
+
+def write_answers(results_dir: Path, output: Path | None = None) -> list[Path]:
+    """Write ANSWERS.md (or `output`) and answers.html beside it; the two paths. Raises RecordError."""
+    if not results_dir.is_dir():
+        raise RecordError(f"{results_dir}: no such folder of results; give one with --results-dir")
+    output = output or results_dir / "ANSWERS.md"
+    if output.suffix != ".md":
+        raise RecordError(f"{output}: the answers are written as Markdown; give a name that ends in .md")
+    if not output.parent.is_dir():
+        raise RecordError(f"{output.parent}: no such folder; make it first or choose another")
+    records, troubles = read_all(results_dir)
+    rows = rows_of(records)
+    page = output.with_name("answers.html")
+    write_atomic(output, as_markdown(rows, troubles).encode())
+    write_atomic(page, as_html(rows, troubles, page).encode())
+    return [output, page]
 
 
 def as_markdown(rows: Sequence[Row], troubles: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,24 @@ def test_a_package_imports_only_earlier_ones(package: str) -> None:
         if module.partition(".")[0] not in ALLOWED[package] | {package}
     ]
     assert wrong == []
+
+
+def test_no_module_needs_one_that_needs_it() -> None:
+    """Also by an import within a function, where Python would let it pass; imports for types alone do not count."""
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sources()}
+    needs: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        tree = ast.parse(path.read_text())
+        tree.body = [
+            node
+            for node in tree.body
+            if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+        ]
+        named = ours(path, tree)
+        needs[name] = {one if one in modules else one.rpartition(".")[0] for one in named} & set(modules) - {
+            name
+        }
+    TopologicalSorter(needs).prepare()  # CycleError names the circle
 
 
 def test_mobility_knows_only_the_client_side_of_the_controller() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from results.__main__ import main
-from results.answers import conditions, read_all, rows_of, write_answers
-from results.answers_pages import as_html, as_markdown
+from results.answers import conditions, read_all, rows_of
+from results.answers_pages import as_html, as_markdown, write_answers
 from results.contract import RecordError
 from results.published import PUBLISHED, published_for
 from results.questions import BY_NUMBER, QUESTIONS
