@@ -14,6 +14,7 @@ import time
 from .errors import EmulationError
 
 ETH_P_ALL = 0x0003
+ETH_P_ARP = 0x0806
 ETH_P_RARP = 0x8035
 ETH_P_IPV6 = 0x86DD
 MARKER_TYPE = 0x88B5  # IEEE 802 local experimental ethertype 1
@@ -40,6 +41,13 @@ def rarp_announcement(mac: str) -> bytes:
     own = mac_bytes(mac)
     request = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 3) + own + bytes(4) + own + bytes(4)
     return ethernet("ff:ff:ff:ff:ff:ff", mac, ETH_P_RARP, request)
+
+
+def gratuitous_arp(mac: str, address: str) -> bytes:
+    """The broadcast ARP request for the sender's own IPv4 address (an ARP announcement, RFC 5227 section 2.3)."""
+    own, ip = mac_bytes(mac), ipaddress.IPv4Address(address).packed
+    request = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + own + ip + bytes(6) + ip
+    return ethernet("ff:ff:ff:ff:ff:ff", mac, ETH_P_ARP, request)
 
 
 def neighbour_advertisement(mac: str, address: str) -> bytes:

@@ -426,7 +426,6 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             self.options.buffer_bytes,
             first_action,
             self._processor(vm),
-            addressing.ipv6_addresses(model),
         )
         wired.connect({nve: self[nve].number for nve in self._attached_nves(vm)})
         self.wirings[vm] = wired

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from . import commands, holders
 from .announcer import Announcer
 from .errors import EmulationError
-from .frames import MARKER_TYPE, MarkerListener, ethernet, neighbour_advertisement, rarp_announcement
+from .frames import MARKER_TYPE, MarkerListener, ethernet
 from .holders import HOLDERS, OUTBOUND, HolderGauge, Holders, entry_device, exit_device
 from .legs import (
     DIRECT,
@@ -70,7 +70,6 @@ class Wiring:
     buffer_bytes: int
     first_action: int
     processor: int
-    ipv6: tuple[str, ...] = ()
     legs: dict[str, Leg] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -363,17 +362,18 @@ class Wiring:
         self._held.clear()
         self._point([(self._outbound, old.devices[DIRECT])])
 
-    def announce(self, nve: str) -> float:
-        """Send a RARP into the NVE's leg, as a hypervisor does for the VM it has resumed, and advertise its IPv6."""
-        self.leg(nve).send(rarp_announcement(self.mac))
-        for address in self.ipv6:
-            self.leg(nve).send(neighbour_advertisement(self.mac, address))
+    def announce(self, nve: str, frames: Sequence[bytes]) -> float:
+        """Send frames into the NVE's leg in the VM's name, as a hypervisor does for a VM that it has resumed."""
+        for frame in frames:
+            self.leg(nve).send(frame)
         return time.monotonic()
 
-    def announce_repeatedly(self, nve: str, times_s: Sequence[float], said: Callable[[float], None]) -> None:
+    def announce_repeatedly(
+        self, nve: str, frames: Sequence[bytes], times_s: Sequence[float], said: Callable[[float], None]
+    ) -> None:
         """Announce at these times from now on (the first before this returns); ``said`` gets when each was sent."""
         self.stop_announcing()
-        self._announcer = Announcer(lambda: said(self.announce(nve)), times_s)
+        self._announcer = Announcer(lambda: said(self.announce(nve, frames)), times_s)
 
     def stop_announcing(self) -> None:
         """No announcement of an earlier place after this returns."""

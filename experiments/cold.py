@@ -17,6 +17,7 @@ from mobility.options import MoveOptions
 
 from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
+from .hot_l2 import PAUSE
 from .hot_warm_cold import MEMORY
 
 
@@ -27,6 +28,7 @@ def groups(values: Mapping[str, Any]) -> Sequence[Group]:
         bandwidth_bps=values["bandwidth"],
         memory_bytes=values["memory_mib"] * 2**20,
         copy_real=bool(values["real"]),
+        pause=values["pause"],
         announcements=1,
     )
     ways = {"no": {"policy": "silent-drop"}, "yes": {"policy": "buffer", "order": "update-first"}}
@@ -41,6 +43,7 @@ EXPERIMENT = Experiment(
     parameters=(
         *traffic_parameters(rate_pps=1000, repeat=8, after=1.5),
         *(parameter for parameter in MEMORY if parameter.name in ("memory_mib", "bandwidth", "real")),
+        PAUSE,
     ),
     trials=comparison(groups),
     check=checker(groups),

@@ -12,23 +12,24 @@ from mobility.migration import PHASES, MigrationRecord, MoveOptions
 from mobility.several import Outcome, move_several
 from mobility.several import check as check_several
 
+from .console_hooks import HookVerb
 from .console_life import LIFE, LifeVerbs
-from .console_text import flow_lines, help_lines, move_lines, policy_lines, where_lines
+from .console_text import columns, flow_lines, help_lines, move_lines, policy_lines, where_lines
 from .interrupts import interrupts_between
 from .journey import Packet, conclusion, follow, journey_lines
 from .laboratory import Laboratory, LaboratoryError
-from .migrate import AUTO, Wanted, completions, read_moves, summary_line, trouble_lines
+from .migrate import AUTO, Wanted, choice_lines, completions, read_moves, summary_line, trouble_lines
 from .mininet_console import NOT_HERE, ConsoleError, MininetConsole, starting
 from .refusals import refusals
 from .watching import EventTap, watch_command, watch_live
 from .whereabouts import names_at, places, whereabouts, wire_of
 from .why import PROTOCOLS, TABLE_NAMES, parse_flows
 
-OWN = ("migrate", "where", "why", "flows", "watch", "tables", *LIFE)
+OWN = ("migrate", "where", "why", "flows", "watch", "hook", "tables", *LIFE)
 _SWITCH = PHASES.index("switch")
 
 
-class Console(MininetConsole, LifeVerbs):
+class Console(MininetConsole, LifeVerbs, HookVerb):
     """The verbs of this project; ``policy``: the old-NVE policy of a ``migrate`` that names none."""
 
     own = tuple(verb for verb in OWN if verb != "watch")
@@ -36,6 +37,7 @@ class Console(MininetConsole, LifeVerbs):
     def __init__(
         self, laboratory: Laboratory, tap: EventTap, policy: str = AUTO, stdin: IO[str] = sys.stdin
     ) -> None:
+        HookVerb.__init__(self)
         super().__init__(laboratory.network, stdin)
         self.laboratory, self.tap, self.policy = laboratory, tap, policy
         self.locals |= {"laboratory": laboratory, "nva": laboratory.nva}
@@ -43,13 +45,13 @@ class Console(MininetConsole, LifeVerbs):
     # Own verbs. The first line of each docstring is its line in help.
 
     def do_migrate(self, line: str) -> None:
-        """Move VMs: migrate VM NVE [NVE ...] [, VM NVE ...] [hot] [policy=NAME].
+        """Move VMs: migrate VM NVE [NVE ...] [, VM NVE ...] [hot] [NAME=value ...].
 
         migrate vm1 nve2               one move
         migrate vm1 nve2 nve3          a chain: to nve2 and, when that move has ended, on to nve3
         migrate vm1 nve2 nve1          there and back
         migrate vm1 nve2, vm2 nve1     two VMs at once, here towards each other; as many as there are
-        A VM's next move begins when the one before has ended. Kind and policy come last and hold for all.
+        A VM's next move begins when the one before has ended. Kind, policy and the like come last and hold for all.
         Prints the phases with their times, the frames that were held and a conclusion.
         Ctrl-C before a VM is switched takes its move back; after that the move is finished first. When a
         move fails or is taken back, no further one is begun.
@@ -64,10 +66,13 @@ class Console(MininetConsole, LifeVerbs):
             self._refuse_unmovable(itinerary.vm)
         check_several(wanted.itineraries, self.mn.location, list(self.mn.nves))
         policies = {one.vm: self._policy_of(one.vm, wanted) for one in wanted.itineraries}
-        with interrupts_between(PHASES[: _SWITCH + 1]) as hooks:
+        with interrupts_between(PHASES[: _SWITCH + 1]) as interrupts:
+            hooks = self.with_hooks(interrupts)
 
             def move(vm: str, nve: str) -> MigrationRecord:
-                return self.laboratory.move(vm, nve, kind=wanted.kind, policy=policies[vm], hooks=hooks)
+                return self.laboratory.move(
+                    vm, nve, kind=wanted.kind, policy=policies[vm], hooks=hooks, **wanted.choices
+                )
 
             outcome = move_several(wanted.itineraries, move)
         for record in outcome.done:
@@ -174,7 +179,7 @@ class Console(MininetConsole, LifeVerbs):
             raise ConsoleError(f"help: there is no command {words[0]!r} (there are: {there})")
         text = inspect.cleandoc(method.__doc__)
         if words[0] == "migrate":
-            text += "\n" + "\n".join(policy_lines())
+            text += "\n" + "\n".join([*policy_lines(), "And:", *columns(choice_lines())])
         print(text, flush=True)
 
     # Completion.
@@ -230,7 +235,9 @@ class Console(MininetConsole, LifeVerbs):
         policy = wanted.policy
         if policy == AUTO:
             policy = "buffer" if prewired else "tunnel"
-        MoveOptions(kind=wanted.kind, policy=policy).check("rebind" if prewired else "replug")
+        MoveOptions(kind=wanted.kind, policy=policy, **wanted.choices).check(
+            "rebind" if prewired else "replug"
+        )
         return policy
 
     def _say_wire(self, nve: str, port: int | None, target: str) -> None:
@@ -247,7 +254,7 @@ class Console(MininetConsole, LifeVerbs):
 def _said_or_raised(outcome: Outcome, location: dict[str, str]) -> None:
     """A failure that a console may tell is told; a fault of the program is raised."""
     for error in outcome.failed.values():
-        if not isinstance(error, (KeyboardInterrupt, OSError, *refusals())):
+        if not isinstance(error, (KeyboardInterrupt, OSError, ConsoleError, *refusals())):
             raise error
     if outcome.failed:
         raise ConsoleError("\n".join(trouble_lines(outcome, location)))

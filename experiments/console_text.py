@@ -105,6 +105,15 @@ def move_lines(record: MigrationRecord) -> list[str]:
             ", ".join(f"{count} {holder}" for holder, count in record.held_frames.items()) or "none",
         )
     ]
+    if record.paused_s is not None:
+        how = "" if record.pause_faithful else "; NOT FAITHFUL: its kernel went on sending and acknowledging"
+        facts.append(
+            ("the VM stood still for", f"{_ms(record.downtime_s)}, pause {record.options.pause}{how}")
+        )
+    if record.copied_bytes:
+        facts.append(
+            ("copied", f"{record.copied_bytes / 1e6:,.1f} MB, {_count(len(record.copy_rounds), 'round')}")
+        )
     if record.dropped_frames:
         facts.append(("frames the holders dropped since the start", str(record.dropped_frames)))
     for what, took_s in (
@@ -197,6 +206,8 @@ _EVENTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "nve_gone": lambda e: f"{e['nve'] or e['dpid']} has lost the NVA",
     "phase": lambda e: f"{e['name']} begins, takes {_ms(e['end_s'] - e['start_s'])}",
     "rarp": lambda e: f"{e['vm']} announced itself at {e['nve']}",
+    "garp": lambda e: f"{e['vm']} announced itself at {e['nve']}",
+    "unsolicited_na": lambda e: f"{e['vm']} announced itself at {e['nve']}",
     "release": lambda e: f"{_count(e['frames'], e['holder'] + ' frame')} let go",
     "switch": lambda e: f"attached to {e['new_nve']}, cut off from {e['old_nve']}",
 }

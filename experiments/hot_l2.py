@@ -17,7 +17,8 @@ from typing import Any
 
 from emulation.network import ATTACHMENTS
 from emulation.preflight import PORT_TYPES
-from mobility.policies import POLICIES, policy_for
+from mobility.options import PAUSES
+from mobility.policies import POLICIES, check_forwarding, policy_for
 from topologies.model import Topology, UnknownNameError, Vm
 
 from .beside import SideFlow
@@ -35,6 +36,11 @@ from .parameters import (
 )
 from .run import Run
 from .trials import NULL, Schedule, path_of
+
+PAUSE = choice(
+    "pause", PAUSES[0], "how the VM stands still; freeze (its processes alone) is not faithful", PAUSES
+)
+"""For experiments in which the VM stands still for a time."""
 
 PARAMETERS: tuple[Parameter, ...] = (
     text("topology", "two_racks", "topology of topologies/, or the path of a file"),
@@ -81,6 +87,8 @@ def check_movable(values: Mapping[str, Any], topology: Topology) -> Vm:
             f"attachment=rebind: {vm.name} is not pre-wired in topology {topology.name}; give it `prewired: all` "
             "there, or use attachment=replug policy=silent-drop"
         )
+    if values["policy"] == "forward":
+        check_forwarding(topology, vm.name, values.get("family", "ipv4"))
     return vm
 
 

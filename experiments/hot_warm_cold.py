@@ -19,7 +19,8 @@ from mobility.options import KINDS, MoveOptions
 
 from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
-from .parameters import Parameter, rate_bps, whole
+from .hot_l2 import PAUSE
+from .parameters import Parameter, duration_s, rate_bps, whole
 
 
 def groups(values: Mapping[str, Any]) -> Sequence[Group]:
@@ -35,6 +36,8 @@ def groups(values: Mapping[str, Any]) -> Sequence[Group]:
                 dirty_rate_bps=values["dirty_rate"],
                 downtime_limit_s=values["downtime_limit_ms"] / 1000,
                 copy_real=bool(values["real"]),
+                downtime_s=values["downtime"] or None,
+                pause=values["pause"],
                 announcements=1,
             ),
         )
@@ -50,12 +53,16 @@ MEMORY: tuple[Parameter, ...] = (
     whole("real", 0, "1: copy real bytes over the underlay instead of waiting as long", 0, 1),
 )
 
+DOWNTIME = duration_s(
+    "downtime", 0.0, "time the VM stands still, imposed; 0: what its copy leaves for the stop"
+)
+
 EXPERIMENT = Experiment(
     name="hot-warm-cold",
     questions=("Q6",),
     question="What are the stages of a hot, a warm and a cold move, and what does each cost?",
     answer="per kind: stages, total time, downtime, bytes copied, loss, TCP stall",
-    parameters=(*traffic_parameters(rate_pps=2000, repeat=8, after=1.5), *MEMORY),
+    parameters=(*traffic_parameters(rate_pps=2000, repeat=8, after=1.5), *MEMORY, DOWNTIME, PAUSE),
     trials=comparison(groups),
     check=checker(groups),
     group_by=("kind",),

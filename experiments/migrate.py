@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from emulation.announcements import WAYS as ANNOUNCE_WITH
 from mobility.migration import KINDS, MigrationRecord
+from mobility.options import ANNOUNCEMENTS, ORDERS, PAUSES
 from mobility.policies import POLICIES
 from mobility.several import Itinerary, Outcome, at_once_s
 
 from .mininet_console import ConsoleError, starting
-from .parameters import Parameter, choice, read_parameters
+from .parameters import Parameter, choice, duration_s, rate_bps, read_parameters, text, whole
 
 AUTO = "auto"
 USAGE = (
-    f"usage: migrate VM NVE [NVE ...] [, VM NVE [NVE ...]] [{'|'.join(KINDS)}] [policy=NAME] "
+    f"usage: migrate VM NVE [NVE ...] [, VM NVE [NVE ...]] [{'|'.join(KINDS)}] [policy=NAME] [NAME=value ...] "
     "(help migrate explains)"
 )
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The moves of one command; kind and policy hold for all of them."""
+    """The moves of one command; kind, policy and ``choices`` (fields of MoveOptions) hold for all of them."""
 
     itineraries: tuple[Itinerary, ...]
     kind: str
     policy: str
+    choices: Mapping[str, Any]
+
+
+_FIELDS = {
+    "order": "order",
+    "pause": "pause",
+    "downtime": "downtime_s",
+    "bandwidth": "bandwidth_bps",
+    "real": "copy_real",
+    "drain": "drain",
+    "announce": "announce_with",
+    "announcements": "announcements",
+}
+"""What may be said of a move besides its policy, and the field of MoveOptions that it is."""
 
 
 def read_moves(line: str, policy: str = AUTO) -> Wanted:
@@ -48,14 +65,37 @@ def read_moves(line: str, policy: str = AUTO) -> Wanted:
         itineraries.append(Itinerary(names[0], tuple(names[1:])))
     if len(kinds) > 1:
         raise ConsoleError(f"migrate: {' '.join(kinds[1:])!r} is too much; one kind holds for all moves")
-    read = read_parameters((policy_parameter(policy),), given)
-    return Wanted(tuple(itineraries), kinds[0] if kinds else KINDS[0], read["policy"])
+    read = read_parameters(move_parameters(policy), given)
+    named = {word.partition("=")[0].lower() for word in given}
+    choices = {field: read[name] for name, field in _FIELDS.items() if name in named}
+    return Wanted(tuple(itineraries), kinds[0] if kinds else KINDS[0], read["policy"], choices)
 
 
-def policy_parameter(default: str) -> Parameter:
-    """What ``policy=`` may be."""
-    meaning = "what the old NVE does with packets for a VM that has left"
-    return choice("policy", default, meaning, (AUTO, *POLICIES))
+def move_parameters(policy: str = AUTO) -> tuple[Parameter, ...]:
+    """What may stand behind the NVEs as NAME=value."""
+    return (
+        choice(
+            "policy", policy, "what the old NVE does with packets for a VM that has left", (AUTO, *POLICIES)
+        ),
+        choice("order", ORDERS[0], "what comes first: stop, mapping update or resume", ORDERS),
+        choice("pause", PAUSES[0], "how the VM stands still; freeze is not faithful", PAUSES),
+        duration_s("downtime", 0.0, "how long the VM stands still, imposed"),
+        rate_bps("bandwidth", 0, "rate of the memory's copy"),
+        whole("real", 0, "1: copy real bytes over the underlay instead of waiting as long", 0, 1),
+        text(
+            "drain",
+            "acknowledged",
+            "when the tunnel stops",
+            "acknowledged, fixed:TIME, idle:TIME or flow-end",
+        ),
+        choice("announce", "all", "what the VM's new place is announced with", ANNOUNCE_WITH),
+        whole("announcements", ANNOUNCEMENTS, "how many; 0: a silent host", 0, 100),
+    )
+
+
+def choice_lines() -> list[tuple[str, str]]:
+    """(NAME=, meaning) of each choice but the policy, for help."""
+    return [(f"{one.name}=", f"{one.meaning} ({one.allowed})") for one in move_parameters()[1:]]
 
 
 def completions(
@@ -69,9 +109,13 @@ def completions(
     at = words[-1] if len(words) > 1 else here.get(words[0])
     given = {word.partition("=")[0] for word in words}
     options = [*KINDS, *(f"policy={policy}" for policy in (*POLICIES, AUTO))] if len(words) > 1 else []
-    further = [] if given & {*KINDS, "policy"} else [nve for nve in nves if nve != at]
+    options += (
+        [f"order={one}" for one in ORDERS] + [f"pause={one}" for one in PAUSES] if len(words) > 1 else []
+    )
+    options += [f"{name}=" for name in _FIELDS if name not in ("order", "pause")] if len(words) > 1 else []
+    further = [] if given & {*KINDS, "policy", *_FIELDS} else [nve for nve in nves if nve != at]
     missing = [] if given & set(KINDS) else [word for word in options if word in KINDS]
-    missing += [] if "policy" in given else [word for word in options if "=" in word]
+    missing += [word for word in options if "=" in word and word.partition("=")[0] not in given]
     return starting(text, [*further, *missing])
 
 
@@ -93,7 +137,7 @@ def trouble_lines(outcome: Outcome, location: dict[str, str]) -> list[str]:
         if isinstance(error, KeyboardInterrupt):
             lines.append(f"interrupted: the move was taken back, {vm} stays at {location[vm]}")
         else:
-            lines.append(f"{vm} is at {location[vm]}: {error}")
+            lines.append("; ".join([f"{vm} is at {location[vm]}: {error}", *getattr(error, "__notes__", [])]))
     lines += [
         f"{vm} did not go on to {', '.join(nves)}; it is at {location[vm]}"
         for vm, nves in outcome.not_begun.items()

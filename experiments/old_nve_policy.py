@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mobility.options import MoveOptions
-from mobility.policies import POLICIES
+from mobility.policies import POLICIES, check_forwarding
 from topologies.model import Topology, UnknownNameError
 
 from . import hot_l2
@@ -38,7 +38,7 @@ def groups(values: Mapping[str, Any]) -> Sequence[Group]:
     names = [name for name in POLICIES if name != "forward" or values["family"] == "ipv4"]
 
     def group(name: str, downtime_s: float, after_s: float | None) -> Group:
-        options = MoveOptions(policy=name, downtime_s=downtime_s, announcements=1)
+        options = MoveOptions(policy=name, downtime_s=downtime_s, pause=values["pause"], announcements=1)
         return Group({"policy": name, "downtime_s": downtime_s}, options, after_s)
 
     return [
@@ -56,11 +56,8 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
         except UnknownNameError as error:
             raise ParameterError(f"family={values['family']}: {error}") from None
     checker(groups)(values, topology)
-    if values["family"] == "ipv4" and not topology.underlay.routes_tenants:
-        raise ParameterError(
-            f"topology={values['topology']}: its underlay has no routes for VMs' addresses, which policy forward "
-            "needs; set `routes_tenants: true` in its `underlay`, or choose topology=two_racks"
-        )
+    if values["family"] == "ipv4":
+        check_forwarding(topology, values["vm"])
 
 
 def icmp_received(table: str) -> int:
@@ -130,7 +127,8 @@ EXPERIMENT = Experiment(
         *traffic_parameters(rate_pps=2000, repeat=10, after=1.0),
         duration_s("downtime", 0.05, "how long the VM stands still"),
         duration_s("long_downtime", 1.0, "the same for policies that drop, to see senders back off"),
-        choice("family", "ipv4", "IP version of the traffic; ipv6 needs topology=dual_stack", FAMILIES),
+        choice("family", "ipv4", "IP version of the traffic; with ipv6 there is no policy forward", FAMILIES),
+        hot_l2.PAUSE,
     ),
     trials=comparison(groups, icmp_at_peer),
     check=check,

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from mobility.migration import MigrationRecord
-from mobility.policies import POLICIES, policy_for
+from mobility.policies import POLICIES
 from mobility.several import Itinerary, move_several
 from topologies.model import Topology
 
@@ -92,7 +92,8 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
         raise ParameterError(
             f"topology={values['topology']}: has {len(topology.nves)} NVEs; a chain needs three at least"
         )
-    policy_for(values["policy"], "rebind")
+    for name in ("vm", "peer"):
+        hot_l2.check_movable({**values, "vm": values[name], "attachment": "rebind"}, topology)
     for name in ("vm", "peer", "stays"):
         address_of(topology, values[name], values["family"])
 

@@ -19,7 +19,7 @@ from emulation.network import EmulatedNetwork
 from .move import Move
 from .options import KINDS, MoveOptions
 from .order import NEEDED, PHASES, PlannedPhase, plan
-from .policies import MigrationRefusedError, OldNvePolicy
+from .policies import MigrationRefusedError, OldNvePolicy, check_forwarding
 from .record import EmitsEvents, MigrationRecord, Phase, ignore_events
 from .steps import STEPS
 
@@ -94,6 +94,11 @@ class Migration:
                 f"failed in {name}: {error}; {self._roll_forward() if switched else 'undone'}"
             )
             self._undo.close()
+            told = (
+                f"{self.record.vm} from {self.record.old_nve} to {self.record.new_nve} {self.record.outcome}"
+            )
+            error.add_note(f"the move of {told}")
+            self._move.note(f"the move of {told}")
             raise
         self.record.outcome = "done"
         return self.record
@@ -150,28 +155,16 @@ def _check_means(
 ) -> None:
     """Refuse what this machine or this NVA has no means for."""
     if policy.redirects and not policy.tunnels:
-        _check_forwarding(network, vm)
+        check_forwarding(network.topology, vm)
+    if options.announcements and options.announce_with == "na" and network.topology.vm(vm).ipv6 is None:
+        raise MigrationRefusedError(
+            f"announce_with=na: {vm} has no IPv6 address to advertise in topology {network.topology.name}; choose "
+            "rarp, garp or all, or give it an `ipv6`"
+        )
     if options.pauses:
         network.group(vm)  # EmulationError with the reason
     if options.ends_redirect(policy) and not (hasattr(nva, "end_redirect") and hasattr(nva, "misdirected")):
         raise MigrationRefusedError(
             f"drain={options.drain}, observe_s={options.observe_s:g}: this NVA cannot end a redirect before the "
             "move ends; choose drain=acknowledged and observe_s=0"
-        )
-
-
-def _check_forwarding(network: EmulatedNetwork, vm: str) -> None:
-    """Refuse policy forward where packets without an overlay header cannot reach the VM, or another one."""
-    others = "choose policy=tunnel, buffer, icmp or silent-drop"
-    if not network.topology.underlay.routes_tenants:
-        raise MigrationRefusedError(
-            f"policy=forward: the underlay of topology {network.topology.name} has no routes for VMs' addresses, and "
-            f"its NVEs no plain port; set `routes_tenants: true` in its `underlay`, or {others}"
-        )
-    address = network.topology.vm(vm).ipv4
-    twin = next((one for one in network.topology.vms if one.ipv4 == address and one.name != vm), None)
-    if twin is not None:
-        raise MigrationRefusedError(
-            f"policy=forward: {twin.name} of network {twin.virtual_network} has {vm}'s address {address} too, and "
-            f"without the overlay header nothing tells them apart; {others}"
         )

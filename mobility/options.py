@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from emulation.announcements import WAYS as ANNOUNCE_WITH
+
 from .copy import DOWNTIME_LIMIT_S, MAX_ROUNDS
 from .drain import DrainRule, parse_drain
 from .policies import MigrationRefusedError, OldNvePolicy, policy_for
@@ -39,6 +41,7 @@ class MoveOptions:
     drain           when the redirect ends (``mobility.drain``); ``drain_bound_s``: after that it ends anyway
     observe_s       time after the end of the redirect in which misdirected packets are counted
     announcements   how many, at QEMU's times; 0: a silent host
+    announce_with   what they are: ``rarp``, ``garp``, ``na``; ``all``: RARP and NA (``emulation.announcements``)
     buffer_frames   what each holder keeps; None: the network's ``buffer_bytes``
     sample_s        interval of ``buffer`` events; 0: none; None: 5 ms in moves that stop the VM, else none
     """
@@ -58,6 +61,7 @@ class MoveOptions:
     drain_bound_s: float = 10.0
     observe_s: float = 0.0
     announcements: int = ANNOUNCEMENTS
+    announce_with: str = "all"
     buffer_frames: int | None = None
     sample_s: float | None = None
 
@@ -113,6 +117,7 @@ class MoveOptions:
             ("kind", self.kind, KINDS),
             ("order", self.order, ORDERS),
             ("pause", self.pause, PAUSES),
+            ("announce_with", self.announce_with, ANNOUNCE_WITH),
             ("attachment", attachment, ATTACHMENTS),
         ):
             if value not in allowed:

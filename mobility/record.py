@@ -84,6 +84,11 @@ class MigrationRecord:
         return 0.0 if self.paused_s is None or self.resumed_s is None else self.resumed_s - self.paused_s
 
     @property
+    def pause_faithful(self) -> bool:
+        """Whether peers could not tell the VM's pause from a hypervisor's; True when it never stopped."""
+        return self.paused_s is None or is_faithful(self.options.pause)
+
+    @property
     def total_s(self) -> float:
         """From the first phase's start to the last one's end."""
         return self.phases[-1].end_s - self.phases[0].start_s if self.phases else 0.0
@@ -109,6 +114,6 @@ class MigrationRecord:
             "downtime_s": self.downtime_s,
             "total_s": self.total_s,
             "pause": self.options.pause if stopped else None,
-            "pause_faithful": not stopped or is_faithful(self.options.pause),
+            "pause_faithful": self.pause_faithful,
             "sender_timers_faithful": not stopped or sender_timers_faithful(self.downtime_s),
         }

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from controller.client import NvaError
 from emulation import commands
+from emulation.addressing import ipv6_addresses
+from emulation.announcements import announcements
 from emulation.announcer import announcement_times_s
 from emulation.errors import WaitError
 from emulation.wiring import DIRECT, OUTBOUND, REDIRECTED
@@ -237,14 +239,16 @@ def release_direct(move: Move) -> None:
 
 
 def announce(move: Move) -> None:
-    """RARP from the new place; those after the first are sent while the move goes on."""
-    record = move.record
+    """Say where the VM is from its new place; after the first time, while the move goes on."""
+    record, vm = move.record, move.network.topology.vm(move.record.vm)
+    made = announcements(move.options.announce_with, vm.mac, str(vm.ipv4), ipv6_addresses(vm))
 
     def said(at_s: float) -> None:
-        move.emit(at_s, "rarp", vm=record.vm, nve=record.new_nve)
+        for kind in dict.fromkeys(kind for kind, _ in made):
+            move.emit(at_s, kind, vm=record.vm, nve=record.new_nve)
 
     times_s = announcement_times_s(move.options.announcements)
-    move.wiring.announce_repeatedly(record.new_nve, times_s, said)
+    move.wiring.announce_repeatedly(record.new_nve, [frame for _, frame in made], times_s, said)
 
 
 def commit(move: Move) -> None:

@@ -315,4 +315,5 @@ def _in_words(error: BaseException) -> str:
         return "stopped by the user (Ctrl-C)"
     if isinstance(error, SystemExit):
         return f"ended early with exit status {error.code}"
-    return " ".join(str(error).split()) or type(error).__name__
+    told = " ".join(str(error).split()) or type(error).__name__
+    return "; ".join([told, *getattr(error, "__notes__", [])])

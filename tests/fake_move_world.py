@@ -61,7 +61,7 @@ class Wiring:
         self.journal, self.legs = journal, dict.fromkeys(legs)
         self.sunk = 0
 
-    def announce_repeatedly(self, nve: str, times_s: Any, said: Any) -> None:
+    def announce_repeatedly(self, nve: str, frames: Any, times_s: Any, said: Any) -> None:
         self.journal.note("wiring.announce")
         for _ in times_s:
             said(4.0)
@@ -110,7 +110,7 @@ class Network:
         self.options = SimpleNamespace(datapath=SimpleNamespace(port_type="afpacket"))
         self.topology = SimpleNamespace(
             vm=lambda name: SimpleNamespace(
-                mac="02:00:00:00:00:0a", ipv4="10.1.0.10", memory_bytes=1000, dirty_rate_bps=0
+                mac="02:00:00:00:00:0a", ipv4="10.1.0.10", ipv6=None, memory_bytes=1000, dirty_rate_bps=0
             ),
             nve=lambda name: SimpleNamespace(underlay_ip="192.0.2.1"),
             name="fake",

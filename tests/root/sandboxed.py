@@ -26,7 +26,8 @@ from emulation.network import Options
 from emulation.nve import Datapath
 from emulation.sandbox import network_namespace, run_in_sandbox
 from experiments.laboratory import Laboratory
-from topologies import Topology, load_topology, topology_file
+from tests.ipv4_only import without_ipv6
+from topologies import Topology
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEEP = (REPOSITORY, Path(sys.prefix), Path(sys.executable).resolve().parent)
@@ -240,8 +241,8 @@ def pings(node_pid: int, address: str, count: int = 2) -> int:
 
 
 def topology(**changes: Any) -> Topology:
-    """two_racks with other values: ``access__rate="10Mbit"`` sets underlay.access.rate."""
-    made = load_topology(topology_file("two_racks")).as_file()
+    """two_racks without IPv6, and with other values: ``access__rate="10Mbit"`` sets underlay.access.rate."""
+    made = without_ipv6("two_racks").as_file()
     for path, value in changes.items():
         *folders, key = path.split("__")
         place = made["underlay"]

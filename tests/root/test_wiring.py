@@ -19,7 +19,7 @@ import pytest
 
 from emulation import commands
 from emulation.errors import EmulationError, WaitError
-from emulation.frames import MARKER_TYPE, FrameSender, ethernet, marker
+from emulation.frames import MARKER_TYPE, FrameSender, ethernet, marker, rarp_announcement
 from emulation.sandbox import network_namespace
 from emulation.wiring import DIRECT, OUTBOUND, REDIRECTED, SINK_END, Wiring, nve_device, sink_lines
 from tests.root.sandboxed import Capture, in_sandbox
@@ -302,7 +302,7 @@ def markers_of_the_testbed() -> None:
     assert wiring.await_old_path_clear("nve1", "nve2", 0.05) is None, "nobody sent the frame on"
     sent = [f for f in bench.at["nve1", DIRECT].frames() if f[12:14] == MARKER_TYPE.to_bytes(2, "big")]
     assert [(f[0:6].hex(":"), f[6:12].hex(":")) for f in sent] == [(MAC, MAC)]
-    wiring.announce("nve2")
+    wiring.announce("nve2", [rarp_announcement(MAC)])
     rarps: list[bytes] = []
 
     def announced() -> bool:

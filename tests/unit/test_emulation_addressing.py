@@ -2,6 +2,7 @@
 
 from controller.config import link_local_of, state_from_config
 from emulation.addressing import GATEWAY_MAC, ipv6_addresses, link_local, network_entry, vm_lines
+from tests.ipv4_only import without_ipv6
 from topologies import Topology, load_topology, topology_file
 
 
@@ -10,7 +11,7 @@ def shipped(name: str) -> Topology:
 
 
 def test_a_vm_without_ipv6_gets_ipv4_alone() -> None:
-    topology = shipped("two_racks")
+    topology = without_ipv6("two_racks")
     vm = topology.vm("vm1")
     assert vm_lines(topology, vm) == ["link set lo up", "addr add 10.1.0.10/24 dev eth0", "link set eth0 up"]
     assert ipv6_addresses(vm) == ()

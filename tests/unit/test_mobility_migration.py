@@ -125,9 +125,12 @@ def test_a_hook_that_fails_up_to_the_switch_is_undone(phase: str) -> None:
         raise RuntimeError("injected")
 
     move = world.migration(hooks={phase: fail})
-    with pytest.raises(RuntimeError, match="injected"):
+    with pytest.raises(RuntimeError, match="injected") as raised:
         move.run()
     assert move.record.outcome == f"failed in {phase}: injected; undone"
+    told = f"the move of vm1 from nve1 to nve2 failed in {phase}: injected; undone"
+    assert raised.value.__notes__ == [told]  # which the record of the run then has
+    assert [event["text"] for event in world.events if event["kind"] == "note"][-1] == told
     assert [one.name for one in move.record.phases] == list(PHASES[: PHASES.index(phase) + 1])
     assert world.network.location["vm1"] == "nve1"
     undone = [step for step in world.steps() if step in ("nva.abort_move", "wiring.go_back")]
