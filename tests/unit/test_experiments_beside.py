@@ -10,6 +10,7 @@ from experiments import catalog
 from experiments.beside import leaked_packets
 from experiments.parameters import ParameterError, read_parameters, repetitions
 from experiments.tenants import flows
+from tests.ipv4_only import without_ipv6
 from tests.unit.test_probes_logs import received_log
 from topologies import Topology, load_topology, topology_file
 
@@ -62,7 +63,7 @@ def test_quick_asks_for_two_trials_at_most() -> None:
         (
             "hot-l2-v6",
             [],
-            load_topology(topology_file("two_racks")),
+            without_ipv6("two_racks"),
             "vm=vm1: has no IPv6 address in topology two_racks",
         ),
     ],

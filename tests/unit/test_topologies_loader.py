@@ -75,12 +75,17 @@ def test_shipped_files_teach(file: Path) -> None:
     assert all(line.startswith("#") for line in head)
 
 
-def test_dual_stack_is_two_racks_with_ipv6() -> None:
+def test_dual_stack_is_two_racks() -> None:
     plain, dual = load_topology(topology_file("two_racks")), load_topology(topology_file("dual_stack"))
-    assert (dual.underlay, dual.nves) == (plain.underlay, plain.nves)
-    without = [vm.model_copy(update={"ipv6": None}) for vm in dual.vms]
-    assert without == list(plain.vms)
-    assert all(vm.ipv6 is not None for vm in dual.vms)
+    assert (dual.underlay, dual.nves, dual.vms) == (plain.underlay, plain.nves, plain.vms)
+
+
+@pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_shipped_topology_has_both_ip_versions(file: Path) -> None:
+    topology = load_topology(file)
+    assert all(vm.ipv6 is not None for vm in topology.vms)
+    assert all(network.subnet_v6 is not None for network in topology.virtual_networks)
+    assert all((one.gateway_v4 is None) == (one.gateway_v6 is None) for one in topology.virtual_networks)
 
 
 def test_two_tenants_have_the_same_addresses() -> None:
@@ -229,7 +234,7 @@ def test_a_long_value_is_shortened() -> None:
 def test_same_address_and_same_given_mac_are_both_told() -> None:
     content = (SHIPPED / "minimal.yaml").read_text()
     content = content.replace("10.1.0.1,", '10.1.0.1, mac: "02:00:00:00:00:01",')
-    content = content.replace("10.1.0.2}", '10.1.0.1, mac: "02:00:00:00:00:01"}')
+    content = content.replace("10.1.0.2,", '10.1.0.1, mac: "02:00:00:00:00:01",')
     assert [error.split(": ")[1] for error in errors_of(content)] == ["vms[1].ipv4", "vms[1].mac"]
 
 

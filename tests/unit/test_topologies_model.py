@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from tests.ipv4_only import without_ipv6
 from topologies import (
     Link,
     Topology,
@@ -64,7 +65,7 @@ def test_memory_and_dirty_rate(every_key: Topology) -> None:
 
 
 def test_what_older_files_do_not_say_has_defaults() -> None:
-    topology = load_topology(SHIPPED / "minimal.yaml")
+    topology = without_ipv6("minimal")
     network, vm = topology.network("blue"), topology.vm("vm1")
     assert (network.subnet_v6, network.gateway_v4, network.gateway_v6, network.dhcp_server) == (None,) * 4
     assert (vm.ipv6, vm.address) == (None, "static")

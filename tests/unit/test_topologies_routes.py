@@ -98,23 +98,24 @@ def routed(draw: st.DrawFn) -> Topology:
     return Topology.model_validate(values)
 
 
-def overlap(one: VirtualNetwork, other: VirtualNetwork) -> bool:
+def overlap(one: VirtualNetwork, other: VirtualNetwork, *, with_v6: bool) -> bool:
     """Whether an address of one that packets are routed to may be the other's as well."""
-    if one.gateway_v6 and other.gateway_v6 and one.subnet_v6 == other.subnet_v6:
+    if with_v6 and one.gateway_v6 and other.gateway_v6 and one.subnet_v6 == other.subnet_v6:
         return True
     return one.subnet_v4.overlaps(other.subnet_v4)
 
 
 def ambiguous(topology: Topology) -> bool:
     """By trying everything: somebody reaches two networks that overlap, or one that overlaps its own."""
-    reached = [
-        [topology.network(name) for name in (() if topology.outside is None else topology.outside.reaches)]
-    ]
+    beyond = () if topology.outside is None else topology.outside.reaches
+    reached = [(True, [topology.network(name) for name in beyond])]
     for here in topology.virtual_networks:
-        reached.append(
-            [here, *(there for there in topology.virtual_networks if topology.may_route(here, there))]
-        )
-    return any(overlap(*pair) for networks in reached for pair in combinations(networks, 2))
+        there = [other for other in topology.virtual_networks if topology.may_route(here, other)]
+        # A network without an IPv6 gateway sends no IPv6 anywhere, so it cannot tell there who is meant.
+        reached.append((here.gateway_v6 is not None, [here, *there]))
+    return any(
+        overlap(*pair, with_v6=with_v6) for with_v6, networks in reached for pair in combinations(networks, 2)
+    )
 
 
 @settings(max_examples=400, deadline=None)
