@@ -3,17 +3,20 @@
 Question   The draft tunnels from the old NVE "until a neighbour cache entry times out". How long, and for how many
            packets, does traffic take that way when peers' NVEs learn by push, by pull, by announcement, by timeout,
            against the time that the network needs to clear?
-Varies     The strategy: push; pull (the old NVE tells the NVA of a misdirected frame); announce, with the RARPs that
-           QEMU sends and with none; timeout of several ages. The old NVE's policy: tunnel until all is quiet, or
-           silent-drop. And the VM: one that talks, or a silent host, which only listens and never announces itself.
+Varies     The strategy: push; pull (the old NVE tells the NVA of a misdirected frame); announce, by RARP, gratuitous
+           ARP or unsolicited neighbour advertisement, each repeated as QEMU does, and with all of them lost; timeout
+           of several ages (``ages``). The old NVE's policy: tunnel until all is quiet, or silent-drop. And the VM: one
+           that talks, or a silent host, which only listens and never announces itself.
 Held fixed The path (between two NVEs at which the peer is not), no downtime, the rate. With timeout the peer's mapping
            was fresh when the VM moved: the worst case; an older one would last as much less.
 Answer     Time from the switch until the peer's NVE was told and until the last frame came through the old NVE,
-           frames that did, packets lost; beside the time in which the old path is empty once all are told.
+           frames that did, packets lost; beside the time in which the old path is empty once all are told, and how
+           many times that is.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,15 +31,18 @@ from . import hot_l2
 from .comparing import traffic_parameters
 from .experiment import Experiment
 from .laboratory import Laboratory
-from .parameters import ParameterError, repetitions
+from .parameters import Parameter, ParameterError, choice, repetitions
 from .run import Run
 from .sentences import milliseconds, packets
+from .traffic import FAMILIES, address_of
 from .trials import NULL, Mix
 
-AGES_S, QUICK_AGES_S = (1, 2, 5), (1,)
+AGES_S, QUICK_AGES = (1, 2, 5), 1
 LEARNT_S = 0.3  # what push, pull and announcements need at most, with room
 NEVER_S = 1.0  # how long a group is watched in which peers are never told
 QEMU, NONE = 5, 0
+RARP, GARP, NA = "rarp", "garp", "na"
+LONGEST_AGE_S = 3600
 LONG_AGE_S = 300
 """Extrapolated to, never measured: some minutes, as caches of neighbours and MAC addresses have them."""
 
@@ -50,12 +56,13 @@ class Way:
     announcements: int = QEMU
     age_s: int | None = None
     silent: bool = False
+    by: str = RARP
 
     @property
     def learning(self) -> str:
         """The strategy in words, as a group's parameter."""
         if self.strategy == "announce":
-            return "announce" if self.announcements else "announce, all lost"
+            return announced_by(self.by) if self.announcements else "announce, all lost"
         return self.strategy
 
     @property
@@ -74,7 +81,7 @@ class Way:
     @property
     def options(self) -> MoveOptions:
         """The move: a redirect for as long as is watched, or none and as long to count what comes."""
-        common = MoveOptions(policy=self.policy, announcements=self.announcements)
+        common = MoveOptions(policy=self.policy, announcements=self.announcements, announce_with=self.by)
         if self.policy == "tunnel" and self.strategy == "push":
             return MoveOptions.of(common, {"drain": "acknowledged", "observe_s": self.watched_s})
         if self.policy == "tunnel":
@@ -82,14 +89,23 @@ class Way:
         return MoveOptions.of(common, {"observe_s": self.watched_s})
 
 
-def ways(values: Mapping[str, Any], silent: bool) -> list[Way]:
-    """The groups of talking or of silent VMs. A silent host announces nothing: whoever waits for that waits on."""
-    ages = QUICK_AGES_S if values["quick"] else AGES_S
+def announced_by(by: str) -> str:
+    """The name of an announcing strategy."""
+    return f"announce by {by.upper()}"
+
+
+def ways(values: Mapping[str, Any], silent: bool, with_ipv6: bool = True) -> list[Way]:
+    """The groups of talking or of silent VMs. A silent host announces nothing: whoever waits for that waits on.
+
+    ``with_ipv6``: whether the VM has an IPv6 address that it can advertise.
+    """
+    ages = values["ages"][:QUICK_AGES] if values["quick"] else values["ages"]
+    spoken = (RARP, GARP, NA) if with_ipv6 else (RARP, GARP)
     found = []
     for policy in ("tunnel", "silent-drop"):
         say = NONE if silent else QEMU
         found += [Way("push", policy, say, None, silent), Way("pull", policy, say, None, silent)]
-        found += [Way("announce", policy, QEMU)] if not silent else []
+        found += [Way("announce", policy, QEMU, by=by) for by in spoken] if not silent else []
         found += [Way("announce", policy, NONE, None, silent)]
         found += [Way("timeout", policy, say, age_s, silent) for age_s in (ages[:1] if silent else ages)]
     return found
@@ -98,6 +114,8 @@ def ways(values: Mapping[str, Any], silent: bool) -> list[Way]:
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's, and a third NVE for a peer that must be told."""
     hot_l2.check({**values, "policy": "tunnel", "attachment": "rebind"}, topology)
+    for name in ("vm", "peer"):
+        address_of(topology, values[name], values["family"])
     if len(topology.nves) < 3:
         raise ParameterError(
             f"topology={values['topology']}: has {len(topology.nves)} NVEs; this needs three, one for the peer and two "
@@ -107,7 +125,10 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
 
 def trials(run: Run) -> None:
     """All groups of talking VMs, then, with traffic towards the VM alone, those of silent ones."""
-    groups = {silent: {str(way): way for way in ways(run.values, silent)} for silent in (False, True)}
+    with_ipv6 = run.laboratory.topology.vm(run.values["vm"]).ipv6 is not None
+    groups = {
+        silent: {str(way): way for way in ways(run.values, silent, with_ipv6)} for silent in (False, True)
+    }
     mixes = {
         silent: Mix(list(names), repetitions(run.values), run.values["seed"] + silent)
         for silent, names in groups.items()
@@ -181,9 +202,12 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
             and all(trial["parameters"][name] == value for name, value in wanted.items())
         ]
 
+    known = [trial["parameters"]["learning"] for trial in trials if not trial["null"]]
+    quickly = [
+        one for one in ("push", "pull", *(announced_by(by) for by in (RARP, GARP, NA))) if one in known
+    ]
     said = [
-        f"{learning} {milliseconds(of('told_s', learning=learning, host='talking'))}"
-        for learning in ("push", "pull", "announce")
+        f"{learning} {milliseconds(of('told_s', learning=learning, host='talking'))}" for learning in quickly
     ]
     ages = sorted({trial["parameters"]["age_s"] for trial in trials if trial["parameters"].get("age_s")})
     for age_s in ages:
@@ -191,7 +215,7 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     lost = "; ".join(
         f"{name} {packets(of('lost_packets_to_vm', policy='silent-drop', host='talking', **wanted))}"
         for name, wanted in [
-            *((one, {"learning": one}) for one in ("push", "pull", "announce")),
+            *((one, {"learning": one}) for one in quickly),
             *((f"timeout of {age_s:g} s", {"age_s": age_s}) for age_s in ages),
         ]
     )
@@ -202,20 +226,45 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         for age_s in ages
         if (found := of("lost_packets_to_vm", policy="silent-drop", host="talking", age_s=age_s))
     }
-    far = ""
+    far = _times_longer(clear, max(ages, default=0))
     if len(means) > 1:
         slope = (means[max(means)] - means[min(means)]) / (max(means) - min(means))
-        far = (
+        far += (
             f" Each further second of age cost {slope:,.0f} packets: at {LONG_AGE_S} s that would be some "
             f"{slope * LONG_AGE_S:,.0f} (extrapolated, not measured)."
         )
     return (
         f"A peer's NVE knew the new place after {', '.join(said)}; the old path itself was empty after "
         f"{milliseconds(clear)}. With silent-drop at the old NVE so many packets were lost: {lost}; without any "
-        f"announcement {packets(untold)}, all that was sent. A silent host was found as fast as one that talks with "
-        f"push ({milliseconds(of('told_s', learning='push', host='silent'))}) and pull "
-        f"({milliseconds(of('told_s', learning='pull', host='silent'))}).{far}"
+        f"announcement {packets(untold)}, and no end. A silent host was found after "
+        f"{milliseconds(of('told_s', learning='push', host='silent'))} with push, "
+        f"{milliseconds(of('told_s', learning='pull', host='silent'))} with pull.{far}"
     )
+
+
+def _times_longer(clear_s: Sequence[float], age_s: float) -> str:
+    """How many times the time to clear the oldest mapping and one of some minutes last; '' without a time."""
+    if not clear_s or not age_s:
+        return ""
+    once_s = statistics.median(clear_s)
+    return (
+        f" A timeout of {age_s:g} s is {age_s / once_s:,.0f} times what the network needed to clear "
+        f"({math.log10(age_s / once_s):.1f} orders of magnitude), one of {LONG_AGE_S} s would be "
+        f"{LONG_AGE_S / once_s:,.0f} times ({math.log10(LONG_AGE_S / once_s):.1f})."
+    )
+
+
+def read_ages(text: str) -> tuple[int, ...]:
+    """'1,2,5' as whole seconds, smallest first. ValueError."""
+    ages_s = sorted({int(word) for word in text.split(",")})
+    if not ages_s or ages_s[0] < 1 or ages_s[-1] > LONGEST_AGE_S:
+        raise ValueError
+    return tuple(ages_s)
+
+
+def show_ages(ages_s: Sequence[int]) -> str:
+    """The same as text."""
+    return ",".join(map(str, ages_s))
 
 
 EXPERIMENT = Experiment(
@@ -223,7 +272,18 @@ EXPERIMENT = Experiment(
     questions=("Q3",),
     question="How long does traffic still go through the old NVE, by the way peers learn of a move?",
     answer="per strategy: time until the peer's NVE is told, frames through the old NVE, loss; the time to clear",
-    parameters=traffic_parameters(rate_pps=1000, repeat=6, after=0.4, tcp_rate=1_000_000),
+    parameters=(
+        *traffic_parameters(rate_pps=1000, repeat=6, after=0.4, tcp_rate=1_000_000),
+        Parameter(
+            "ages",
+            AGES_S,
+            "ages of mappings under timeout, in s; quick: the first",
+            read_ages,
+            f"whole seconds from 1 to {LONGEST_AGE_S}, such as 1,2,5",
+            show_ages,
+        ),
+        choice("family", "ipv4", "IP version of the traffic", FAMILIES),
+    ),
     trials=trials,
     check=check,
     conclude=conclude,

@@ -167,16 +167,15 @@ def _trial(run: Run, standby: WarmStandby, kind: str | None, interval_s: float |
     )
 
 
-def _failover(run: Run, service: _Service, standby: WarmStandby, kind: str, second: str) -> dict[str, float]:
+def _failover(run: Run, service: _Service, standby: WarmStandby, kind: str, second: str) -> dict[str, Any]:
     """The primary's host loses power; after ``detection`` the standby takes over."""
     failed_s = standby.fail_primary()
     service.kill("ship")
     found = {"failed_s": failed_s}
     _let_pass(run.values["detection"] - (time.monotonic() - failed_s))
-    state = state_of(second, str(FOLDER / "state.sock"))
     if kind == "hot":
-        found |= {"state_lag_s": max(0.0, failed_s - state["at_s"])}
-        return found
+        return found | {"standby_address": str(run.laboratory.topology.vm(run.values["second"]).ipv4)}
+    state = state_of(second, str(FOLDER / "state.sock"))
     found |= {"state_lag_s": failed_s - state["taken_s"], "last": state["last"]}
     found["take_over_s"] = standby.take_over()
     found["released_count"] = len(standby.released())
@@ -204,15 +203,13 @@ def _let_pass(seconds: float) -> None:
     time.sleep(max(0.0, seconds))
 
 
-def seen_by_clients(
-    log: Mapping[str, Any], found: dict[str, float]
-) -> tuple[dict[str, float], dict[str, str]]:
+def seen_by_clients(log: Mapping[str, Any], found: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
     """Measures of one trial from the clients' log and what the failover found. Pure.
 
-    ``lost_updates_count``: acknowledged before the failure, and not in the standby's state. ``service_gap_s_*``: the
-    longest time between two answers.
+    ``lost_updates_count``: acknowledged before the failure, and not in the standby's state; of a hot standby, which has
+    a state of its own: not acknowledged by itself. ``service_gap_s_*``: the longest time between two answers.
     """
-    failed_s, last = found.pop("failed_s", None), found.pop("last", None)
+    failed_s, last, address = (found.pop(name, None) for name in ("failed_s", "last", "standby_address"))
     measures: dict[str, float] = dict(found)
     for transport in ("udp", "tcp"):
         answers = sorted(at_s for _, _, at_s in log[transport] if at_s is not None)
@@ -226,16 +223,16 @@ def seen_by_clients(
     measures["broken_connections_count"] = len(broken)
     if failed_s is None:
         return measures, {}
+    acknowledged = {
+        number
+        for transport in ("udp", "tcp")
+        for number, _, at_s in log[transport]
+        if at_s is not None and at_s < failed_s
+    }
     if last is not None:
-        acknowledged = {
-            number
-            for transport in ("udp", "tcp")
-            for number, _, at_s in log[transport]
-            if at_s is not None and at_s < failed_s
-        }
         measures["lost_updates_count"] = sum(number > last for number in acknowledged)
     else:
-        measures["lost_updates_count"] = 0
+        measures["lost_updates_count"] = len(acknowledged - set(log["answered_by"][address]))
     if broken:
         measures["broken_after_s"] = max(0.0, broken[0][0] - failed_s)
     return measures, {"connection_end": broken[0][1] if broken else "goes on"}
@@ -266,7 +263,11 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         f"{milliseconds(of('service_gap_s_tcp', standby='warm'))} by TCP, whose connection broke in "
         f"{sum(value > 0 for value in broken)} of {len(broken)} failovers. Hot standby: "
         f"{milliseconds(of('service_gap_s_tcp', standby='hot'))} by TCP with "
-        f"{figure(of('connections_count', standby='hot'), 1, '')} connections a client, no acknowledged update lost. "
+        f"{figure(of('connections_count', standby='hot'), 1, '')} connections and "
+        f"{figure(of('sent_bytes_per_update_bytes', standby='hot'), 1, 'bytes')} an update of each client (warm: "
+        f"{figure(of('connections_count', standby='warm'), 1, '')} connection, "
+        f"{figure(of('sent_bytes_per_update_bytes', standby='warm'), 1, 'bytes')}), "
+        f"{figure(of('lost_updates_count', standby='hot'), 1, '')} acknowledged updates gone. "
         f"Released: {int(sum(of('released_count')))} of what both places hold."
     )
 

@@ -218,19 +218,23 @@ class Asker:
 
 
 def ask(values: dict[str, str]) -> None:
-    """Send updates at ``rate`` a second until SIGTERM; write the log: [number, sent, answered or null] a transport."""
+    """Send updates at ``rate`` a second until SIGTERM; write the log: [number, sent, answered or null] a transport,
+    and which numbers each address has answered.
+    """
     addresses, port, period_s = values["to"].split(","), int(values["port"]), 1.0 / float(values["rate"])
     log: dict[str, Any] = {"udp": [], "tcp": [], "connected": [], "broken": [], "bytes_sent": 0}
     askers = [Asker(address, port, log) for address in addresses]
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     datagrams.setblocking(False)
     answered: dict[str, dict[int, float]] = {"udp": {}, "tcp": {}}
+    by_address: dict[str, set[int]] = {address: set() for address in addresses}
     sent: list[float] = []
     due_s = time.monotonic()
 
     def write(*_: Any) -> None:
         for transport, found in answered.items():
             log[transport] = [[number, at_s, found.get(number)] for number, at_s in enumerate(sent)]
+        log["answered_by"] = {address: sorted(numbers) for address, numbers in by_address.items()}
         log["bytes_sent"] = sum(asker.bytes_sent for asker in askers)
         part = Path(values["log"] + ".part")
         part.write_text(json.dumps(log))
@@ -250,10 +254,13 @@ def ask(values: dict[str, str]) -> None:
             due_s += period_s
         with contextlib.suppress(OSError):
             while True:
-                answered["udp"].setdefault(int(datagrams.recv(100)), time.monotonic())
+                said, (address, _) = datagrams.recvfrom(100)
+                answered["udp"].setdefault(int(said), time.monotonic())
+                by_address[address].add(int(said))
         for asker in askers:
             for number in asker.answers(now_s):
                 answered["tcp"].setdefault(number, time.monotonic())
+                by_address[asker.address].add(number)
         time.sleep(max(0.0002, min(0.001, due_s - time.monotonic())))
 
 

@@ -1,6 +1,8 @@
 """The groups of stale-mapping and the sentence it makes of its trials."""
 
-from experiments.parameters import read_parameters
+import pytest
+
+from experiments.parameters import ParameterError, read_parameters
 from experiments.sentences import figure, milliseconds, packets
 from experiments.stale_mapping import EXPERIMENT, Way, conclude, ways
 
@@ -49,7 +51,28 @@ def test_the_sentence_has_times_packets_and_the_slope_over_the_age():
     assert "push 5;" in said
     # (4,750 - 750) / (5 - 1) = 1,000 packets a second; times 300
     assert "cost 1,000 packets: at 300 s that would be some 300,000 (extrapolated" in said
-    assert "pull (not measured)" in said
+    assert "(not measured) with pull" in said
+
+
+def test_the_ages_are_told_as_times_the_network_needs_to_clear():
+    trials = [trial(Way("push", "tunnel"), clear_s=0.005), trial(Way("timeout", "tunnel", 5, 2), told_s=1.8)]
+    # 2 s / 5 ms = 400 = 10^2.6; 300 s / 5 ms = 60,000 = 10^4.8
+    assert "A timeout of 2 s is 400 times what the network needed to clear (2.6 orders" in conclude(trials)
+    assert "one of 300 s would be 60,000 times (4.8)" in conclude(trials)
+
+
+def test_each_announcement_is_a_group_and_an_advertisement_needs_an_address():
+    spoken = {way.learning: way.options.announce_with for way in ways(values(), silent=False)}
+    assert [spoken[f"announce by {name}"] for name in ("RARP", "GARP", "NA")] == ["rarp", "garp", "na"]
+    assert "announce by NA" not in {way.learning for way in ways(values(), False, with_ipv6=False)}
+
+
+def test_ages_are_chosen_and_refused_with_what_is_allowed():
+    assert {way.age_s for way in ways(values("ages=3,2"), silent=False)} == {None, 2, 3}
+    assert {way.age_s for way in ways(values("ages=3,2", "quick=1"), silent=False)} == {None, 2}
+    for wrong in ("0", "1.5", "4000", "", "1;2"):
+        with pytest.raises(ParameterError, match="ages=.*whole seconds from 1 to 3600, such as 1,2,5"):
+            values(f"ages={wrong}")
 
 
 def test_figures_are_medians_with_intervals_in_a_unit_that_reads_well():

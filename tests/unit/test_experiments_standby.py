@@ -65,6 +65,9 @@ def test_updates_are_applied_acknowledged_and_their_state_reaches_the_standby(en
     assert len(answered) >= len(numbers) - 2  # the last may be on their way
     assert all(sent_s <= at_s for _, sent_s, at_s in answered)
     assert (len(told["connected"]), told["broken"]) == (1, [])
+    assert set(told["answered_by"]["127.0.0.1"]) == {
+        number for number, _, at_s in told["udp"] + told["tcp"] if at_s
+    }
     came = json.loads((tmp_path / "take.json").read_text())
     assert came["states"] * 1000 < came["bytes"] < came["states"] * 1200
 
@@ -87,6 +90,15 @@ def test_an_update_is_lost_when_it_was_acknowledged_before_the_failure_and_the_s
     assert words == {"connection_end": "Connection reset by peer"}
 
 
+def test_a_hot_standby_has_lost_what_it_never_acknowledged_itself():
+    udp = [[0, 1.0, 1.001], [1, 1.1, 1.101], [2, 1.2, 1.201], [3, 1.3, 1.301]]
+    answers = {"10.0.0.1": [0, 1, 2], "10.0.0.2": [0, 1, 3]}
+    found = {"failed_s": 1.25, "standby_address": "10.0.0.2"}
+    measures, _ = seen_by_clients({**log(udp, []), "answered_by": answers}, found)
+    assert measures["lost_updates_count"] == 1  # 2: the primary alone said that it has it
+    assert "standby_address" not in measures
+
+
 def test_a_null_trial_has_gaps_and_nothing_of_a_failover():
     measures, words = seen_by_clients(log([[0, 1.0, 1.001], [1, 1.1, 1.101]], []), {})
     assert words == {}
@@ -107,10 +119,11 @@ def test_the_sentence_names_interval_lag_loss_and_that_nothing_was_released():
         [
             trial("warm", 0.1, state_lag_s=0.05, lost_updates_count=9, service_gap_s_udp=0.06, service_gap_s_tcp=0.07,
                   broken_connections_count=1, released_count=0),
-            trial("hot", None, service_gap_s_tcp=0.011, connections_count=2),
+            trial("hot", None, service_gap_s_tcp=0.011, connections_count=2, lost_updates_count=0),
         ]
     )  # fmt: skip
     assert "sent every 100 ms, 50 ms old, 9 acknowledged updates gone" in said
     assert "broke in 1 of 1 failovers" in said
     assert "11 ms by TCP with 2 connections" in said
+    assert "0 acknowledged updates gone. Released" in said
     assert "Released: 0" in said
