@@ -13,6 +13,7 @@ Answer     Per policy: packets lost, TCP stall, retransmission timeouts and the 
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
 from .parameters import ParameterError, choice, duration_s
 from .run import Observe, Run
-from .sentences import figure, milliseconds
+from .sentences import figure, milliseconds, packets
 from .traffic import FAMILIES, address_of
 
 DROPPING = ("silent-drop", "icmp")
@@ -90,31 +91,62 @@ def icmp_at_peer(run: Run) -> Observe:
 
 
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
-    """Per policy and downtime: lost, stall, RTO, errors; connections that ended."""
+    """Lost and TCP stall per policy; what the errors did to the backoff; connections that ended."""
+    kinds = {_kind(trial) for trial in trials if not trial["null"]}
 
-    def of(measure: str, parameters: Mapping[str, Any]) -> list[float]:
+    def of(measure: str, policy: str | None = None, downtime_s: float | None = None) -> list[float]:
+        """Of one group; of null trials when no policy is named."""
         return [
             trial["measures"][measure]
             for trial in trials
             if trial["valid"]
-            and trial["parameters"] == parameters
+            and trial["null"] == (policy is None)
+            and (policy is None or _kind(trial) == (policy, downtime_s))
             and trial["measures"].get(measure) is not None
         ]
 
-    kinds = {tuple(trial["parameters"].items()): trial["parameters"] for trial in trials if not trial["null"]}
-    told = [
-        f"{one['policy']} ({milliseconds([one['downtime_s']])}) {figure(of('lost_packets_to_vm', one), 1, '')} lost, "
-        f"TCP waits {milliseconds(of('tcp_stall_s_to_vm', one))}, RTO at most "
-        f"{milliseconds(of('tcp_rto_max_s_to_vm_by_peer', one))}, "
-        f"{figure(of('icmp_errors_count', one), 1, '')} ICMP errors"
-        for one in sorted(kinds.values(), key=lambda one: (one["downtime_s"], one["policy"]))
-    ]
+    short_s = min((downtime_s for _, downtime_s in kinds), default=0.0)
+    short = [name for name in POLICIES if (name, short_s) in kinds]
+    lost = ", ".join(f"{name} {packets(of('lost_packets_to_vm', name, short_s))}" for name in short)
+    waits = ", ".join(f"{name} {milliseconds(of('tcp_stall_s_to_vm', name, short_s))}" for name in short)
+    left_out = "" if "forward" in short else f" {NO_FORWARD}"
     moves = [trial for trial in trials if trial["valid"] and not trial["null"]]
     alive = [trial["measures"]["alive_connections_count"] for trial in moves]
     most = max(alive, default=0)
     return (
-        f"Packets to the VM, by policy (downtime): {'; '.join(told)}. All {most} TCP connections went on in "
-        f"{sum(one == most for one in alive)} of {len(alive)} moves."
+        f"Packets to a VM that stands still for {milliseconds([short_s])}, lost: {lost}. Tunnel and forward carry "
+        "packets on but keep none, so they lose what comes before the VM runs at its new NVE; policies that drop also "
+        f"what comes until the peers are told.{left_out} TCP to the VM waits: {waits} (without a move "
+        f"{milliseconds(of('tcp_stall_s_to_vm'))}). {_backoff(of, kinds)}All {most} TCP connections went on in "
+        f"{sum(one == most for one in alive)} of {len(alive)} moves: an ICMP error is a soft one (RFC 5461)."
+    )
+
+
+def _kind(trial: Mapping[str, Any]) -> tuple[str, float]:
+    return trial["parameters"]["policy"], trial["parameters"]["downtime_s"]
+
+
+NO_FORWARD = (
+    "Forward was left out: without the overlay header a packet needs an underlay of its own IP version."
+)
+
+
+def _backoff(of: Callable[..., list[float]], kinds: set[tuple[str, float]]) -> str:
+    """What ICMP errors did to senders that had backed off, told by the longer downtime."""
+    long_s = max((downtime_s for _, downtime_s in kinds), default=0.0)
+    if not {(name, long_s) for name in DROPPING} <= kinds or len({downtime_s for _, downtime_s in kinds}) < 2:
+        return ""
+    rto, stall, errors = "tcp_rto_max_s_to_vm_by_peer", "tcp_stall_s_to_vm", "icmp_errors_count"
+    quiet, told = (of(rto, name, long_s) for name in DROPPING)
+    if not quiet or not told:
+        return ""
+    reverted = statistics.median(told) < statistics.median(quiet)
+    return (
+        f"When it stands still for {milliseconds([long_s])}, a sender's RTO grows to {milliseconds(quiet)} with "
+        f"silent-drop and to {milliseconds(told)} with icmp ({figure(of(errors, 'icmp', long_s), 1, '')} errors came): "
+        f"{'the errors take its backoff back' if reverted else 'the errors do not take its backoff back'} (RFC 6069), "
+        f"and TCP waits {milliseconds(of(stall, 'silent-drop', long_s))} and "
+        f"{milliseconds(of(stall, 'icmp', long_s))}. "
     )
 
 

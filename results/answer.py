@@ -31,6 +31,31 @@ def answer_sentence(record: Record) -> str:
     """
     if record.status != "answered":
         return f"No answer: {record.why.rstrip('.')}."
+    return (
+        f"{UNFAITHFUL} {_sentence(record)}" if _with(record.trials, "pause_faithful") else _sentence(record)
+    )
+
+
+UNFAITHFUL = (
+    "UNFAITHFUL (pause=freeze): the VM's processes stood still while its kernel went on acknowledging and sending, as "
+    "no hypervisor lets it; losses and stalls are understated."
+)
+
+
+def _with(trials: Trials, flag: str) -> int:
+    """In how many valid trials a move's record denies ``flag``."""
+    return sum(
+        any(
+            not one.get(flag, True)
+            for one in trial.get("migrations") or [trial.get("migration")]
+            if one is not None
+        )
+        for trial in trials
+        if trial["valid"]
+    )
+
+
+def _sentence(record: Record) -> str:
     if record.answer:
         return record.answer
     if record.group_by != DEFAULT_GROUP_BY or record.shown_measures is not None:
@@ -129,6 +154,13 @@ def limits(record: Record) -> list[str]:
         found.append(
             f"The run has {nulls} valid null trial{'s' if nulls != 1 else ''}, too few for a noise floor to "
             "hold the figures against."
+        )
+    if frozen := _with(record.trials, "pause_faithful"):
+        found.append(f"{UNFAITHFUL} So in {frozen} of {moves} moves.")
+    if backed_off := _with(record.trials, "sender_timers_faithful"):
+        found.append(
+            f"In {backed_off} of {moves} moves the VM stood still for longer than TCP's smallest timeout (200 ms): "
+            "what its own connections sent afterwards backed off as a guest's, whose timers stand still too, would not."
         )
     dropped = counts["invalid"] + counts["null_invalid"]
     if dropped:

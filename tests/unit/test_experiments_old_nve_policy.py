@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.old_nve_policy import EXPERIMENT, check, groups, icmp_received
+from experiments.old_nve_policy import EXPERIMENT, NO_FORWARD, check, conclude, groups, icmp_received
 from experiments.parameters import ParameterError, read_parameters
 from mobility.policies import MigrationRefusedError
 from tests.ipv4_only import without_ipv6
@@ -33,6 +33,43 @@ def test_without_a_plain_underlay_or_an_address_it_says_so():
         check(values("family=ipv6"), without_ipv6("two_racks"))
     with pytest.raises(MigrationRefusedError, match=r"policy=forward: .* has no routes for VMs' addresses"):
         check(values("topology=dhcp"), load_topology(topology_file("dhcp")))
+
+
+def trial(policy, downtime_s, lost, stall_s, rto_s, alive=4, errors=0):
+    return {
+        "valid": True,
+        "null": policy is None,
+        "parameters": {} if policy is None else {"policy": policy, "downtime_s": downtime_s},
+        "measures": {
+            "lost_packets_to_vm": lost,
+            "tcp_stall_s_to_vm": stall_s,
+            "tcp_rto_max_s_to_vm_by_peer": rto_s,
+            "icmp_errors_count": errors,
+            "alive_connections_count": alive,
+        },
+    }
+
+
+def test_the_answer_says_lost_waited_backoff_and_connections():
+    trials = [
+        trial(None, None, 0, 0.006, 0.2),
+        trial("tunnel", 0.05, 104, 0.056, 0.2),
+        trial("silent-drop", 0.05, 130, 0.2, 0.2),
+        trial("silent-drop", 1.0, 2018, 1.5, 0.8),
+        trial("icmp", 1.0, 2038, 1.1, 0.4, errors=600),
+    ]
+    said = conclude(trials)
+    assert "stands still for 50 ms, lost: silent-drop 130, tunnel 104." in said
+    assert "TCP to the VM waits: silent-drop 200 ms, tunnel 56 ms (without a move 6 ms)" in said
+    assert (
+        "grows to 800 ms with silent-drop and to 400 ms with icmp (600 errors came): the errors take" in said
+    )
+    assert "TCP waits 1.5 s and 1.1 s." in said
+    assert "All 4 TCP connections went on in 4 of 4 moves" in said
+    assert NO_FORWARD in said
+    trials[-1] = trial("icmp", 1.0, 2038, 1.5, 0.8, alive=3, errors=600)
+    assert "the errors do not take its backoff back" in conclude(trials)
+    assert "went on in 3 of 4 moves" in conclude(trials)
 
 
 SNMP = """Ip: Forwarding DefaultTTL

@@ -71,7 +71,7 @@ def test_ages_are_chosen_and_refused_with_what_is_allowed():
     assert {way.age_s for way in ways(values("ages=3,2"), silent=False)} == {None, 2, 3}
     assert {way.age_s for way in ways(values("ages=3,2", "quick=1"), silent=False)} == {None, 2}
     for wrong in ("0", "1.5", "4000", "", "1;2"):
-        with pytest.raises(ParameterError, match="ages=.*whole seconds from 1 to 3600, such as 1,2,5"):
+        with pytest.raises(ParameterError, match=r"ages=.*whole seconds from 1 to 3600, such as 1,2,5"):
             values(f"ages={wrong}")
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from results.__main__ import main
+from results.answer import UNFAITHFUL, answer_sentence, limits
 from results.answers import conditions, read_all, rows_of
 from results.answers_pages import as_html, as_markdown, write_answers
 from results.contract import RecordError
 from results.published import PUBLISHED, published_for
 from results.questions import BY_NUMBER, QUESTIONS
+from results.reading import load_record
 from results.record import RunRecord
 
 GROUPED = runpy.run_path(str(Path(__file__).parent / "test_results_groups.py"))
@@ -30,6 +32,19 @@ def trial(index, lost, *, null=False, valid=True):
         "migration": None,
         "measures": {"lost_packets_to_vm": lost, "lost_packets_from_vm": 0, "tcp_stall_s_to_vm": 0.01},
     }
+
+
+def test_a_pause_that_lies_is_told_before_the_answer_and_among_its_limits(tmp_path):
+    record = RunRecord.create(tmp_path, "cold", ["Q8"], {}, {})
+    for index, faithful in enumerate((True, False)):
+        places = {"old_nve": "nve1", "new_nve": "nve2", "phases": [], "call_to_last_barrier_s": 0.01}
+        migration = places | {"kind": "cold", "pause_faithful": faithful, "sender_timers_faithful": True}
+        record.add_trial(trial(index, 0) | {"migration": migration})
+    record.finish("answered", "all done", answer="It cost nothing.")
+    read = load_record(record.folder)
+    assert answer_sentence(read) == f"{UNFAITHFUL} It cost nothing."
+    assert next(one for one in limits(read) if UNFAITHFUL in one).endswith("So in 1 of 2 moves.")
+    assert not any("smallest timeout" in one for one in limits(read))
 
 
 class Runs:
