@@ -4,7 +4,8 @@ Question   The draft has the old NVE tunnel to the new one: "a huge buffer?", as
            safe to stop? What of a flow that is silent while the tunnel stands and speaks after it has gone?
 Varies     First, the rate and the time the VM stands still. Then, the rule that ends the tunnel (a fixed time, an idle
            time, the last peer's acknowledgement, the end of the VM's flows) with the way in which peers learn (push,
-           pull, timeout), beside thin flows that speak every 1 ms to every 60 s, each from an NVE of its own.
+           pull, timeout), beside thin flows that speak every 1 ms to every 1 s, each from an NVE of its own. Last, each
+           way of learning with acknowledgement alone, beside flows that speak every 10 s and every 60 s, too.
 Held fixed The policy (buffer), the path. The first part has UDP towards the VM alone, so that what is held is what was
            sent. In the second the main traffic is slow and both ways; the VM never ends a flow by itself, so flow-end
            always comes to its bound. Every thin flow speaks at least once after the tunnel has gone.
@@ -36,9 +37,11 @@ from .trials import NULL, Mix
 
 RATES_PPS, QUICK_RATES_PPS = (500, 2000, 5000), (500, 2000)
 DOWNTIMES_S, QUICK_DOWNTIMES_S = (0.01, 0.05, 0.2), (0.01, 0.2)
+RULES_LONGEST_S = 1.0
+"""Every rule is tried beside flows with gaps up to this: as long as the longest-lived tunnel stands (``BOUND_S``)."""
 GAPS_S = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0)
-QUICK_LONGEST_S = 1.0
-RULES = ("fixed:50ms", "idle:5ms", "acknowledged", "flow-end")
+ACKNOWLEDGED = "acknowledged"
+RULES = ("fixed:50ms", "idle:5ms", ACKNOWLEDGED, "flow-end")
 LEARNING = ("push", "pull", "timeout")
 AGE_S = 2
 """Of a mapping under `timeout`; between the gaps of 1 s and 10 s, so that it ends in the silence of some flows."""
@@ -51,10 +54,15 @@ GUARDED_S = 1.0
 BUFFER_SAMPLE_S = 0.002
 
 
-def gaps(values: Mapping[str, Any]) -> list[float]:
-    """The gaps of the thin flows, in seconds."""
-    longest_s = min(values["longest_gap"], QUICK_LONGEST_S) if values["quick"] else values["longest_gap"]
+def gaps(values: Mapping[str, Any], *, rare: bool = False) -> list[float]:
+    """The gaps of the thin flows, in seconds; ``rare``: those of the last part."""
+    longest_s = values["longest_gap"] if rare else min(values["longest_gap"], RULES_LONGEST_S)
     return [gap_s for gap_s in GAPS_S if gap_s <= longest_s]
+
+
+def has_rare(values: Mapping[str, Any]) -> bool:
+    """Whether there is a last part: it takes minutes, so not in the quick form."""
+    return not values["quick"] and gaps(values, rare=True) != gaps(values)
 
 
 def buffer_groups(values: Mapping[str, Any]) -> Sequence[Group]:
@@ -68,20 +76,22 @@ def buffer_groups(values: Mapping[str, Any]) -> Sequence[Group]:
     ]
 
 
-def stop_groups(values: Mapping[str, Any]) -> Sequence[Group]:
-    """Every rule with every way of learning."""
-    options = MoveOptions(
-        policy="buffer", drain_bound_s=BOUND_S, observe_s=max(gaps(values)) + SPOKEN_S, announcements=1
-    )
+def stop_groups(values: Mapping[str, Any], *, rare: bool = False) -> Sequence[Group]:
+    """Every rule with every way of learning; ``rare``: acknowledgement alone, for flows that speak rarely."""
+    watched_s = max(gaps(values, rare=rare)) + SPOKEN_S
+    options = MoveOptions(policy="buffer", drain_bound_s=BOUND_S, observe_s=watched_s, announcements=1)
     return [
-        Group({"learning": learning, "rule": rule}, MoveOptions.of(options, {"drain": rule}))
+        Group(
+            {"learning": learning, "rule": rule, "watched_s": watched_s},
+            MoveOptions.of(options, {"drain": rule}),
+        )
         for learning in LEARNING
-        for rule in RULES
+        for rule in ((ACKNOWLEDGED,) if rare else RULES)
     ]
 
 
 def _all_groups(values: Mapping[str, Any]) -> Sequence[Group]:
-    return [*buffer_groups(values), *stop_groups(values)]
+    return [*buffer_groups(values), *stop_groups(values), *stop_groups(values, rare=True)]
 
 
 def label(gap_s: float) -> str:
@@ -89,7 +99,7 @@ def label(gap_s: float) -> str:
     return f"gap_{format_duration(gap_s)}"
 
 
-def thin_flows(values: Mapping[str, Any], topology: Topology) -> list[SideFlow]:
+def thin_flows(values: Mapping[str, Any], topology: Topology, *, rare: bool = False) -> list[SideFlow]:
     """One flow a gap, each from a VM alone at its NVE, thin1 the first."""
     address = address_of(topology, values["vm"], "ipv4")
     return [
@@ -103,7 +113,7 @@ def thin_flows(values: Mapping[str, Any], topology: Topology) -> list[SideFlow]:
             1 / gap_s,
             brief=True,
         )
-        for number, gap_s in enumerate(gaps(values), 1)
+        for number, gap_s in enumerate(gaps(values, rare=rare), 1)
     ]
 
 
@@ -111,7 +121,7 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As of every comparison; and thin flows need a VM alone at its NVE each."""
     checker(_all_groups)(values, topology)
     placed = {vm.name: vm.nve for vm in topology.vms}
-    for flow in thin_flows(values, topology):
+    for flow in thin_flows(values, topology, rare=has_rare(values)):
         alone = [name for name, nve in placed.items() if nve == placed.get(flow.sender)]
         if flow.sender not in placed or len(alone) > 1:
             raise ParameterError(
@@ -121,14 +131,16 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
 
 
 def trials(run: Run) -> None:
-    """A session for each rate, then one with the thin flows."""
+    """A session for each rate, then one with the thin flows, then one with those that speak rarely."""
     values = run.values
     rates = QUICK_RATES_PPS if values["quick"] else RATES_PPS
     groups = {group.name: group for group in buffer_groups(values)}
     mixes = {rate: Mix(list(groups), repetitions(values), values["seed"] + n) for n, rate in enumerate(rates)}
-    stops = {group.name: group for group in stop_groups(values)}
-    stop_mix = Mix(list(stops), 1 if values["quick"] else values["thin_repeat"], values["seed"])
-    run.expect(sum(mix.wanted() for mix in mixes.values()) + stop_mix.wanted())
+    sessions = [(False, 1 if values["quick"] else values["thin_repeat"])]
+    sessions += [(True, values["rare_repeat"])] if has_rare(values) else []
+    stops = {rare: {group.name: group for group in stop_groups(values, rare=rare)} for rare, _ in sessions}
+    stop_mixes = {rare: Mix(list(stops[rare]), repeat, values["seed"]) for rare, repeat in sessions}
+    run.expect(sum(mix.wanted() for mix in (*mixes.values(), *stop_mixes.values())))
     if run.laboratory.network.location[values["vm"]] not in places(run):
         run.laboratory.move(values["vm"], _target(run), policy="buffer")
     for rate, mix in mixes.items():
@@ -137,10 +149,11 @@ def trials(run: Run) -> None:
                 group = groups[name]
                 move = partial(run.laboratory.move, values["vm"], _target(run), options=group.options)
                 mix.count(name, run.trial({"rate_pps": rate, **group.parameters}, move))
-    flows = thin_flows(values, run.laboratory.topology)
-    with run.traffic(flows, udp_pps=MAIN_PPS, tcp_bps=0):
-        for name in _steps(run, stop_mix):
-            stop_mix.count(name, _stop_trial(run, flows, stops[name]))
+    for rare, stop_mix in stop_mixes.items():
+        flows = thin_flows(values, run.laboratory.topology, rare=rare)
+        with run.traffic(flows, udp_pps=MAIN_PPS, tcp_bps=0):
+            for name in _steps(run, stop_mix):
+                stop_mix.count(name, _stop_trial(run, flows, stops[rare][name]))
 
 
 def _steps(run: Run, mix: Mix) -> Iterator[str]:
@@ -205,21 +218,41 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     ]
     fit = fit_buffer(points)
     lines = [fit.sentence] if fit else []
+    stops = [trial for trial in moves if "rule" in trial["parameters"]]
+    watched = sorted({trial["parameters"]["watched_s"] for trial in stops})
+    for watched_s in watched:
+        for learning in LEARNING:
+            told = []
+            for rule in RULES:
+                group = {"learning": learning, "rule": rule, "watched_s": watched_s}
+                own = [trial["measures"] for trial in stops if trial["parameters"] == group]
+                if own:
+                    stood = milliseconds([one["tunnel_s"] for one in own if one.get("tunnel_s") is not None])
+                    told.append(f"{rule} (tunnel {stood}) {_losers(own)}")
+            if told:
+                age = f" of {AGE_S} s" if learning == "timeout" else ""
+                lines.append(
+                    f"With {learning}{age}, misdirected in the {watched_s:.0f} s after the stop: {'; '.join(told)}."
+                )
+    return " ".join([*lines, *_safe(stops)]) or None
+
+
+def _safe(stops: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the stop rules are worth, by what came after them: a sentence, or none where nothing was tried."""
+    late = {}
     for learning in LEARNING:
-        told = []
-        for rule in RULES:
-            own = [
-                trial["measures"]
-                for trial in moves
-                if (trial["parameters"].get("learning"), trial["parameters"].get("rule")) == (learning, rule)
-            ]
-            if own:
-                stood = milliseconds([one["tunnel_s"] for one in own if one.get("tunnel_s") is not None])
-                told.append(f"{rule} (tunnel {stood}) {_losers(own)}")
-        if told:
-            age = f" of {AGE_S} s" if learning == "timeout" else ""
-            lines.append(f"With {learning}{age}, misdirected after the stop: {'; '.join(told)}.")
-    return " ".join(lines) or None
+        own = [trial["measures"] for trial in stops if trial["parameters"]["learning"] == learning]
+        if own:
+            late[learning] = (sum(one.get("misdirected_packets", 0) > 0 for one in own), len(own))
+    told = [name for name, (count, _) in late.items() if not count]
+    untold = [f"{name} in {count} of {moves}" for name, (count, moves) in late.items() if count]
+    said = [f"With {' and '.join(told)} nothing came to the old NVE after any stop."] if told else []
+    if untold:
+        said.append(
+            f"Something came after the stop with {', with '.join(untold)} moves: an NVE whose flow was silent while the "
+            "tunnel stood had not learned, and no rule at the old NVE can know of it."
+        )
+    return said
 
 
 def _losers(own: Sequence[Mapping[str, Any]]) -> str:
@@ -243,13 +276,14 @@ EXPERIMENT = Experiment(
             for parameter in traffic_parameters(topology="thin_flows", repeat=6, after=0.3)
             if parameter.name not in ("rate_pps", "tcp_rate", "congestion_control")
         ),
-        duration_s("longest_gap", 60.0, "the thinnest flow's gap between packets; every trial waits for it"),
-        whole("thin_repeat", 3, "valid trials of each stop rule and way of learning", 1, 1000),
+        duration_s("longest_gap", 60.0, "the thinnest flow's gap; every trial of the last part waits for it"),
+        whole("thin_repeat", 4, "valid trials of each stop rule and way of learning", 1, 1000),
+        whole("rare_repeat", 2, "valid trials of each way of learning in the last part", 1, 1000),
     ),
     trials=trials,
     check=check,
     conclude=conclude,
-    group_by=("learning", "rule", "rate_pps", "downtime_s"),
+    group_by=("learning", "rule", "watched_s", "rate_pps", "downtime_s"),
     shown_measures=(
         "held_frames_peak",
         "tunnel_s",

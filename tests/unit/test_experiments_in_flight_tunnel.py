@@ -8,7 +8,7 @@ import pytest
 
 from experiments import catalog
 from experiments.buffer_fit import fit_buffer
-from experiments.in_flight_tunnel import check, conclude, stop_groups, thin_flows
+from experiments.in_flight_tunnel import LEARNING, check, conclude, has_rare, stop_groups, thin_flows
 from experiments.parameters import ParameterError, read_parameters
 from topologies import load_topology, topology_file
 
@@ -20,7 +20,7 @@ def values(*words: str) -> dict[str, Any]:
 
 
 def test_flows_are_from_one_millisecond_to_a_minute_each_from_an_nve_of_its_own() -> None:
-    flows = thin_flows(values(), THIN)
+    flows = thin_flows(values(), THIN, rare=True)
     assert [flow.label for flow in flows] == [
         "gap_1ms",
         "gap_10ms",
@@ -31,14 +31,21 @@ def test_flows_are_from_one_millisecond_to_a_minute_each_from_an_nve_of_its_own(
     ]
     assert [flow.rate_pps for flow in flows] == pytest.approx([1000, 100, 10, 1, 0.1, 1 / 60])
     assert len({THIN.vm(flow.sender).nve for flow in flows}) == 6
-    assert [flow.label for flow in thin_flows(values("quick=1"), THIN)][-1] == "gap_1s"
+    assert thin_flows(values(), THIN) == flows[:4]  # beside which every rule is tried
 
 
 def test_every_trial_lasts_until_the_thinnest_flow_has_spoken() -> None:
-    assert {group.options.observe_s for group in stop_groups(values())} == {60.1}
-    assert {group.options.observe_s for group in stop_groups(values("longest_gap=10s"))} == {10.1}
-    assert {group.options.observe_s for group in stop_groups(values("quick=1"))} == {1.1}
+    def watched(*words: str, rare: bool = True) -> set[float]:
+        return {group.options.observe_s for group in stop_groups(values(*words), rare=rare)}
+
+    assert (watched(), watched("longest_gap=10s"), watched(rare=False)) == ({60.1}, {10.1}, {1.1})
     assert len(stop_groups(values())) == 12
+    assert [group.parameters["learning"] for group in stop_groups(values(), rare=True)] == list(LEARNING)
+    assert [has_rare(values(*words)) for words in ((), ("quick=1",), ("longest_gap=1s",))] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_topology_without_thin_peers_is_refused() -> None:
@@ -67,15 +74,20 @@ def test_the_buffer_is_the_rate_times_downtime_and_a_constant() -> None:
 
 def test_the_answer_names_the_thin_flows_that_still_came_to_the_old_nve() -> None:
     def trial(learning: str, late: int) -> dict[str, Any]:
-        measures = {"tunnel_s": 0.06, "misdirected_packets_gap_1ms": 0, "misdirected_packets_gap_1s": late}
+        measures = {"tunnel_s": 0.06, "misdirected_packets": late}
+        measures |= {"misdirected_packets_gap_1ms": 0, "misdirected_packets_gap_1s": late}
         return {
             "valid": True,
             "null": False,
-            "parameters": {"learning": learning, "rule": "fixed:50ms"},
+            "parameters": {"learning": learning, "rule": "fixed:50ms", "watched_s": 1.1},
             "measures": measures,
         }
 
     said = conclude([trial("push", 0), trial("pull", 1)])
     assert said is not None
-    assert "With push, misdirected after the stop: fixed:50ms (tunnel 60 ms) none." in said
-    assert "With pull, misdirected after the stop: fixed:50ms (tunnel 60 ms) gap 1s 1." in said
+    assert "With push, misdirected in the 1 s after the stop: fixed:50ms (tunnel 60 ms) none." in said
+    assert "With pull, misdirected in the 1 s after the stop: fixed:50ms (tunnel 60 ms) gap 1s 1." in said
+    assert (
+        "With push nothing came to the old NVE after any stop. Something came after the stop with pull in 1"
+        in said
+    )
