@@ -18,8 +18,8 @@ EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-fl
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-list: setup ## The experiments and the question each one answers
-	@$(PYTHON) -m experiments list
+list: setup ## The experiments: question, what varies, what the answer looks like (EXP=cold: its parameters)
+	@$(PYTHON) -m experiments list $(EXP)
 
 hot-l2: ## Move a VM along all three paths under traffic and say what it cost
 hot-l2-v6: ## The same on IPv6, in a network with both

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 USAGE = (
-    "usage: python -m experiments list | run NAME [NAME=value ...] | cli TOPOLOGY [NAME=value ...]\n"
+    "usage: python -m experiments list [NAME] | run NAME [NAME=value ...] | cli TOPOLOGY [NAME=value ...]\n"
     "       python -m experiments shell NODE [RUN] [-- COMMAND ...] | bench\n"
     "       python -m experiments sweep EXP=NAME NAME=value[,value ...] [JOBS=n] | sweep RESUME=FOLDER\n"
     "       python -m experiments decide [NAME=value ...]"
@@ -20,14 +20,16 @@ def results_folder() -> Path:
     return Path(os.environ.get("RESULTS") or Path(__file__).resolve().parents[1] / "results").absolute()
 
 
-def _list(_words: Sequence[str]) -> int:
-    from .catalog import EXPERIMENTS
+def _list(words: Sequence[str]) -> int:
+    from .catalog import EXPERIMENTS, find
+    from .listing import brief_lines, full_lines
 
-    width = max(map(len, EXPERIMENTS))
+    if words:
+        print("\n".join(full_lines(find(words[0]))))
+        return 0
     for experiment in EXPERIMENTS.values():
-        print(f"make {experiment.name:<{width}}  {', '.join(experiment.questions):<4} {experiment.question}")
-        for parameter in experiment.parameters:
-            print(f"    {parameter.name}={parameter.default:<12} {parameter.meaning} ({parameter.allowed})")
+        print("\n".join([*brief_lines(experiment), ""]))
+    print("make list EXP=NAME explains an experiment's parameters.")
     return 0
 
 
@@ -127,6 +129,9 @@ def main(words: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # as of `make list | head`: what was wanted has been read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     whole("payload", 64, "bytes in each UDP packet", 32, 1400),
     rate_bps("tcp_rate", 5_000_000, "rate of each of the four TCP connections; 0 for no TCP"),
     choice("congestion_control", "cubic", "TCP's congestion control", ("cubic", "reno", "bbr")),
-    whole("repeat", 10, "valid trials of each path, and null trials", 1, 10_000),
+    whole("repeat", 10, "valid trials of each group, and null trials", 1, 10_000),
     whole("seed", 1, "where the null trials fall among the moves", 0, 2**31),
     duration_s("before", 0.25, "time of a trial before the move"),
     duration_s("after", 0.4, "time of a trial after the move began"),

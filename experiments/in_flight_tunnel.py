@@ -249,8 +249,8 @@ def _safe(stops: Sequence[Mapping[str, Any]]) -> list[str]:
     said = [f"With {' and '.join(told)} nothing came to the old NVE after any stop."] if told else []
     if untold:
         said.append(
-            f"Something came after the stop with {', with '.join(untold)} moves: an NVE whose flow was silent while the "
-            "tunnel stood had not learned, and no rule at the old NVE can know of it."
+            f"Something came after the stop with {', with '.join(untold)} moves: an NVE whose flow was silent while "
+            "the tunnel stood had not learned, and no rule at the old NVE can know of it."
         )
     return said
 

@@ -138,6 +138,7 @@ def _distributions(record: Record) -> list[Any]:
 def _timelines(record: Record, shown: Sequence[tuple[int, str]], troubles: list[str]) -> list[dict[str, Any]]:
     """Pictures of the trials; what cannot be read is told in `troubles`, the rest of the page stands."""
     from results.figures import to_svg
+    from results.occupancy import curves_of, draw_occupancy
     from results.timeline import draw_timeline
     from results.timeline_data import gather
     from results.timeline_view import view
@@ -158,7 +159,18 @@ def _timelines(record: Record, shown: Sequence[tuple[int, str]], troubles: list[
             continue
         figure = draw_timeline(timeline, titled=False)
         svg = to_svg(figure, salt=f"{record.name}-{index}", paper="none")
-        made.append({"title": timeline.title, "why": why, "svg": _inline(svg), "view": view(timeline)})
+        waited = curves_of(events, index, timeline.zero_s)
+        held = draw_occupancy(waited, timeline.zero_name) if waited else None
+        salt = f"{record.name}-held-{index}"
+        made.append(
+            {
+                "title": timeline.title,
+                "why": why,
+                "svg": _inline(svg),
+                "view": view(timeline),
+                "held": held and _inline(to_svg(held, salt=salt, paper="none")),
+            }
+        )
     return made
 
 

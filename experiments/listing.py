@@ -1,0 +1,54 @@
+"""What `make list` says of an experiment: what opens its file, and its parameters."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import textwrap
+from importlib import import_module
+
+from .experiment import Experiment
+
+WIDTH = 112
+
+
+def opening(experiment: Experiment) -> list[str]:
+    """Question, what varies, what is held fixed, what the answer looks like: the text its file opens with."""
+    try:
+        module = import_module(f"{__package__}.{experiment.name.replace('-', '_')}")
+    except ModuleNotFoundError:  # a file of another name
+        module = sys.modules[experiment.check.__module__]
+    text = inspect.cleandoc(module.__doc__ or "").partition("\n\n")[2]
+    return text.splitlines() or [f"Question   {experiment.question}", f"Answer     {experiment.answer}"]
+
+
+def brief_lines(experiment: Experiment) -> list[str]:
+    """Its heading and opening, and its parameters with their defaults."""
+    defaults = " ".join(f"{one.name}={one.show(one.default)}" for one in experiment.parameters)
+    return [
+        *_heading(experiment),
+        *(f"    {line}" for line in opening(experiment)),
+        *textwrap.wrap(
+            f"Parameters {defaults}",
+            WIDTH,
+            initial_indent="    ",
+            subsequent_indent=" " * 15,
+            break_on_hyphens=False,
+        ),
+    ]
+
+
+def full_lines(experiment: Experiment) -> list[str]:
+    """The same with a line a parameter: its default, what it means, what is allowed."""
+    shown = [(f"{one.name}={one.show(one.default)}", one) for one in experiment.parameters]
+    width = max((len(text) for text, _ in shown), default=0)
+    return [
+        *_heading(experiment),
+        *(f"    {line}" for line in opening(experiment)),
+        "",
+        *(f"    {text:<{width}}  {one.meaning} ({one.allowed})" for text, one in shown),
+    ]
+
+
+def _heading(experiment: Experiment) -> list[str]:
+    return [f"make {experiment.name} ({', '.join(experiment.questions)}): {experiment.question}"]
