@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobility.options import MoveOptions
+from topologies.model import Topology
 
 from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
 from .hot_l2 import PAUSE
-from .hot_warm_cold import MEMORY
+from .hot_warm_cold import MEMORY, check_copy
 
 
 def groups(values: Mapping[str, Any]) -> Sequence[Group]:
@@ -35,6 +36,12 @@ def groups(values: Mapping[str, Any]) -> Sequence[Group]:
     return [Group({"quiesced": name}, MoveOptions.of(common, choices)) for name, choices in ways.items()]
 
 
+def check(values: Mapping[str, Any], topology: Topology) -> None:
+    """As every comparison's; and a copy that would last for hours is refused."""
+    checker(groups)(values, topology)
+    check_copy(values)
+
+
 EXPERIMENT = Experiment(
     name="cold",
     questions=("Q8",),
@@ -46,7 +53,7 @@ EXPERIMENT = Experiment(
         PAUSE,
     ),
     trials=comparison(groups),
-    check=checker(groups),
+    check=check,
     group_by=("quiesced",),
     shown_measures=(
         "packets_at_old_nve",

@@ -16,11 +16,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobility.options import KINDS, MoveOptions
+from topologies.model import Topology
+from topologies.units import format_duration, format_rate
 
 from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
 from .hot_l2 import PAUSE
-from .parameters import Parameter, duration_s, rate_bps, whole
+from .parameters import Parameter, ParameterError, duration_s, rate_bps, whole
 
 
 def groups(values: Mapping[str, Any]) -> Sequence[Group]:
@@ -57,6 +59,26 @@ DOWNTIME = duration_s(
     "downtime", 0.0, "time the VM stands still, imposed; 0: what its copy leaves for the stop"
 )
 
+LONGEST_COPY_S = 3600.0
+
+
+def check(values: Mapping[str, Any], topology: Topology) -> None:
+    """As every comparison's; and a copy that would last for hours is refused."""
+    checker(groups)(values, topology)
+    check_copy(values)
+
+
+def check_copy(values: Mapping[str, Any]) -> None:
+    """Refuse memory that one round over this bandwidth does not copy within ``LONGEST_COPY_S`` (ParameterError)."""
+    took_s = values["memory_mib"] * 2**20 * 8 / values["bandwidth"]
+    if took_s > LONGEST_COPY_S:
+        raise ParameterError(
+            f"memory_mib={values['memory_mib']} at bandwidth={format_rate(values['bandwidth'])}: one round of the copy "
+            f"takes {format_duration(round(took_s))}; at most {format_duration(LONGEST_COPY_S)} is allowed: give less "
+            "memory or more bandwidth"
+        )
+
+
 EXPERIMENT = Experiment(
     name="hot-warm-cold",
     questions=("Q6",),
@@ -64,7 +86,7 @@ EXPERIMENT = Experiment(
     answer="per kind: stages, total time, downtime, bytes copied, loss, TCP stall",
     parameters=(*traffic_parameters(rate_pps=2000, repeat=8, after=1.5), *MEMORY, DOWNTIME, PAUSE),
     trials=comparison(groups),
-    check=checker(groups),
+    check=check,
     group_by=("kind",),
     shown_measures=(
         "move_total_s",

@@ -119,6 +119,11 @@ def thin_flows(values: Mapping[str, Any], topology: Topology, *, rare: bool = Fa
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As of every comparison; and thin flows need a VM alone at its NVE each."""
+    if not gaps(values):
+        raise ParameterError(
+            f"longest_gap={format_duration(values['longest_gap'])}: no thin flow has so short a gap; allowed is "
+            f"{format_duration(GAPS_S[0])} or more"
+        )
     checker(_all_groups)(values, topology)
     placed = {vm.name: vm.nve for vm in topology.vms}
     for flow in thin_flows(values, topology, rare=has_rare(values)):

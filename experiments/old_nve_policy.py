@@ -21,6 +21,7 @@ from typing import Any
 from mobility.options import MoveOptions
 from mobility.policies import POLICIES, check_forwarding
 from topologies.model import Topology, UnknownNameError
+from topologies.units import format_duration
 
 from . import hot_l2
 from .comparing import Group, checker, comparison, traffic_parameters
@@ -57,6 +58,11 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
         except UnknownNameError as error:
             raise ParameterError(f"family={values['family']}: {error}") from None
     checker(groups)(values, topology)
+    if values["downtime"] >= values["long_downtime"]:
+        raise ParameterError(
+            f"long_downtime={format_duration(values['long_downtime'])}: must be longer than "
+            f"downtime={format_duration(values['downtime'])}"
+        )
     if values["family"] == "ipv4":
         check_forwarding(topology, values["vm"])
 

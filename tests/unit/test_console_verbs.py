@@ -18,7 +18,7 @@ from experiments.console_text import columns, event_line, greeting, move_lines, 
 from experiments.interrupts import ignored_interrupts, interrupts_between
 from experiments.watching import EventTap, watch_command
 from experiments.whereabouts import Whereabouts, Wire, read_wire
-from mobility.migration import PHASES, MigrationRecord, MigrationRefusedError, Phase
+from mobility.migration import PHASES, MigrationRecord, MigrationRefusedError, MoveOptions, Phase
 from topologies import load_topology, topology_file
 
 TOPOLOGY = load_topology(topology_file("two_racks"))
@@ -237,6 +237,82 @@ def complete(console: Console, line: str) -> list[str]:
 )
 def test_completion(console: Console, line: str, words: list[str]) -> None:
     assert complete(console, line) == words
+
+
+def test_more_of_a_move_is_chosen_and_refused_before_it_begins(
+    console: Console, laboratory: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.onecmd("migrate vm1 nve3 warm pause=freeze downtime=20ms real=0 announce=garp")
+    chosen = {"pause": "freeze", "downtime_s": 0.02, "copy_real": 0, "announce_with": "garp"}
+    assert laboratory.moves == [("vm1", "nve3", {"kind": "warm", "policy": "buffer", **chosen})]
+    for line, told in (
+        (
+            "migrate vm1 nve3 order=resume-first",
+            "order=resume-first with policy=buffer: packets are held until",
+        ),
+        (
+            "migrate vm1 nve3 drain=idle:1s policy=icmp",
+            "drain=idle:1s with policy=icmp: that policy redirects nothing",
+        ),
+        ("migrate vm1 nve3 real=1", "copy_real without a copy: give bandwidth_bps"),
+        ("migrate vm1 nve3 pause=sleep", "pause=sleep: allowed is one of hold, drop, freeze"),
+        ("migrate vm1 nve3 downtime=fast", "downtime=fast: allowed is a duration"),
+        ("migrate peer1 nve3 policy=forward", "policy=forward needs attachment=rebind"),
+    ):
+        console.onecmd(line)
+        assert told in capsys.readouterr().err, line
+    assert len(laboratory.moves) == 1
+
+
+def test_a_pause_that_lies_is_told_with_the_move() -> None:
+    said = "\n".join(move_lines(record(paused_s=1.0, resumed_s=1.02, options=MoveOptions(pause="freeze"))))
+    assert "20.00 ms, pause freeze; NOT FAITHFUL" in said
+    said = "\n".join(move_lines(record(paused_s=1.0, resumed_s=1.02)))
+    assert "pause hold" in said
+    assert "FAITHFUL" not in said
+
+
+def test_a_hook_does_its_command_when_its_phase_begins(
+    console: Console, laboratory: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.onecmd("hook")
+    assert capsys.readouterr().out == "  no hooks\n"
+    console.onecmd("hook switch tables")
+    console.onecmd("hook")
+    assert capsys.readouterr().out == "  switch: tables\n"
+    console.onecmd("migrate vm1 nve3")
+    said = capsys.readouterr().out
+    assert said.index("ANTI_SPOOF") < said.index("vm1 is at nve3")
+    console.onecmd("hook switch off")
+    console.onecmd("migrate vm1 nve2")
+    assert "ANTI_SPOOF" not in capsys.readouterr().out
+    assert len(laboratory.moves) == 2
+
+
+def test_a_hook_that_is_refused_fails_its_phase(
+    console: Console, laboratory: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.onecmd("hook stop flows nve9")
+    console.onecmd("migrate vm1 nve3")
+    said = capsys.readouterr().err
+    assert "there is no NVE 'nve9'" in said
+    assert "vm1 is at nve1: its hook was refused: flows nve9" in said
+    assert laboratory.moves == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("hook stopp tables", "there is no phase 'stopp'; did you mean 'stop'?"),
+        ("hook stop", "usage: hook stop COMMAND, or hook stop off"),
+        ("hook stop migrate vm1 nve2", "hook stop migrate: not within a move"),
+    ],
+)
+def test_a_wrong_hook_is_refused(
+    console: Console, capsys: pytest.CaptureFixture[str], line: str, told: str
+) -> None:
+    console.onecmd(line)
+    assert told in capsys.readouterr().err
 
 
 def test_interrupts_before_the_switch_take_a_move_back(
