@@ -11,6 +11,7 @@ Answer     Packets that came out at the old place after the stop, packets lost, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from mobility.options import MoveOptions
@@ -20,6 +21,7 @@ from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
 from .hot_l2 import PAUSE
 from .hot_warm_cold import MEMORY, check_copy
+from .sentences import groups_tried, measured, milliseconds, packets
 
 
 def groups(values: Mapping[str, Any]) -> Sequence[Group]:
@@ -42,6 +44,27 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
     check_copy(values)
 
 
+def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """Packets at the old place, lost, and how long connections wait, without and with quiescing."""
+    told = []
+    for (quiesced,) in groups_tried(trials, "quiesced"):
+        of = partial(measured, trials, quiesced=quiesced)
+        waited = (milliseconds(of(f"tcp_stall_s_{way}_vm")) for way in ("to", "from"))
+        told.append(
+            f"{'With' if quiesced == 'yes' else 'Without'} quiescing {packets(of('packets_at_old_nve'))} packets came "
+            f"to the old NVE after the stop (UDP and TCP), {packets(of('lost_packets_to_vm'))} of UDP were lost, TCP "
+            f"to and from the VM waited {' and '.join(waited)}, while it stood still for "
+            f"{milliseconds(of('downtime_s'))}."
+        )
+    alive = measured(trials, "alive_connections_count")
+    most = max(alive, default=0)
+    floor = milliseconds(measured(trials, "tcp_stall_s_to_vm", null=True))
+    return (
+        f"{' '.join(told)} (Without a move TCP waits {floor}.) All {most:.0f} connections went on in "
+        f"{sum(one == most for one in alive)} of {len(alive)} moves."
+    )
+
+
 EXPERIMENT = Experiment(
     name="cold",
     questions=("Q8",),
@@ -54,6 +77,7 @@ EXPERIMENT = Experiment(
     ),
     trials=comparison(groups),
     check=check,
+    conclude=conclude,
     group_by=("quiesced",),
     shown_measures=(
         "packets_at_old_nve",

@@ -13,7 +13,7 @@ Answer     One row a path: seconds from the request to the acknowledgement, from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from . import hot_l2
 from .experiment import Experiment
 from .parameters import QUICK, Parameter, ParameterError, choice, repetitions, with_defaults
 from .run import Run
+from .sentences import BOTH_WAYS, measured, milliseconds, moves_cost, stalls
 from .trials import NULL, Schedule, path_of
 
 CONFIRMED_BOUND_S = 3.0
@@ -129,6 +130,19 @@ def trials(run: Run) -> None:
             schedule.count(kind, run.trial({} if move is None else {"path": kind}, move))
 
 
+def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """Whether the lease was kept, how soon that was confirmed, and what traffic lost meanwhile."""
+    changed = measured(trials, "changed_leases_count")
+    kept = sum(one == 0 for one in changed)
+    return (
+        f"IP, MAC and lease were the same in {kept} of {len(changed)} moves, confirmed "
+        f"{milliseconds(measured(trials, 'confirm_s'))} after the client asked (without a move "
+        f"{milliseconds(measured(trials, 'confirm_s', null=True))}) and "
+        f"{milliseconds(measured(trials, 'switch_to_confirmed_s'))} after the switch. "
+        f"{moves_cost(trials, BOTH_WAYS)}{stalls(trials, BOTH_WAYS)}"
+    )
+
+
 EXPERIMENT = Experiment(
     name="dhcp-client",
     questions=("Q22",),
@@ -137,6 +151,7 @@ EXPERIMENT = Experiment(
     parameters=PARAMETERS,
     trials=trials,
     check=check,
+    conclude=conclude,
     shown_measures=(
         "confirm_s",
         "switch_to_confirmed_s",

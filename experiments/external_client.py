@@ -12,7 +12,7 @@ Answer     One row a path: loss, reordering, blackout, TCP stall of each initiat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from .experiment import Experiment
 from .hot_l2 import check_movable
 from .parameters import QUICK, Parameter, ParameterError, choice, with_defaults
 from .run import Run
+from .sentences import BOTH_WAYS, figure, measured, moves_cost, stalls
 from .side_measures import flow_mods
 from .traffic import FAMILIES, address_of
 
@@ -88,6 +89,22 @@ def trials(run: Run) -> None:
     hot_l2.go_round(run, outside.nve)
 
 
+def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """What client and VM lost, TCP by initiator, and where something changed."""
+    flows = {"to_vm": "from the client to the VM", "from_vm": "back"}
+    ends = {
+        f"{way}_{who}": f"{words}, opened by the {end}"
+        for way, words in BOTH_WAYS.items()
+        for who, end in (("by_peer", "client"), ("by_vm", "VM"))
+    }
+    return (
+        f"{moves_cost(trials, flows)}{stalls(trials, ends)} A move takes "
+        f"{figure(measured(trials, 'flow_mods_count_gateway'), 1, '')} flow-mods at the gateway NVE and "
+        f"{figure(measured(trials, 'flow_mods_count_others'), 1, '')} at all others; of the routes outside "
+        f"{figure(measured(trials, 'changed_routes_count'), 1, '')} changed."
+    )
+
+
 EXPERIMENT = Experiment(
     name="external-client",
     questions=("Q16",),
@@ -96,6 +113,7 @@ EXPERIMENT = Experiment(
     parameters=PARAMETERS,
     trials=trials,
     check=check,
+    conclude=conclude,
     shown_measures=(
         *(
             f"{name}_{way}_vm"

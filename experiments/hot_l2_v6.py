@@ -13,7 +13,7 @@ Answer     One row a path with medians and 95 % intervals, beside null trials. `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from . import hot_l2
 from .experiment import Experiment
 from .parameters import QUICK, Parameter, ParameterError, choice, with_defaults
 from .run import Run
+from .sentences import BOTH_WAYS, measured, moves_cost, packets, stalls
 
 PARAMETERS: tuple[Parameter, ...] = (
     *with_defaults(hot_l2.PARAMETERS, topology="dual_stack"),
@@ -73,6 +74,17 @@ def trials(run: Run) -> None:
     hot_l2.trials(run)
 
 
+def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """As hot-l2's, and what neighbour discovery did."""
+    tentative_count = sum(measured(trials, "tentative_addresses_count"))
+    return (
+        f"{moves_cost(trials, BOTH_WAYS)}{stalls(trials, BOTH_WAYS)} The VM's own stack sent "
+        f"{packets(measured(trials, 'discovery_packets'))} packets of neighbour discovery and MLD in a trial (without "
+        f"a move {packets(measured(trials, 'discovery_packets', null=True))}). "
+        f"Addresses that it could not use after a move: {tentative_count:.0f}."
+    )
+
+
 EXPERIMENT = Experiment(
     name="hot-l2-v6",
     questions=("Q2",),
@@ -81,4 +93,5 @@ EXPERIMENT = Experiment(
     parameters=PARAMETERS,
     trials=trials,
     check=check,
+    conclude=conclude,
 )

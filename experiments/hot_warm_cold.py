@@ -13,6 +13,7 @@ Answer     Per kind: time of every stage (timeline), total time, downtime, bytes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from mobility.options import KINDS, MoveOptions
@@ -23,6 +24,7 @@ from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
 from .hot_l2 import PAUSE
 from .parameters import Parameter, ParameterError, duration_s, rate_bps, whole
+from .sentences import figure, groups_tried, measured, milliseconds, packets
 
 
 def groups(values: Mapping[str, Any]) -> Sequence[Group]:
@@ -79,6 +81,32 @@ def check_copy(values: Mapping[str, Any]) -> None:
         )
 
 
+def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """Per kind its stages in order with their times, downtime, bytes, loss and TCP's pause."""
+    told = []
+    for (kind,) in groups_tried(trials, "kind"):
+        of = partial(measured, trials, kind=kind)
+        lost = packets(of("lost_packets_to_vm")), packets(of("lost_packets_from_vm"))
+        told.append(
+            f"{kind.capitalize()}: {stages(trials, kind)}; {milliseconds(of('move_total_s'))} in all, the VM stands "
+            f"still for {milliseconds(of('downtime_s'))}; {figure(of('copied_bytes'), 1e-6, 'MB')} copied in "
+            f"{figure(of('copy_rounds_count'), 1, '')} rounds while it runs; lost {lost[0]} to the VM and {lost[1]} "
+            f"from it; TCP to it waits {milliseconds(of('tcp_stall_s_to_vm'))}."
+        )
+    floor = milliseconds(measured(trials, "tcp_stall_s_to_vm", null=True))
+    return " ".join([*told, f"Without a move TCP waits {floor}."])
+
+
+def stages(trials: Sequence[Mapping[str, Any]], kind: str) -> str:
+    """'prepare 8.1 ms, copy 598 ms': the phases of a kind in their order with the median of their times."""
+    times_s: dict[str, list[float]] = {}
+    for trial in trials:
+        if trial["valid"] and trial["parameters"].get("kind") == kind:
+            for phase in trial["migration"]["phases"]:
+                times_s.setdefault(phase["name"], []).append(phase["end_s"] - phase["start_s"])
+    return ", ".join(f"{name} {milliseconds(found)}" for name, found in times_s.items())
+
+
 EXPERIMENT = Experiment(
     name="hot-warm-cold",
     questions=("Q6",),
@@ -87,6 +115,7 @@ EXPERIMENT = Experiment(
     parameters=(*traffic_parameters(rate_pps=2000, repeat=8, after=1.5), *MEMORY, DOWNTIME, PAUSE),
     trials=comparison(groups),
     check=check,
+    conclude=conclude,
     group_by=("kind",),
     shown_measures=(
         "move_total_s",

@@ -13,7 +13,7 @@ Answer     One row a path with loss, reordering, duplicates, blackout and TCP st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from .experiment import Experiment
 from .hot_l2 import check_movable, vm_of
 from .parameters import QUICK, Parameter, ParameterError, choice, text, whole, with_defaults
 from .run import Run
+from .sentences import BOTH_WAYS, figure, measured, moves_cost, stalls
 from .side_measures import flow_mods
 from .traffic import FAMILIES, UDP_PORT, address_of
 
@@ -69,6 +70,16 @@ def trials(run: Run) -> None:
     hot_l2.go_round(run, run.laboratory.network.location[values["peer"]], beside)
 
 
+def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """What crossed the gateway and what stayed in the VM's own subnet; what a move takes."""
+    flows = {"to_vm": "from the other subnet to the VM", "from_vm": "back"}
+    near = {"near_to_vm": "from its own subnet", "near_from_vm": "back"}
+    return (
+        f"{moves_cost(trials, flows | near)}{stalls(trials, BOTH_WAYS)} A move takes "
+        f"{figure(measured(trials, 'flow_mods_count'), 1, '')} flow-mods at all NVEs together."
+    )
+
+
 EXPERIMENT = Experiment(
     name="l3-host-route",
     questions=("Q11",),
@@ -77,6 +88,7 @@ EXPERIMENT = Experiment(
     parameters=PARAMETERS,
     trials=trials,
     check=check,
+    conclude=conclude,
     shown_measures=(
         *(
             f"{name}_{way}_vm"

@@ -28,7 +28,7 @@ from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
 from .parameters import ParameterError, choice, duration_s
 from .run import Observe, Run
-from .sentences import figure, milliseconds, packets
+from .sentences import figure, groups_tried, measured, milliseconds, packets
 from .traffic import FAMILIES, address_of
 
 DROPPING = ("silent-drop", "icmp")
@@ -98,38 +98,26 @@ def icmp_at_peer(run: Run) -> Observe:
 
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     """Lost and TCP stall per policy; what the errors did to the backoff; connections that ended."""
-    kinds = {_kind(trial) for trial in trials if not trial["null"]}
+    kinds = set(groups_tried(trials, "policy", "downtime_s"))
 
-    def of(measure: str, policy: str | None = None, downtime_s: float | None = None) -> list[float]:
-        """Of one group; of null trials when no policy is named."""
-        return [
-            trial["measures"][measure]
-            for trial in trials
-            if trial["valid"]
-            and trial["null"] == (policy is None)
-            and (policy is None or _kind(trial) == (policy, downtime_s))
-            and trial["measures"].get(measure) is not None
-        ]
+    def of(measure: str, policy: str, downtime_s: float) -> list[float]:
+        return measured(trials, measure, policy=policy, downtime_s=downtime_s)
 
     short_s = min((downtime_s for _, downtime_s in kinds), default=0.0)
     short = [name for name in POLICIES if (name, short_s) in kinds]
     lost = ", ".join(f"{name} {packets(of('lost_packets_to_vm', name, short_s))}" for name in short)
     waits = ", ".join(f"{name} {milliseconds(of('tcp_stall_s_to_vm', name, short_s))}" for name in short)
     left_out = "" if "forward" in short else f" {NO_FORWARD}"
-    moves = [trial for trial in trials if trial["valid"] and not trial["null"]]
-    alive = [trial["measures"]["alive_connections_count"] for trial in moves]
+    floor = milliseconds(measured(trials, "tcp_stall_s_to_vm", null=True))
+    alive = measured(trials, "alive_connections_count")
     most = max(alive, default=0)
     return (
         f"Packets to a VM that stands still for {milliseconds([short_s])}, lost: {lost}. Tunnel and forward carry "
         "packets on but keep none, so they lose what comes before the VM runs at its new NVE; policies that drop also "
         f"what comes until the peers are told.{left_out} TCP to the VM waits: {waits} (without a move "
-        f"{milliseconds(of('tcp_stall_s_to_vm'))}). {_backoff(of, kinds)}All {most} TCP connections went on in "
+        f"{floor}). {_backoff(of, kinds)}All {most:.0f} TCP connections went on in "
         f"{sum(one == most for one in alive)} of {len(alive)} moves: an ICMP error is a soft one (RFC 5461)."
     )
-
-
-def _kind(trial: Mapping[str, Any]) -> tuple[str, float]:
-    return trial["parameters"]["policy"], trial["parameters"]["downtime_s"]
 
 
 NO_FORWARD = (
@@ -137,7 +125,7 @@ NO_FORWARD = (
 )
 
 
-def _backoff(of: Callable[..., list[float]], kinds: set[tuple[str, float]]) -> str:
+def _backoff(of: Callable[..., list[float]], kinds: set[tuple[Any, ...]]) -> str:
     """What ICMP errors did to senders that had backed off, told by the longer downtime."""
     long_s = max((downtime_s for _, downtime_s in kinds), default=0.0)
     if not {(name, long_s) for name in DROPPING} <= kinds or len({downtime_s for _, downtime_s in kinds}) < 2:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from results.statistics import median_interval
 
@@ -29,8 +30,57 @@ def milliseconds(values: Sequence[float]) -> str:
 
 
 def packets(values: Sequence[float]) -> str:
-    """A number of packets."""
-    return figure(values, 1.0, "")
+    """A number of packets; where most are 0 and some are not, the largest too."""
+    told = figure(values, 1.0, "")
+    return f"{told} (at most {max(values):,.0f})" if values and told.startswith("0") and any(values) else told
+
+
+def measured(
+    trials: Sequence[Mapping[str, Any]], measure: str, *, null: bool = False, **wanted: Any
+) -> list[float]:
+    """Values of a measure in the valid trials that have it and these parameters; ``null``: in null trials."""
+    return [
+        trial["measures"][measure]
+        for trial in trials
+        if trial["valid"]
+        and trial["null"] == null
+        and trial["measures"].get(measure) is not None
+        and all(trial["parameters"].get(name) == value for name, value in wanted.items())
+    ]
+
+
+def groups_tried(trials: Sequence[Mapping[str, Any]], *names: str) -> list[tuple[Any, ...]]:
+    """The values of these parameters that trials with a move have, in order of first appearance."""
+    return list(
+        dict.fromkeys(
+            tuple(trial["parameters"].get(name) for name in names) for trial in trials if not trial["null"]
+        )
+    )
+
+
+def moves_cost(trials: Sequence[Mapping[str, Any]], flows: Mapping[str, str]) -> str:
+    """'lost 0, duplicated 0, reordered 0 in 12 moves (to the VM); ..' of flows: ends of measures' names -> words."""
+    told = []
+    for end, words in flows.items():
+        counts = [f"{verb} {packets(measured(trials, f'{verb}_packets_{end}'))}" for verb in _VERBS]
+        told.append(f"{words}: {', '.join(counts)}")
+    return f"Packets in {len([t for t in trials if t['valid'] and not t['null']])} moves, {'; '.join(told)}."
+
+
+BOTH_WAYS = {"to_vm": "to the VM", "from_vm": "from it"}
+"""Ends of measures' names and the words for them."""
+
+_VERBS = ("lost", "duplicated", "reordered")
+
+
+def stalls(trials: Sequence[Mapping[str, Any]], ends: Mapping[str, str]) -> str:
+    """'TCP's longest pause was 12 ms to the VM (without a move 7 ms), ..'; '' where none was measured."""
+    told = [
+        f"{milliseconds(found)} {words} (without a move {milliseconds(measured(trials, name, null=True))})"
+        for name, words in ((f"tcp_stall_s_{end}", words) for end, words in ends.items())
+        if (found := measured(trials, name))
+    ]
+    return f" TCP's longest pause was {', '.join(told)}." if told else ""
 
 
 def _number(value: float, digits: int) -> str:

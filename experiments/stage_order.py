@@ -11,6 +11,7 @@ Answer     Per order and policy: lost, duplicated, reordered packets, TCP stall,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from mobility.options import ORDERS, MoveOptions
@@ -18,6 +19,7 @@ from mobility.policies import MigrationRefusedError
 
 from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
+from .sentences import groups_tried, measured, milliseconds, packets
 
 POLICIES_COMPARED = ("silent-drop", "tunnel", "buffer")
 
@@ -36,6 +38,29 @@ def groups(_values: Mapping[str, Any]) -> Sequence[Group]:
     return found
 
 
+def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """Per order and policy what was lost, duplicated, reordered; why orders without a holder lose."""
+    told = []
+    tried = set(groups_tried(trials, "order", "policy"))
+    for order, policy in [(o, p) for o in ORDERS for p in POLICIES_COMPARED if (o, p) in tried]:
+        of = partial(measured, trials, order=order, policy=policy)
+        both = [
+            f"{verb} {packets(of(f'{verb}_packets_to_vm'))} to the VM, {packets(of(f'{verb}_packets_from_vm'))} from it"
+            for verb in ("lost", "duplicated", "reordered")
+            if any(of(f"{verb}_packets_to_vm") + of(f"{verb}_packets_from_vm"))
+        ]
+        stall = milliseconds(of("tcp_stall_s_to_vm"))
+        told.append(
+            f"{order} with {policy}: {'; '.join(both) or 'none lost, duplicated or reordered'}; TCP {stall}"
+        )
+    floor = milliseconds(measured(trials, "tcp_stall_s_to_vm", null=True))
+    return (
+        f"Packets, and TCP's longest pause to the VM ({floor} without a move). {'. '.join(told)}. Stop-first loses "
+        "what comes to the old NVE before the peers are told, update-first what comes to the new NVE before the VM is "
+        "there; only a buffer there keeps it. Resume-first has two copies that both send, so peers get packets twice."
+    )
+
+
 EXPERIMENT = Experiment(
     name="stage-order",
     questions=("Q7",),
@@ -44,6 +69,7 @@ EXPERIMENT = Experiment(
     parameters=traffic_parameters(rate_pps=5000, repeat=10, after=0.6),
     trials=comparison(groups),
     check=checker(groups),
+    conclude=conclude,
     group_by=("order", "policy"),
     shown_measures=(
         "lost_packets_to_vm",

@@ -33,7 +33,7 @@ from .experiment import Experiment
 from .laboratory import Laboratory
 from .parameters import Parameter, ParameterError, choice, repetitions
 from .run import Run
-from .sentences import milliseconds, packets
+from .sentences import measured, milliseconds, packets
 from .traffic import FAMILIES, address_of
 from .trials import NULL, Mix
 
@@ -192,15 +192,7 @@ class _Watch:
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     """The times until told and the packets that took the old way, per strategy; what long ages would mean."""
 
-    def of(measure: str, **wanted: Any) -> list[float]:
-        return [
-            trial["measures"][measure]
-            for trial in trials
-            if trial["valid"]
-            and not trial["null"]
-            and trial["measures"].get(measure) is not None
-            and all(trial["parameters"][name] == value for name, value in wanted.items())
-        ]
+    of = partial(measured, trials)
 
     known = [trial["parameters"]["learning"] for trial in trials if not trial["null"]]
     quickly = [

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from .experiment import Experiment
 from .laboratory import PROJECT
 from .parameters import QUICK, ParameterError, choice, duration_s, repetitions, text, whole
 from .run import Run
-from .sentences import figure, milliseconds
+from .sentences import figure, measured, milliseconds
 from .standby_ends import state_of
 from .trials import NULL, Mix
 
@@ -241,15 +242,7 @@ def seen_by_clients(log: Mapping[str, Any], found: dict[str, Any]) -> tuple[dict
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     """Per interval: lag, lost updates, gaps; hot beside it; what was released."""
 
-    def of(measure: str, **wanted: Any) -> list[float]:
-        return [
-            trial["measures"][measure]
-            for trial in trials
-            if trial["valid"]
-            and not trial["null"]
-            and trial["measures"].get(measure) is not None
-            and all(trial["parameters"][name] == value for name, value in wanted.items())
-        ]
+    of = partial(measured, trials)
 
     intervals = sorted({t["parameters"]["interval_s"] for t in trials if t["parameters"].get("interval_s")})
     warm = "; ".join(

@@ -14,7 +14,7 @@ Answer     One row a path: packets of one flow that came to a receiver of anothe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from topologies.model import Topology
@@ -25,6 +25,7 @@ from .experiment import Experiment
 from .hot_l2 import vm_of
 from .parameters import QUICK, Parameter, ParameterError, choice, text, whole, with_defaults
 from .run import Run
+from .sentences import BOTH_WAYS, measured, moves_cost, stalls
 from .traffic import FAMILIES, UDP_PORT, address_of
 
 PARAMETERS: tuple[Parameter, ...] = (
@@ -94,6 +95,25 @@ def trials(run: Run) -> None:
     hot_l2.go_round(run, peer_nve, flows(run.values, run.laboratory.topology))
 
 
+def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """What came to the wrong tenant, and what the VM's own, its twin's and the routed traffic lost."""
+    moves = measured(trials, "leaked_packets")
+    flows = {
+        "to_vm": "to the VM",
+        "from_vm": "from it",
+        "to_twin": "to its twin of the other tenant, which stays",
+        "from_twin": "from the twin",
+        "routed_to_vm": "through the gateway to the VM",
+        "routed_from_vm": "back",
+    }
+    return (
+        f"In {len(moves)} moves {sum(moves):,.0f} packets came to a VM of another tenant with the same address, and of "
+        f"{sum(measured(trials, 'sent_packets_unrouted')):,.0f} sent to a network that the topology does not route to "
+        f"{sum(measured(trials, 'arrived_packets_unrouted')):,.0f} arrived. {moves_cost(trials, flows)}"
+        f"{stalls(trials, BOTH_WAYS)}"
+    )
+
+
 EXPERIMENT = Experiment(
     name="tenants",
     questions=("Q24",),
@@ -102,6 +122,7 @@ EXPERIMENT = Experiment(
     parameters=PARAMETERS,
     trials=trials,
     check=check,
+    conclude=conclude,
     shown_measures=(
         "leaked_packets",
         "arrived_packets_unrouted",

@@ -1,0 +1,99 @@
+"""The words of answers, and every experiment's own sentence of made-up trials."""
+
+from experiments import cold, hot_l2_v6, hot_warm_cold, stage_order, tenants
+from experiments.sentences import BOTH_WAYS, groups_tried, measured, moves_cost, packets, stalls
+
+
+def trial(parameters=None, *, valid=True, migration=None, **measures):
+    return {
+        "valid": valid,
+        "null": parameters is None,
+        "parameters": parameters or {},
+        "measures": measures,
+        "migration": migration,
+    }
+
+
+def test_values_are_those_of_valid_trials_with_the_parameters_wanted():
+    trials = [
+        trial({"a": 1}, x=5),
+        trial({"a": 2}, x=6),
+        trial(x=7),
+        trial({"a": 1}, valid=False, x=8),
+        trial({"a": 1}),
+    ]
+    assert measured(trials, "x", a=1) == [5]
+    assert measured(trials, "x") == [5, 6]
+    assert measured(trials, "x", null=True) == [7]
+    assert groups_tried(trials, "a") == [(1,), (2,)]
+
+
+def test_packets_that_are_mostly_none_are_told_with_the_most():
+    assert packets([0, 0, 0]) == "0"
+    assert packets([0, 0, 7]).endswith("(at most 7)")
+    assert "at most" not in packets([5, 6, 7])
+
+
+def test_a_cost_of_moves_counts_moves_and_names_flows():
+    trials = [
+        trial({"path": "p"}, lost_packets_to_vm=3, duplicated_packets_to_vm=0, reordered_packets_to_vm=1)
+    ]
+    said = moves_cost(trials, {"to_vm": "there"})
+    assert said == "Packets in 1 moves, there: lost 3, duplicated 0, reordered 1."
+    assert stalls(trials, BOTH_WAYS) == ""
+    trials = [trial({"path": "p"}, tcp_stall_s_to_vm=0.012), trial(tcp_stall_s_to_vm=0.007)]
+    assert stalls(trials, BOTH_WAYS) == " TCP's longest pause was 12 ms to the VM (without a move 7 ms)."
+
+
+def test_orders_are_told_in_their_order_with_what_was_not_zero():
+    def one(order, policy, **measures):
+        return trial({"order": order, "policy": policy}, tcp_stall_s_to_vm=0.01, **measures)
+
+    said = stage_order.conclude(
+        [
+            one("resume-first", "tunnel", duplicated_packets_to_vm=0, duplicated_packets_from_vm=140),
+            one("stop-first", "buffer", lost_packets_to_vm=0, lost_packets_from_vm=0),
+            trial(tcp_stall_s_to_vm=0.005),
+        ]
+    )
+    assert said.index("stop-first with buffer: none lost, duplicated or reordered") < said.index(
+        "resume-first with"
+    )
+    assert "resume-first with tunnel: duplicated 0 to the VM, 140 from it; TCP 10 ms" in said
+    assert "(5 ms without a move)" in said
+
+
+def test_kinds_are_told_with_their_stages_in_order():
+    phases = [{"name": "copy", "start_s": 1.0, "end_s": 1.5}, {"name": "stop", "start_s": 1.5, "end_s": 1.51}]
+    said = hot_warm_cold.conclude([trial({"kind": "hot"}, migration={"phases": phases}, downtime_s=0.011)])
+    assert "Hot: copy 500 ms, stop 10 ms; " in said
+    assert "stands still for 11 ms" in said
+
+
+def test_cold_says_what_came_to_the_old_nve_and_whether_connections_went_on():
+    said = cold.conclude(
+        [
+            trial(
+                {"quiesced": "no"}, packets_at_old_nve=1200, lost_packets_to_vm=540, alive_connections_count=4
+            ),
+            trial({"quiesced": "yes"}, packets_at_old_nve=0, lost_packets_to_vm=0, alive_connections_count=3),
+        ]
+    )
+    assert "Without quiescing 1,200 packets came to the old NVE" in said
+    assert "With quiescing 0 packets" in said
+    assert "All 4 connections went on in 1 of 2 moves" in said
+
+
+def test_tenants_count_what_came_to_the_wrong_one_over_all_moves():
+    one = trial({"path": "p"}, leaked_packets=2, sent_packets_unrouted=500, arrived_packets_unrouted=0)
+    said = tenants.conclude([one, one])
+    assert "In 2 moves 4 packets came to a VM of another tenant" in said
+    assert "of 1,000 sent to a network that the topology does not route to 0 arrived" in said
+
+
+def test_ipv6_says_what_discovery_did():
+    said = hot_l2_v6.conclude(
+        [trial({"path": "p"}, discovery_packets=0, tentative_addresses_count=1), trial(discovery_packets=3)]
+    )
+    assert "sent 0 packets of neighbour discovery and MLD in a trial (without a move 3)" in said
+    assert "could not use after a move: 1." in said
