@@ -10,10 +10,12 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 # Every NAME=value given on make's command line goes to the experiment, which knows which there are.
 PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
 
+INSIDE := $(filter-out 'EXP=%,$(PARAMETERS))
+
 EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle standby
 
 .DEFAULT_GOAL := help
-.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision answers cli shell validate report bench test test-unit test-root check format clean setup setup-test lock ryu-check
+.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision answers cli shell validate report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-shell image-cli lock ryu-check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +76,24 @@ answers: setup ## One page with the answer to every question, from the records o
 bench: setup ## Speed, each figure beside a control of the same run
 	@$(SUDO) $(PYTHON) -m experiments bench $(PARAMETERS)
 
+image: setup-image ## Build the VM image (kernel with openvswitch, netem, SCTP), if there is none of this recipe
+	@$(PYTHON) -m image build
+
+image-verify: setup-image ## Build the VM image twice more and compare the hashes: byte for byte the same?
+	@$(PYTHON) -m image verify
+
+image-disk: image ## A disk that boots by itself, with the project in it, for a machine to log in to
+	@$(PYTHON) -m image disk
+
+image-run: image ## An experiment inside the VM image (EXP=hot-l2 quick=1; ACCEL=kvm or tcg), its run brought back here
+	@$(PYTHON) -m image run $(EXP) $(INSIDE)
+
+image-shell: image ## A console in the VM image
+	@$(PYTHON) -m image shell $(INSIDE)
+
+image-cli: image ## Mininet's CLI inside the VM image (TOPO=wide_area)
+	@$(PYTHON) -m image cli $(or $(TOPO),two_racks) $(INSIDE)
+
 test: setup-test ## Unit tests (no root, seconds) and root tests (real Open vSwitch)
 	@$(PYTHON) -m pytest tests/unit $(ARGS)
 	@$(SUDO) $(PYTHON) -m pytest tests/root $(ARGS)
@@ -102,6 +122,9 @@ setup:
 
 setup-test:
 	@./setup.sh test
+
+setup-image:
+	@./setup.sh image
 
 lock: setup-test ## Write requirements*.txt anew from requirements*.in (needs pip-tools)
 	pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.txt requirements.in

@@ -1,12 +1,15 @@
 #!/bin/sh
 # Sets up a fresh Debian 12 machine: packages, virtual environment, locked Python packages. Does nothing twice.
 #   setup.sh run     what experiments need
-#   setup.sh test    what the tests and `make check` need on top
+#   setup.sh test    what the tests and `make check` need on top, building and booting the VM image included
+#   setup.sh image   what building and booting the VM image needs
 set -eu
 cd "$(dirname "$0")"
 purpose=${1:-run}
 venv=${VENV:-.venv}
-packages="mininet openvswitch-switch openvswitch-common iproute2 ethtool iputils-ping procps python3-venv python3-dev gcc libc6-dev dnsmasq-base udhcpc"
+list() { sed 's/[[:space:]]*#.*//' "$1" | tr '\n' ' '; } # FILE: one package a line, with remarks
+packages=$(list packages.txt)
+case $purpose in image | test) packages="$packages $(list image/host-packages.txt)" ;; esac
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 

@@ -89,7 +89,7 @@ def _netem_problems(topology: Topology) -> list[str]:
     keys = ", ".join(topology.needs_netem)
     return [
         f"topology {topology.name}: {keys} needs netem, and this kernel has none (CONFIG_NET_SCH_NETEM): "
-        "take the delay and loss out, or run on a kernel that has it"
+        "take the delay and loss out, or run in the VM image, whose kernel has it: make image-run EXP=..."
     ]
 
 
@@ -138,7 +138,8 @@ def choose_datapath(port_count: int, ports: str = "auto") -> tuple[Datapath | No
     if ports == "kernel":
         return (
             None,
-            "ports=kernel: this kernel has no openvswitch module; leave ports=auto for the userspace datapath",
+            "ports=kernel: this kernel has no openvswitch module; leave ports=auto for the userspace datapath, or run "
+            "in the VM image, whose kernel has it: make image-run EXP=...",
         )
     lacking = _af_xdp_lacks()
     if ports == "afxdp":

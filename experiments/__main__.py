@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 USAGE = (
-    "usage: python -m experiments list [NAME] | run NAME [NAME=value ...] | cli TOPOLOGY [NAME=value ...]\n"
+    "usage: python -m experiments list [NAME] | run NAME [NAME=value ...] | record NAME [NAME=value ...]\n"
+    "       python -m experiments cli TOPOLOGY [NAME=value ...]\n"
     "       python -m experiments shell NODE [RUN] [-- COMMAND ...] | bench\n"
     "       python -m experiments sweep EXP=NAME NAME=value[,value ...] [JOBS=n] | sweep RESUME=FOLDER\n"
     "       python -m experiments decide [NAME=value ...]"
@@ -34,6 +35,19 @@ def _list(words: Sequence[str]) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
+    from .concluding import conclude
+
+    return conclude(*_start(words))
+
+
+def _record(words: Sequence[str]) -> int:
+    """The run alone, without table, timeline and report: whoever reads the record makes them."""
+    status, folder = _start(words)
+    print(f"recorded: {folder.name}")
+    return status
+
+
+def _start(words: Sequence[str]) -> tuple[int, Path]:
     from . import catalog
     from .parameters import read_parameters
     from .run import start_run
@@ -45,10 +59,8 @@ def _run(words: Sequence[str]) -> int:
     experiment = catalog.find(words[0])
     values = read_parameters(experiment.parameters, words[1:])
     if experiment.start is not None:
-        status, folder = experiment.start(values, results_folder())
-    else:
-        status, folder = start_run(experiment, values, results_folder())
-    return _conclude(status, folder)
+        return experiment.start(values, results_folder())
+    return start_run(experiment, values, results_folder())
 
 
 def _cli(words: Sequence[str]) -> int:
@@ -61,29 +73,6 @@ def _shell(words: Sequence[str]) -> int:
     from .enter import shell
 
     return shell(words, results_folder())
-
-
-def _conclude(status: int, folder: Path) -> int:
-    """Table, timeline and report from the record alone; 0 only for a run that is answered."""
-    from results.chosen import chosen_trials
-    from results.reading import load_record
-    from results.report import write_report
-    from results.table import print_table
-    from results.timeline import save_timeline
-    from results.timeline_data import gather
-
-    record = load_record(folder)
-    report = write_report(record) if record.trials else None
-    shown = chosen_trials(record)[:1]
-    pictures = [
-        path for index, _ in shown if not gather(record, index).empty for path in save_timeline(record, index)
-    ]
-    print_table(record, report)
-    for picture in pictures[:1]:
-        print(f"timeline: {picture}")
-    if record.status == "answered":
-        return 0
-    return status or 1
 
 
 def _bench(words: Sequence[str]) -> int:
@@ -107,6 +96,7 @@ def _decide(words: Sequence[str]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "list": _list,
     "run": _run,
+    "record": _record,
     "bench": _bench,
     "sweep": _sweep,
     "decide": _decide,

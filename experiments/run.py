@@ -44,6 +44,9 @@ from .trials import NULL
 
 DRAIN_S = 0.1  # what is under way at a window's end has arrived by then
 LAST_SAMPLES_S = 0.3
+MACHINE_FILE = (
+    "OVERLAND_MACHINE"  # environment variable: the file in which the VM image's host says what it is
+)
 
 
 _PLANNED = {
@@ -323,11 +326,8 @@ def _write_nodes(folder: Path, laboratory: Laboratory) -> None:
 def environment(datapath: Datapath, values: Mapping[str, Any], command: str) -> dict[str, Any]:
     """What a run found around it, as the record keeps it."""
 
-    def git(*words: str) -> str | None:
-        done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    changed = git("status", "--porcelain")
+    around = _told_of_machine()
+    changed = _git("status", "--porcelain")
     return {
         "kernel": platform.release(),
         "machine": platform.machine(),
@@ -339,11 +339,32 @@ def environment(datapath: Datapath, values: Mapping[str, Any], command: str) -> 
         "attachment": values.get("attachment", "rebind"),
         "delay_backend": "none",
         "versions": {**preflight.versions(), "python": platform.python_version()},
-        "commit": git("rev-parse", "HEAD"),
+        "commit": _git("rev-parse", "HEAD"),
         "commit_changed": bool(changed),
         "load": list(os.getloadavg()),
-        "command": command,
+        **around,
+        "command": _as_seen_from_host(command) if around else command,
     }
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _told_of_machine() -> dict[str, Any]:
+    """Inside the VM image: what the host says of it (accelerator, image, commit); elsewhere nothing."""
+    path = os.environ.get(MACHINE_FILE)
+    found: dict[str, Any] = json.loads(Path(path).read_text()) if path else {}
+    return found
+
+
+def _as_seen_from_host(command: str) -> str:
+    """The command that repeats on the host what ran inside."""
+    return command.replace("make ", "make image-run EXP=", 1)
 
 
 def keep_visible(results_folder: Path) -> list[Path]:

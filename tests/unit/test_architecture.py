@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("topologies", "results", "controller", "emulation", "mobility", "experiments")
+PACKAGES = ("topologies", "results", "controller", "emulation", "mobility", "experiments", "image")
 ALLOWED = {
     "topologies": set(),
     "results": set(),
     "controller": set(),
     "emulation": {"topologies"},
     "mobility": {"topologies", "emulation", "controller"},
-    "experiments": set(PACKAGES),
+    "experiments": set(PACKAGES) - {"experiments", "image"},
+    "image": {"topologies", "results", "emulation", "experiments"},
 }
 OF_CONTROLLER = {"controller.client", "controller.markers"}  # what does not load the OpenFlow framework
 
@@ -38,6 +39,7 @@ SUBPROCESS = {
     "experiments/enter.py": "a shell in a node for a person",
     "experiments/probes/build.py": "the C compiler",
     "experiments/probes/process.py": "handle of a probe",
+    "image/machine.py": "handle of QEMU; QEMU with a person's terminal as the guest's console",
 }
 
 

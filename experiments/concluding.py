@@ -1,0 +1,28 @@
+"""The end of a run: table, timeline and report, from the record alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from results.chosen import chosen_trials
+from results.reading import load_record
+from results.report import write_report
+from results.table import print_table
+from results.timeline import save_timeline
+from results.timeline_data import gather
+
+
+def conclude(status: int, folder: Path) -> int:
+    """Print the table, write pictures and report; 0 only for a run that is answered, else ``status`` or 1."""
+    record = load_record(folder)
+    report = write_report(record) if record.trials else None
+    shown = chosen_trials(record)[:1]
+    pictures = [
+        path for index, _ in shown if not gather(record, index).empty for path in save_timeline(record, index)
+    ]
+    print_table(record, report)
+    for picture in pictures[:1]:
+        print(f"timeline: {picture}")
+    if record.status == "answered":
+        return 0
+    return status or 1

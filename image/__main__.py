@@ -1,0 +1,144 @@
+"""``python -m image VERB``: what the make targets call. Bad input or a missing tool: a clear text, exit status 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+USAGE = (
+    "usage: python -m image build | verify | disk\n"
+    "       python -m image run EXPERIMENT [NAME=value ...] [ACCEL=auto|kvm|tcg]\n"
+    "       python -m image shell [ACCEL=..] | cli [TOPOLOGY] [NAME=value ...] [ACCEL=..]"
+)
+
+
+def _say(text: str) -> None:
+    print(f"image: {text}", flush=True)
+
+
+def _taken(words: Sequence[str], name: str, default: str) -> tuple[str, list[str]]:
+    """The value of NAME=value among the words, in either case, and the other words, their names in small letters."""
+    found, rest = default, []
+    for word in words:
+        key, is_pair, value = word.partition("=")
+        if is_pair and key.lower() == name:
+            found = value
+        else:
+            rest.append(f"{key.lower()}={value}" if is_pair else word)
+    return found, rest
+
+
+def _build(_words: Sequence[str]) -> int:
+    from .build import build
+    from .folder import FOLDER, Image
+
+    if not build(Image(FOLDER), _say):
+        _say("up to date")
+    return 0
+
+
+def _verify(_words: Sequence[str]) -> int:
+    from .folder import FOLDER, Image
+    from .verify import verify
+
+    return verify(Image(FOLDER), _say)
+
+
+def _disk(_words: Sequence[str]) -> int:
+    from .folder import FOLDER, Image, digest
+    from .self_booting import build
+
+    path = build(Image(FOLDER))
+    _say(
+        f"{path} ({path.stat().st_size / 1e6:.0f} MB, sha256 {digest(path)[:12]}); root, no password, to try it:"
+    )
+    print(f"qemu-system-x86_64 -m 4096 -smp 2 -nographic -drive file={path},if=virtio,snapshot=on")
+    return 0
+
+
+def _run(words: Sequence[str]) -> int:
+    from experiments.__main__ import results_folder
+    from experiments.concluding import conclude
+    from experiments.refusals import refusals
+
+    from .errors import ImageError
+    from .folder import FOLDER, Image
+    from .project import PYTHON
+    from .running import run_inside
+
+    accelerator, rest = _taken(words, "accel", "auto")
+    if not rest:
+        raise ImageError("run which experiment? make image-run EXP=hot-l2 (make list shows them all)")
+    try:
+        check(rest)
+    except refusals() as error:
+        raise ImageError(str(error)) from None
+    argv = [PYTHON, "-m", "experiments", "record", *rest]
+    outcome = run_inside(Image(FOLDER), argv, results_folder(), _say, wanted=accelerator)
+    if not outcome.runs:
+        return outcome.status or 1
+    status = outcome.status if outcome.status is not None else 1
+    return conclude(status, outcome.runs[-1])
+
+
+def check(words: Sequence[str]) -> None:
+    """Refuse what the guest would refuse, before it is booted; raises what `experiments.refusals` lists."""
+    from experiments import catalog
+    from experiments.parameters import read_parameters
+    from topologies import load_topology, topology_file
+
+    experiment = catalog.find(words[0])
+    values = read_parameters(experiment.parameters, words[1:])
+    experiment.check(values, load_topology(topology_file(values["topology"])))
+
+
+def _shell(words: Sequence[str]) -> int:
+    from experiments.__main__ import results_folder
+
+    from .folder import FOLDER, Image
+    from .running import interact_inside
+
+    accelerator, _ = _taken(words, "accel", "auto")
+    return interact_inside(Image(FOLDER), ["bash", "-l"], results_folder(), _say, wanted=accelerator)
+
+
+def _cli(words: Sequence[str]) -> int:
+    from experiments.__main__ import results_folder
+
+    from .folder import FOLDER, Image
+    from .project import PYTHON
+    from .running import interact_inside
+
+    accelerator, rest = _taken(words, "accel", "auto")
+    argv = [PYTHON, "-m", "experiments", "cli", *rest]
+    return interact_inside(Image(FOLDER), argv, results_folder(), _say, wanted=accelerator)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "build": _build,
+    "verify": _verify,
+    "disk": _disk,
+    "run": _run,
+    "shell": _shell,
+    "cli": _cli,
+}
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command; the exit status."""
+    if not words or words[0] not in COMMANDS:
+        print(USAGE, file=sys.stderr)
+        return 2
+    from .errors import ImageError
+
+    try:
+        return COMMANDS[words[0]](words[1:])
+    except ImageError as error:
+        print(str(error), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,120 @@
+"""A run inside the image, from the command line to the run's folder on the host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from results.files import give_to_owner_of, point_link
+
+from . import accelerator, disk, machine, project
+from .boot import Guest, Mode
+from .errors import ImageError
+from .folder import Image
+
+Say = Callable[[str], None]
+MOST_PROCESSORS = 8  # more make TCG no faster
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a guest ended. ``status``: of its command, None when there is none; ``runs``: folders brought back."""
+
+    status: int | None
+    trouble: str | None
+    runs: list[Path]
+
+
+def run_inside(
+    image: Image, argv: Sequence[str], results: Path, say: Say, *, wanted: str = "auto", show: Say = print
+) -> Outcome:
+    """Boot, run ``argv`` in the project's folder, bring its runs into ``results``/runs. Raises ImageError.
+
+    When the guest dies or hangs, what was written is brought back all the same and its console's log is kept.
+    """
+    with _prepared(image, argv, say, wanted, "run") as guest:
+        started_s = time.monotonic()
+        try:
+            console, trouble = machine.follow(guest, show)
+        except KeyboardInterrupt:
+            runs = _bring_back(guest, results)
+            say(f"interrupted after {time.monotonic() - started_s:.0f} s; brought back: {_names(runs)}")
+            raise
+        runs = _bring_back(guest, results)
+        if trouble is not None:
+            say(f"{trouble}; its console: {_keep(guest, image)}; brought back: {_names(runs)}")
+        return Outcome(console.status, trouble, runs)
+
+
+def interact_inside(
+    image: Image, argv: Sequence[str], results: Path, say: Say, *, wanted: str = "auto"
+) -> int:
+    """The same with this terminal as the guest's console."""
+    if not (os.isatty(0) and os.isatty(1)):
+        raise ImageError("the image's console needs a terminal: run this in one, not in a pipe")
+    with _prepared(image, argv, say, wanted, "shell") as guest:
+        size = shutil.get_terminal_size()
+        terminal: dict[str, str | int] = {"rows": size.lines, "columns": size.columns}
+        terminal["term"] = os.environ.get("TERM", "vt100")
+        say("booting; Ctrl-A x ends the machine at any time")
+        status = machine.interact(guest, terminal)
+        runs = _bring_back(guest, results)
+        if runs:
+            say(f"brought back: {_names(runs)}")
+        return status
+
+
+@contextmanager
+def _prepared(image: Image, argv: Sequence[str], say: Say, wanted: str, mode: Mode) -> Iterator[Guest]:
+    """Accelerator, data disk and guest; the disk and the log are gone afterwards."""
+    qemu = machine.qemu_version()
+    record = image.record()
+    if problem := disk.free_space_problem(image.folder):
+        raise ImageError(problem)
+    choice = accelerator.choose(wanted, image, machine.probe)
+    say(f"{choice.accelerator} ({choice.why}); image {record['hash'][:12]}, kernel {record['kernel']}")
+    processors = min(MOST_PROCESSORS, len(os.sched_getaffinity(0)))
+    facts = {
+        **accelerator.as_record(choice),
+        **project.commit(),
+        "image": record,
+        "host": {"kernel": os.uname().release, "processors": os.cpu_count(), "qemu": qemu},
+    }
+    with tempfile.TemporaryDirectory(prefix="guest-", dir=image.folder) as name:
+        contents, data = Path(name) / "contents", Path(name) / "data.ext4"
+        contents.mkdir()
+        project.lay_out(contents, argv, facts)
+        disk.make(data, contents)
+        log = None if mode == "shell" else Path(name) / "console.log"
+        files = (image.kernel, image.initrd, image.root)
+        yield Guest(*files, mode, choice.accelerator, data, log, processors)
+
+
+def _bring_back(guest: Guest, results: Path) -> list[Path]:
+    """The runs' folders, into results/runs; ``latest`` points to the newest."""
+    assert guest.data is not None
+    (results / "runs").mkdir(parents=True, exist_ok=True)
+    runs = disk.read_back(guest.data, "/results/runs", results / "runs")
+    for run in runs:
+        for path in [run, *run.rglob("*")]:
+            give_to_owner_of(results, path)
+    if runs:
+        point_link(results / "latest", f"runs/{runs[-1].name}")
+    return runs
+
+
+def _keep(guest: Guest, image: Image) -> Path:
+    kept = image.folder / f"console-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.log"
+    assert guest.log is not None
+    shutil.copyfile(guest.log, kept)
+    return kept
+
+
+def _names(runs: Sequence[Path]) -> str:
+    return ", ".join(run.name for run in runs) or "nothing, no run had begun"

@@ -1,0 +1,107 @@
+"""A disk that boots by itself: syslinux on one FAT partition, which also holds kernel, initrd, root and the project.
+
+For whoever wants a machine to log in to: any hypervisor with BIOS and virtio disks boots it. Made without root and
+without mounting; the same for one image and one commit, byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import tempfile
+from pathlib import Path
+
+from emulation import commands
+from emulation.errors import CommandError
+
+from .errors import ImageError
+from .folder import BOOT_FILES, DISK_FILE, Image
+from .recipe import EPOCH, PROJECT
+
+SECTOR_BYTES = 512
+FIRST_SECTOR = 2048
+MBR_CODE = Path("/usr/lib/SYSLINUX/mbr.bin")
+VOLUME_ID = 0x4F564C44
+_FAT32_LBA = 0x0C
+
+CONFIGURATION = """DEFAULT overland
+LABEL overland
+  LINUX vmlinuz
+  INITRD initrd
+  APPEND console=tty0 console=ttyS0 loglevel=4 panic=-1 overland.root=/dev/vda1:root.sqfs overland.mode=login
+"""
+
+
+def size_sectors(files_bytes: int) -> int:
+    """The partition's size: what it holds and a twentieth more for FAT's tables, in whole MiB."""
+    mib = files_bytes * 21 // 20 // 2**20 + 8
+    return mib * 2048
+
+
+def partition_table(sectors: int, code: bytes) -> bytes:
+    """The first sector: boot code, one active FAT partition (the PC's classic partition table)."""
+    if len(code) > 440:
+        raise ImageError(f"{MBR_CODE} is {len(code)} bytes long and 440 fit")
+    entry = struct.pack(
+        "<B3sB3sII", 0x80, b"\xfe\xff\xff", _FAT32_LBA, b"\xfe\xff\xff", FIRST_SECTOR, sectors
+    )
+    return code.ljust(440, b"\0") + struct.pack("<IH", VOLUME_ID, 0) + entry + bytes(48) + b"\x55\xaa"
+
+
+def commands_for(raw: Path, files: list[Path], sectors: int, target: Path) -> list[list[str]]:
+    """What fills the partition, in order."""
+    inside = f"{raw}@@{FIRST_SECTOR * SECTOR_BYTES}"
+    offset = ["--offset", str(FIRST_SECTOR)]
+    return [
+        [
+            "mkfs.fat",
+            "-F",
+            "32",
+            "-i",
+            f"{VOLUME_ID:08x}",
+            "-n",
+            "OVERLAND",
+            "--invariant",
+            *offset,
+            str(raw),
+            str(sectors // 2),
+        ],
+        ["mcopy", "-i", inside, "-m", *map(str, files), "::/"],
+        ["syslinux", "--install", "--offset", str(FIRST_SECTOR * SECTOR_BYTES), str(raw)],
+        ["qemu-img", "convert", "-m", "1", "-O", "qcow2", str(raw), str(target)],
+    ]
+
+
+def build(image: Image) -> Path:
+    """Make the disk beside the image; its path. Raises ImageError."""
+    if not MBR_CODE.exists():
+        raise ImageError(f"{MBR_CODE} not found: run `./setup.sh image` (Debian: syslinux)")
+    with tempfile.TemporaryDirectory(prefix="disk-", dir=image.folder) as name:
+        scratch = Path(name)
+        (scratch / "syslinux.cfg").write_text(CONFIGURATION)
+        try:
+            commands.run(["git", "-C", str(PROJECT), "archive", "-o", str(scratch / "project.tar"), "HEAD"])
+            files = [image.folder / file for file in BOOT_FILES]
+            files += [scratch / "project.tar", scratch / "syslinux.cfg"]
+            sectors = size_sectors(sum(path.stat().st_size for path in files))
+            raw = scratch / "disk.raw"
+            with raw.open("wb") as disk:
+                disk.write(partition_table(sectors, MBR_CODE.read_bytes()))
+                disk.truncate((FIRST_SECTOR + sectors) * SECTOR_BYTES)
+            for argv in commands_for(raw, _dated(files, scratch), sectors, scratch / DISK_FILE):
+                commands.run(["env", f"SOURCE_DATE_EPOCH={EPOCH}", "TZ=UTC", *argv], timeout_s=120)
+        except (OSError, CommandError) as error:
+            raise ImageError(f"cannot make the disk that boots by itself: {error}") from None
+        (scratch / DISK_FILE).replace(image.folder / DISK_FILE)
+    return image.folder / DISK_FILE
+
+
+def _dated(files: list[Path], scratch: Path) -> list[Path]:
+    """Copies of the files with times set, for FAT keeps them."""
+    copies = scratch / "files"
+    copies.mkdir()
+    for path in files:
+        shutil.copyfile(path, copies / path.name)
+        os.utime(copies / path.name, (EPOCH, EPOCH))
+    return sorted(copies.iterdir())

@@ -1,0 +1,100 @@
+"""What the image is made of: one list of packages, reproducible commands, keys that follow the inputs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from image import recipe, verify
+from image.self_booting import FIRST_SECTOR, commands_for, partition_table, size_sectors
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_set_up_and_image_read_one_list_of_packages() -> None:
+    setup = (ROOT / "setup.sh").read_text()
+    assert "packages=$(list packages.txt)" in setup
+    assert "list image/host-packages.txt" in setup
+    wanted = recipe.package_list(ROOT / "packages.txt")
+    assert {"mininet", "openvswitch-switch", "gcc"} <= set(wanted)
+    assert set(wanted) <= set(recipe.packages())
+    assert len(recipe.packages()) == len(set(recipe.packages()))
+    for name in recipe.packages():
+        assert re.fullmatch(r"[a-z0-9][a-z0-9.+-]+", name), name
+
+
+def test_the_root_is_made_of_the_locked_packages_alone() -> None:
+    argv = recipe.wheels_argv("python", Path("w"))
+    assert "--require-hashes" in argv and argv[-1] == str(ROOT / "requirements.txt")
+    install = next(hook for hook in recipe.bootstrap_argv(Path("t"), Path("w"), ()) if "pip install" in hook)
+    assert "--no-index" in install and "--no-deps" in install
+
+
+def test_no_mirror_is_named_in_the_recipe() -> None:
+    assert not re.search(r"https?://", " ".join(recipe.bootstrap_argv(Path("t"), Path("w"), ())))
+
+
+def test_mirrors_are_those_of_the_machine() -> None:
+    said = "http://m/debian/ bookworm main \nhttp://m/debian/ bookworm contrib \nhttp://s/ bookworm-security main \n"
+    said += "http://m/debian/ bookworm main \nhttp://n/ nodistro main \nhttp://m/debian/ trixie main \n"
+    assert recipe.mirror_lines(said) == [
+        "deb http://m/debian/ bookworm main",
+        "deb http://s/ bookworm-security main",
+    ]
+    assert recipe.mirror_lines("") == []
+
+
+def test_the_key_follows_the_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = recipe.recipe_key()
+    assert recipe.recipe_key() == before
+    monkeypatch.setattr(recipe, "SQUASHFS_LEVEL", 3)
+    level = recipe.recipe_key()
+    monkeypatch.setattr(recipe, "packages", lambda: ["one"])
+    assert len({before, level, recipe.recipe_key()}) == 3
+
+
+def test_modules_are_loaded_after_what_they_need() -> None:
+    dependencies = "k/a-b.ko: k/c.ko k/d.ko\nk/c.ko: k/d.ko\nk/d.ko:\nk/other.ko:\n"
+    assert recipe.module_order(dependencies, ["a_b", "built_in", "c"]) == ["k/d.ko", "k/c.ko", "k/a-b.ko"]
+
+
+def test_versions_from_dpkgs_status() -> None:
+    status = (
+        "Package: b\nStatus: install ok\nVersion: 2:1-1\nDescription: x\n y: z\n\nPackage: a\nVersion: 3\n"
+    )
+    assert recipe.package_versions(status) == {"a": "3", "b": "2:1-1"}
+
+
+def test_two_builds_are_told_apart() -> None:
+    one = {"packages": {"a": "1"}, "files": {"initrd": "x", "vmlinuz": "y"}}
+    other = {"packages": {"a": "2", "b": "1"}, "files": {"initrd": "x", "vmlinuz": "z"}}
+    assert verify.differing_files(one, one) == [] and verify.packages_moved(one, one) == ""
+    assert verify.differing_files(one, other) == ["vmlinuz"]
+    assert verify.packages_moved(one, other) == "a 1 -> 2, b None -> 1"
+    assert recipe.image_hash(one["files"]) != recipe.image_hash(other["files"])
+
+
+def test_the_partition_table_is_the_classic_one() -> None:
+    sectors = size_sectors(200_000_000)
+    table = partition_table(sectors, b"\xfa" * 440)
+    assert len(table) == 512 and table[510:] == b"\x55\xaa"
+    entry = table[446:462]
+    assert entry[0] == 0x80 and int.from_bytes(entry[8:12], "little") == FIRST_SECTOR
+    assert int.from_bytes(entry[12:16], "little") == sectors and sectors * 512 > 200_000_000 * 1.05
+    assert table[462:510] == bytes(48)
+    with pytest.raises(recipe_error(), match="440 fit"):
+        partition_table(sectors, bytes(441))
+
+
+def test_the_disks_file_system_has_no_clock_in_it() -> None:
+    format_fat, copy, *_ = commands_for(Path("r"), [Path("a")], 4096, Path("t"))
+    assert "--invariant" in format_fat and "-i" in format_fat
+    assert "-m" in copy  # keeps the files' times, which are set
+
+
+def recipe_error() -> type[Exception]:
+    from image.errors import ImageError
+
+    return ImageError
