@@ -15,10 +15,10 @@ INSIDE := $(filter-out 'EXP=%,$(PARAMETERS))
 EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle standby
 
 .DEFAULT_GOAL := help
-.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision answers cli shell validate report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-shell image-cli lock ryu-check
+.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision answers cli shell validate report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-shell image-cli evaluate evaluate-compare evaluate-reference lock ryu-check
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 list: setup ## The experiments: question, what varies, what the answer looks like (EXP=cold: its parameters)
 	@$(PYTHON) -m experiments list $(EXP)
@@ -93,6 +93,15 @@ image-shell: image ## A console in the VM image
 
 image-cli: image ## Mininet's CLI inside the VM image (TOPO=wide_area)
 	@$(PYTHON) -m image cli $(or $(TOPO),two_racks) $(INSIDE)
+
+evaluate: image ## Every experiment inside the VM image, then the answers page (QUICK=1: short forms); goes on where it stopped
+	@$(PYTHON) -m image evaluate $(INSIDE)
+
+evaluate-compare: setup ## Do the newest runs of the VM image agree with results/reference? Exit status 1 if not
+	@$(PYTHON) -m results reference
+
+evaluate-reference: setup ## Keep the newest runs of the VM image as results/reference
+	@$(PYTHON) -m results reference --write
 
 test: setup-test ## Unit tests (no root, seconds) and root tests (real Open vSwitch)
 	@$(PYTHON) -m pytest tests/unit $(ARGS)

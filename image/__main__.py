@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 USAGE = (
     "usage: python -m image build | verify | disk\n"
     "       python -m image run EXPERIMENT [NAME=value ...] [ACCEL=auto|kvm|tcg]\n"
+    "       python -m image evaluate [QUICK=1] [ACCEL=..]\n"
     "       python -m image shell [ACCEL=..] | cli [TOPOLOGY] [NAME=value ...] [ACCEL=..]"
 )
 
@@ -81,6 +82,17 @@ def _run(words: Sequence[str]) -> int:
     return conclude(status, outcome.runs[-1])
 
 
+def _evaluate(words: Sequence[str]) -> int:
+    from experiments.__main__ import results_folder
+
+    from .evaluation import evaluate, is_quick
+    from .folder import FOLDER, Image
+
+    accelerator, rest = _taken(words, "accel", "auto")
+    quick = is_quick(rest)
+    return evaluate(Image(FOLDER), results_folder(), _say, quick=quick, accelerator=accelerator)
+
+
 def check(words: Sequence[str]) -> None:
     """Refuse what the guest would refuse, before it is booted; raises what `experiments.refusals` lists."""
     from experiments import catalog
@@ -121,6 +133,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": _run,
     "shell": _shell,
     "cli": _cli,
+    "evaluate": _evaluate,
 }
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 from results.contract import RecordError
 from results.reading import Record, find_run, list_runs, load_record
 
+REFERENCE = Path(__file__).resolve().parent / "reference"
 DEFAULT_RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).resolve().parent).absolute()
 
 
@@ -85,6 +86,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE.md",
         help="default ANSWERS.md in the results folder; answers.html goes beside it",
     )
+    reference = commands.add_parser(
+        "reference", parents=[common], help="do the newest runs of the VM image agree with results/reference?"
+    )
+    reference.add_argument(
+        "--write", action="store_true", help="keep the newest runs of the VM image as reference instead"
+    )
+    reference.add_argument(
+        "--reference-dir", type=Path, default=REFERENCE, metavar="DIR", help="default results/reference"
+    )
     commands.add_parser("list", parents=[common], help="list the runs, oldest first")
     return parser
 
@@ -142,6 +152,14 @@ def _run(options: argparse.Namespace) -> int:
         from results.gate import gate
 
         return gate(options.results_dir, options.baseline, options.run)
+    if options.command == "reference":
+        from results.reference import compare_reference, write_reference
+
+        if not options.write:
+            return compare_reference(options.results_dir, options.reference_dir)
+        for path in write_reference(options.results_dir, options.reference_dir):
+            print(path)
+        return 0
     if options.command == "answers":
         from results.answers_pages import write_answers
 

@@ -17,7 +17,7 @@ def test_set_up_and_image_read_one_list_of_packages() -> None:
     setup = (ROOT / "setup.sh").read_text()
     assert "packages=$(list packages.txt)" in setup
     assert "list image/host-packages.txt" in setup
-    wanted = recipe.package_list(ROOT / "packages.txt")
+    wanted = recipe.lines_of(ROOT / "packages.txt")
     assert {"mininet", "openvswitch-switch", "gcc"} <= set(wanted)
     assert set(wanted) <= set(recipe.packages())
     assert len(recipe.packages()) == len(set(recipe.packages()))

@@ -1,0 +1,116 @@
+"""Reference results: the figures of runs made in the VM image, kept small, and a new run held against them.
+
+`results/reference/<experiment>-<accelerator>/record.json` is a record like any other, without what no comparison
+needs: events, samples, phases of moves, the topology, measures that are not shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from results.answers import conditions, is_quick, read_all
+from results.comparison import ROUND_TRIP, NotComparableError, compare, comparison_lines
+from results.contract import RecordError
+from results.display import label, shown_measures
+from results.files import write_atomic
+from results.reading import Record, load_record
+
+FOLDER = "reference"
+_KEPT_OF_TRIALS = ("index", "valid", "invalid_reason", "null", "parameters")
+
+
+def reduced(record: Record) -> dict[str, Any]:
+    """The record with what comparisons and tables need. Pure."""
+    shown = {*shown_measures(record.trials, record.shown_measures), *ROUND_TRIP}
+    trials = [
+        {
+            **{key: trial[key] for key in _KEPT_OF_TRIALS},
+            "migration": None,
+            "measures": {name: value for name, value in trial["measures"].items() if name in shown},
+        }
+        for trial in record.trials
+    ]
+    return {**record.data, "trials": trials, "topology": {}, "summary": {}}
+
+
+def of_image(records: Iterable[Record]) -> dict[str, Record]:
+    """The newest answered run of each experiment and accelerator that was made in the image, by folder name.
+
+    A short form counts only where there is no full run. Records oldest first.
+    """
+    newest: dict[str, Record] = {}
+    for record in records:
+        accelerator = conditions(record)[1]
+        if record.status != "answered" or not accelerator:
+            continue
+        name = f"{record.experiment}-{accelerator}"
+        if not (is_quick(record) and name in newest and not is_quick(newest[name])):
+            newest[name] = record
+    return newest
+
+
+def write_reference(results_dir: Path, reference: Path) -> list[Path]:
+    """Keep the newest runs of the image as reference; what was written. Raises RecordError."""
+    found = of_image(read_all(results_dir)[0])
+    if not found:
+        raise RecordError(
+            f"{results_dir}: no answered run of the VM image here: make evaluate, or make image-run"
+        )
+    written = []
+    for name, record in found.items():
+        (reference / name).mkdir(parents=True, exist_ok=True)
+        path = reference / name / "record.json"
+        write_atomic(path, (json.dumps(reduced(record), indent=1, sort_keys=True) + "\n").encode())
+        written.append(path)
+    return written
+
+
+def counterpart(kept: Record, records: Sequence[Record]) -> Record | None:
+    """The newest answered run under the reference's conditions, as long or as short as it; None: there is none."""
+    same = [
+        record
+        for record in records
+        if record.status == "answered"
+        and record.experiment == kept.experiment
+        and conditions(record) == conditions(kept)
+        and is_quick(record) == is_quick(kept)
+    ]
+    return same[-1] if same else None
+
+
+def compare_reference(results_dir: Path, reference: Path) -> int:
+    """Print how the newest runs stand to the reference; 1 when any moved, 2 when nothing could be compared."""
+    folders = sorted(path.parent for path in reference.glob("*/record.json"))
+    if not folders:
+        raise RecordError(
+            f"{reference}: no reference results; `make evaluate-reference` keeps those of this machine"
+        )
+    records, _ = read_all(results_dir)
+    moved, compared = [], 0
+    for folder in folders:
+        kept = load_record(folder)
+        new = counterpart(kept, records)
+        if new is None:
+            print(f"{folder.name}: no run to compare; make image-run EXP={kept.experiment}")
+            continue
+        try:
+            found = compare(kept, new)
+        except NotComparableError as error:
+            print(f"{folder.name}: {error}")
+            continue
+        compared += 1
+        print("\n".join([f"{folder.name}:", *comparison_lines(found, kept, new)]))
+        moved += [
+            f"{folder.name}: {label(change.measure)} {change.verdict}"
+            for change in found.changes
+            if change.moved
+        ]
+    if not compared:
+        return 2
+    print(
+        f"differs from the reference: {'; '.join(moved)}" if moved else f"{compared} agree with the reference"
+    )
+    return 1 if moved else 0
