@@ -5,6 +5,7 @@ Mininet's own ``Node.cmd`` returns text and hides the exit status; nothing here 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,11 @@ from typing import IO, Any
 from .errors import CommandError, WaitError
 
 HERE = "sandbox"
+PATIENCE = float(os.environ.get("OVERLAND_PATIENCE") or 1)
+"""By how much every bound on waiting is longer: an emulated processor (TCG) is some ten times slower than a real one.
+
+Bounds only end what hangs; no figure depends on them.
+"""
 
 
 def in_namespaces_of(pid: int | None, argv: Sequence[str]) -> list[str]:
@@ -37,13 +43,13 @@ def run(
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=timeout_s * PATIENCE,
             check=False,
         )
     except FileNotFoundError as error:
         raise CommandError(node, argv, 127, f"{error.filename}: not found") from None
     except subprocess.TimeoutExpired:
-        raise CommandError(node, argv, -1, f"did not end within {timeout_s:g} s") from None
+        raise CommandError(node, argv, -1, f"did not end within {timeout_s * PATIENCE:g} s") from None
     if done.returncode != 0:
         raise CommandError(node, argv, done.returncode, done.stderr)
     return done.stdout
@@ -91,6 +97,7 @@ def spawn(
 
 def wait_until(check: Callable[[], Any], timeout_s: float, wanted: str, every_s: float = 0.005) -> Any:
     """Wait until ``check()`` gives something true and return it; WaitError says what was seen last."""
+    timeout_s *= PATIENCE
     deadline_s = time.monotonic() + timeout_s
     while True:
         seen = check()

@@ -21,11 +21,11 @@ GUEST_PYTHON = (3, 11)  # Debian 12's
 _NOT_NEEDED = ("tests/", "docs/", ".ci/")
 
 
-def lay_out(folder: Path, argv: Sequence[str], machine: Mapping[str, Any]) -> None:
+def lay_out(folder: Path, argv: Sequence[str], machine: Mapping[str, Any], patience: int = 1) -> None:
     """Fill the data disk's folder: project/, command, machine.json, results/. Raises ImageError.
 
     ``argv``: what is run in project/. ``machine``: what the records' environment is told of the machine around the
-    guest.
+    guest. ``patience``: by how much its bounds on waiting are longer.
     """
     project = folder / "project"
     for name in _files():
@@ -37,7 +37,7 @@ def lay_out(folder: Path, argv: Sequence[str], machine: Mapping[str, Any]) -> No
         compiling = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
         commands.run([*compiling, str(project)], timeout_s=120)
     (folder / "results").mkdir()
-    (folder / "command").write_text(f"exec {shlex.join(argv)}\n")
+    (folder / "command").write_text(f"export OVERLAND_PATIENCE={patience}\nexec {shlex.join(argv)}\n")
     (folder / "machine.json").write_text(json.dumps(machine))
 
 

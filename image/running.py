@@ -19,6 +19,7 @@ from .errors import ImageError
 from .folder import Image
 
 Say = Callable[[str], None]
+PATIENCE = {"kvm": 2, "tcg": 10}  # how much slower the guest may be before a wait is given up
 MOST_PROCESSORS = 8  # more make TCG no faster
 
 
@@ -89,7 +90,7 @@ def _prepared(image: Image, argv: Sequence[str], say: Say, wanted: str, mode: Mo
     with tempfile.TemporaryDirectory(prefix="guest-", dir=image.folder) as name:
         contents, data = Path(name) / "contents", Path(name) / "data.ext4"
         contents.mkdir()
-        project.lay_out(contents, argv, facts)
+        project.lay_out(contents, argv, facts, PATIENCE[choice.accelerator])
         disk.make(data, contents)
         log = None if mode == "shell" else Path(name) / "console.log"
         files = (image.kernel, image.initrd, image.root)

@@ -27,6 +27,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from emulation.commands import PATIENCE
+
 from .build import probe_binary
 from .logs import ProbeLog, read_log, seconds
 from .measures import Window
@@ -171,7 +173,7 @@ class LoadGuard:
             raise ProbeError("load guard: no snapshot was taken before the window's start")
         later = [taken for taken in self._snapshots if taken.t_s >= window[1]]
         after = later[0] if later else self.snapshot()
-        deadline_s = time.monotonic() + COVER_TIMEOUT_S
+        deadline_s = time.monotonic() + COVER_TIMEOUT_S * PATIENCE
         while True:
             lag = self.lag()
             reached_s = [seconds(lag["t_ns"][lag["cpu"] == cpu]).max(initial=0.0) for cpu in self.cpus]
@@ -179,7 +181,9 @@ class LoadGuard:
                 return judge(self.bounds, lag, earlier[-1], after, window)
             if time.monotonic() > deadline_s:
                 cpu = self.cpus[int(np.argmin(reached_s))]
-                return Verdict(False, f"the lag meter of CPU {cpu} wrote nothing for {COVER_TIMEOUT_S:g} s")
+                return Verdict(
+                    False, f"the lag meter of CPU {cpu} wrote nothing for {COVER_TIMEOUT_S * PATIENCE:g} s"
+                )
             time.sleep(0.01)
 
     def stop(self) -> None:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from emulation.commands import PATIENCE
+
 Spawn = Callable[[list[str]], "subprocess.Popen[bytes]"]
 """Starts a command in some namespace; ``stderr=subprocess.PIPE`` lets a probe's own words reach the error."""
 
@@ -40,6 +42,7 @@ class ProbeProcess:
 
     def wait_ready(self, timeout_s: float = 10.0) -> None:
         """Return when the probe has opened its log; ProbeError when it ended before or took too long."""
+        timeout_s *= PATIENCE
         deadline_s = time.monotonic() + timeout_s
         while not self.log_path.exists():
             if self._process.poll() is not None:
@@ -51,6 +54,7 @@ class ProbeProcess:
 
     def wait(self, timeout_s: float) -> None:
         """Wait for a probe that ends by itself; ProbeError when it does not, or ends with an error."""
+        timeout_s *= PATIENCE
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:

@@ -1,0 +1,126 @@
+"""What an evaluation runs, what it takes for done, and the reference that its runs are held against."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.catalog import EXPERIMENTS
+from image.errors import ImageError
+from image.evaluation import OVER_A_DISTANCE, Step, is_quick, plan, remaining
+from results.__main__ import main
+from results.comparison import compare
+from results.questions import QUESTIONS
+from results.reading import Record, load_record
+from results.record import RunRecord
+from results.reference import counterpart, of_image, reduced
+from topologies import load_topology, topology_file
+
+MADE = runpy.run_path(str(Path(__file__).parent / "test_results_comparison.py"))
+
+
+def test_every_experiment_of_the_answers_page_once() -> None:
+    steps = plan([question.experiments for question in QUESTIONS], EXPERIMENTS, quick=True)
+    names = [step.experiment for step in steps]
+    assert len(names) == len(set(names)) and set(names) <= set(EXPERIMENTS)
+    named = {name for question in QUESTIONS for name in question.experiments}
+    assert set(names) == named & set(EXPERIMENTS)
+    assert all("quick=1" in step.words for step in steps)
+    for name, word in OVER_A_DISTANCE.items():
+        key, _, value = word.partition("=")
+        assert key == "topology" and load_topology(topology_file(value)).needs_netem, name
+
+
+def test_every_step_is_accepted_by_its_experiment() -> None:
+    """What an evaluation would run is checked as `make image-run` checks it, quick or not."""
+    from image.__main__ import check
+
+    for quick in (True, False):
+        for step in plan([question.experiments for question in QUESTIONS], EXPERIMENTS, quick):
+            check([step.experiment, *step.words])
+
+
+def run(name: str, status: str = "answered", **changes: Any) -> Record:
+    data = {
+        "experiment": name,
+        "parameters": {"quick": changes.pop("quick", 0)},
+        "environment": {"commit": "c", "commit_changed": False, "image": {"hash": "i"}, **changes},
+        "trials": [],
+        "verdict": {"status": status, "why": "so"},
+    }
+    return Record(Path(name), data)
+
+
+@pytest.mark.parametrize(
+    ("record", "quick", "done"),
+    [
+        (run("a"), False, True),
+        (run("a"), True, True),  # a full run does for a short one
+        (run("a", quick=1), True, True),
+        (run("a", quick=1), False, False),
+        (run("a", "invalid"), False, False),
+        (run("a", commit="other"), False, False),
+        (run("a", commit_changed=True), False, False),
+        (run("a", image={"hash": "other"}), False, False),
+        (run("a", image=None), False, False),
+        (run("b"), False, False),
+    ],
+)
+def test_what_is_done_is_not_run_again(record: Record, quick: bool, done: bool) -> None:
+    step = Step("a", ())
+    assert remaining([step], [record], "c", "i", quick) == ([] if done else [step])
+
+
+def test_words_of_an_evaluation() -> None:
+    assert is_quick(["quick=1"]) and not is_quick([])
+    with pytest.raises(ImageError, match="QUICK=1 and ACCEL"):
+        is_quick(["repeat=3"])
+
+
+def make_run(folder: Path, **changes: Any) -> Path:
+    record = RunRecord.create(folder, "hot-l2", ["Q1"], {"quick": 0}, {"name": "two_racks"})
+    record.set_environment({"datapath": "kernel", "port_type": "kernel", "accelerator": "tcg"})
+    for trial in MADE["trials"](**changes):
+        record.add_trial(trial)
+    record.finish("answered", "enough")
+    return record.folder
+
+
+def test_a_run_is_kept_small_and_compares_as_before(tmp_path: Path) -> None:
+    whole = load_record(make_run(tmp_path))
+    small = Record(tmp_path, reduced(whole))
+    assert len(json.dumps(small.data)) < len(json.dumps(whole.data))
+    again = load_record(make_run(tmp_path, move=1.5, seed=2))
+
+    def found(kept: Record) -> dict[str, tuple[str, float | None]]:
+        return {one.measure: (one.verdict, one.ratio) for one in compare(kept, again).changes}
+
+    before, after = found(whole), found(small)
+    assert after == {name: value for name, value in before.items() if name in after}
+    assert after["tcp_stall_s_to_vm"][0] == "worse"
+
+
+def test_a_new_run_is_held_against_the_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path)
+    where = ["--results-dir", str(tmp_path), "--reference-dir", str(tmp_path / "reference")]
+    assert main(["reference", *where]) == 2
+    assert "make evaluate-reference" in capsys.readouterr().err
+    assert main(["reference", "--write", *where]) == 0
+    assert main(["reference", *where]) == 0
+    assert "1 agree with the reference" in capsys.readouterr().out
+    make_run(tmp_path, move=2, seed=3)
+    assert main(["reference", *where]) == 1
+    assert "hot-l2-tcg: TCP stall" in capsys.readouterr().out
+
+
+def test_runs_outside_the_image_are_no_reference(tmp_path: Path) -> None:
+    inside, outside = run("a", accelerator="tcg"), run("a")
+    assert of_image([inside, outside]) == {"a-tcg": inside}
+    short = run("a", accelerator="tcg", quick=1)
+    assert of_image([inside, short]) == {"a-tcg": inside}
+    assert counterpart(inside, [outside, short]) is None
+    assert counterpart(inside, [inside, outside]) is inside
