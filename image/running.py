@@ -41,8 +41,14 @@ def run_inside(
     """
     with _prepared(image, argv, say, wanted, "run") as guest:
         started_s = time.monotonic()
+        began_s: list[float] = []
+
+        def shown(line: str) -> None:
+            began_s.append(time.monotonic() - started_s)
+            show(line)
+
         try:
-            console, trouble = machine.follow(guest, show)
+            console, trouble = machine.follow(guest, shown)
         except KeyboardInterrupt:
             runs = _bring_back(guest, results)
             say(f"interrupted after {time.monotonic() - started_s:.0f} s; brought back: {_names(runs)}")
@@ -50,6 +56,8 @@ def run_inside(
         runs = _bring_back(guest, results)
         if trouble is not None:
             say(f"{trouble}; its console: {_keep(guest, image)}; brought back: {_names(runs)}")
+        whole_s = time.monotonic() - started_s
+        say(f"{began_s[0] if began_s else whole_s:.0f} s until its first word, {whole_s:.0f} s in all")
         return Outcome(console.status, trouble, runs)
 
 

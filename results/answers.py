@@ -22,6 +22,7 @@ from results.reading import Record, list_runs, load_record
 from results.statistics import count_trials
 
 NO_RECORD = "Not yet answered."
+EMULATED = "tcg"  # `environment.accelerator` of a guest without KVM
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,10 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
     trials = f"{counts['valid']} valid, {counts['invalid']} invalid; null: {counts['null_valid']} valid"
     trials += f", {counts['null_invalid']} invalid" if counts["null_invalid"] else ""
     notes = ["short form (quick): fewer trials than a full run"] if is_quick(record) else []
+    if conditions(record)[1] == EMULATED:
+        notes.append(
+            "processors were emulated (TCG): counts hold, times are those of a machine many times slower"
+        )
     same = [
         one
         for one in of_question

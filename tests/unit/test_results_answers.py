@@ -120,6 +120,8 @@ def test_other_conditions_have_a_row_of_their_own(runs):
         "userspace datapath, afxdp ports, tcg, commit abcdef0",
     ]
     assert len({conditions(record) for record in read_all(runs.folder)[0]}) == 4
+    emulated = ["processors were emulated (TCG): counts hold, times are those of a machine many times slower"]
+    assert [answer.notes for answer in found] == [[], [], [], emulated]
 
 
 def test_a_short_run_counts_only_without_a_full_one_and_says_so(runs):
