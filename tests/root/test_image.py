@@ -1,0 +1,83 @@
+"""The VM image itself, booted: an experiment over a delay on the kernel datapath, and a guest that dies.
+
+The image is built when there is none of this recipe (three minutes); each boot under TCG takes 10 to 20 s.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from image.build import build
+from image.folder import FOLDER, Image
+from image.project import PYTHON
+from image.running import run_inside
+from results.reading import load_record
+
+pytestmark = pytest.mark.root
+
+TOOLS = ("mmdebstrap", "mksquashfs", "cpio", "qemu-system-x86_64", "debugfs")
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not found: ./setup.sh image installs what the VM image needs")
+    made = Image(FOLDER)
+    build(made, print)
+    return made
+
+
+def test_an_experiment_over_a_delay_runs_inside(image: Image, tmp_path: Path) -> None:
+    """external-client with the client 20 ms away: netem and the kernel's openvswitch, which this host may not have.
+
+    One way takes at least the 20 ms of the link; the rest of the path and the emulated processor only add to it.
+    """
+    words = [
+        "external-client",
+        "topology=outside_wan",
+        "quick=1",
+        "repeat=1",
+        "rate_pps=200",
+        "tcp_rate=1Mbit",
+    ]
+    shown: list[str] = []
+    outcome = run_inside(
+        image, [PYTHON, "-m", "experiments", "record", *words], tmp_path, print, show=shown.append
+    )
+    assert outcome.trouble is None, shown
+    record = load_record(outcome.runs[0])
+    around = record.environment
+    assert (around["datapath"], around["image"]["hash"]) == ("kernel", image.record()["hash"])
+    assert around["accelerator"] in ("kvm", "tcg") and around["command"].startswith(
+        "make image-run EXP=external-client"
+    )
+    assert any("kernel datapath" in line for line in shown)
+    assert record.trials, record.why
+    for trial in record.trials:
+        assert trial["measures"]["delay_median_s_to_vm"] >= 0.020
+        assert trial["measures"]["delay_median_s_from_vm"] >= 0.020
+    # Counts hold on any processor, but only where nothing stood still for longer than queues last.
+    for trial in record.trials:
+        if trial["valid"]:
+            assert trial["measures"]["duplicated_packets_to_vm"] == 0
+
+
+def test_a_guest_that_dies_is_said_and_what_it_wrote_comes_back(image: Image, tmp_path: Path) -> None:
+    program = (
+        "mkdir -p /data/results/runs/half && echo '{}' >/data/results/runs/half/record.json && sync && "
+        "echo before && sleep 1 && echo 1 >/proc/sys/kernel/sysrq && echo c >/proc/sysrq-trigger; sleep 60"
+    )
+    said: list[str] = []
+    outcome = run_inside(image, ["sh", "-c", program], tmp_path, said.append, show=print)
+    assert outcome.status is None
+    assert outcome.trouble == "the guest died: Kernel panic - not syncing: sysrq triggered crash"
+    assert [path.name for path in outcome.runs] == ["half"]
+    assert (tmp_path / "runs" / "half" / "record.json").read_text() == "{}\n"
+    line = next(line for line in said if "died" in line)
+    kept = Path(line.partition("its console: ")[2].partition(";")[0])
+    assert "Kernel panic" in kept.read_text()
+    kept.unlink()
