@@ -81,20 +81,21 @@ def test_words_of_an_evaluation() -> None:
         is_quick(["repeat=3"])
 
 
-def make_run(folder: Path, **changes: Any) -> Path:
+def make_run(folder: Path, second: int = 0, **changes: Any) -> Path:
+    """A run that began at a second of its own: the newest is known by its name."""
     record = RunRecord.create(folder, "hot-l2", ["Q1"], {"quick": 0}, {"name": "two_racks"})
     record.set_environment({"datapath": "kernel", "port_type": "kernel", "accelerator": "tcg"})
     for trial in MADE["trials"](**changes):
         record.add_trial(trial)
     record.finish("answered", "enough")
-    return record.folder
+    return record.folder.rename(record.folder.with_name(f"20261125T0000{second:02d}Z-hot-l2-abcdef"))
 
 
 def test_a_run_is_kept_small_and_compares_as_before(tmp_path: Path) -> None:
     whole = load_record(make_run(tmp_path))
     small = Record(tmp_path, reduced(whole))
     assert len(json.dumps(small.data)) < len(json.dumps(whole.data))
-    again = load_record(make_run(tmp_path, move=1.5, seed=2))
+    again = load_record(make_run(tmp_path, 1, move=1.5, seed=2))
 
     def found(kept: Record) -> dict[str, tuple[str, float | None]]:
         return {one.measure: (one.verdict, one.ratio) for one in compare(kept, again).changes}
@@ -112,7 +113,7 @@ def test_a_new_run_is_held_against_the_reference(tmp_path: Path, capsys: pytest.
     assert main(["reference", "--write", *where]) == 0
     assert main(["reference", *where]) == 0
     assert "1 agree with the reference" in capsys.readouterr().out
-    make_run(tmp_path, move=2, seed=3)
+    make_run(tmp_path, 1, move=2, seed=3)
     assert main(["reference", *where]) == 1
     assert "hot-l2-tcg: TCP stall" in capsys.readouterr().out
 
