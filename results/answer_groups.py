@@ -92,9 +92,20 @@ def lead_figures(record: Record) -> list[str]:
 
 
 def floor_figures(record: Record) -> list[str]:
-    """Lines such as 'TCP stall, ms: → 13.7, max 15.2': the lead measures in the valid null trials."""
+    """Lines such as 'TCP stall, ms: → 13.7, max 15.2': the lead measures in the valid null trials.
+
+    Where these are of moves alone, the first measure shown that there is without a move.
+    """
+    lines = _floor(record, lead_columns(record))
+    others = iter(columns_of(record.trials, record.shown_measures))
+    while not lines and (column := next(others, None)) is not None:
+        lines = _floor(record, [column])
+    return lines
+
+
+def _floor(record: Record, columns: Sequence[Column]) -> list[str]:
     lines = []
-    for column in lead_columns(record):
+    for column in columns:
         for group in null_groups(record.trials, record.group_by):
             parts = []
             for name in (name for name in column[1:] if name):

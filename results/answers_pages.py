@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from results.answers import Answer, Row, link_from, read_all, rows_of
+from results.answers import Row, link_from, read_all, rows_of
 from results.contract import RecordError
 from results.files import write_atomic
 from results.page import page_template, theme
@@ -19,17 +19,7 @@ INTRODUCTION = (
     "medians with the bootstrap 95 % interval in brackets; → is towards the VM, ← from it. The floor is the same "
     "measure with nothing moving. Invalid trials (a busy machine) enter no figure."
 )
-_COLUMNS = (
-    "question",
-    "experiment",
-    "answer",
-    "figures: median [95 %]",
-    "noise floor",
-    "trials",
-    "ran on",
-    "published",
-    "date, run",
-)
+_COLUMNS = ("question", "experiment", "figures: median [95 %]", "noise floor", "trials")
 
 
 def write_answers(results_dir: Path, output: Path | None = None) -> list[Path]:
@@ -50,32 +40,39 @@ def write_answers(results_dir: Path, output: Path | None = None) -> list[Path]:
 
 
 def as_markdown(rows: Sequence[Row], troubles: Sequence[str]) -> str:
-    """The table as Markdown. It has no links: it may be kept where the run folders are not."""
+    """A table of figures, then each question with its answers in words.
+
+    Its links lead to places in itself alone: it may be kept where the run folders are not.
+    """
     lines = [HEAD, INTRODUCTION, "", _summary(rows), "", _line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
     for row in rows:
-        question = f"**{row.number}** {_cell(row.text)}"
-        published = _lines([published_text(one) for one in row.published])
+        question = f"[**{row.number}**](#{row.number.lower()}) {_cell(row.text)}"
         if not row.answers:
             names = ", ".join(f"`{name}`" for name in row.experiments)
-            lines.append(_line([question, names, _cell(row.note), "", "", "", "", published, ""]))
+            lines.append(_line([question, names, _cell(row.note), "", ""]))
         for answer in row.answers:
-            lines.append(_line([question, f"`{answer.experiment}`", *_answer_cells(answer, published)]))
+            figures = [_lines(answer.figures), _lines(answer.floor), _cell(answer.trials)]
+            lines.append(_line([question, f"`{answer.experiment}`", *figures]))
+    for row in rows:
+        lines += _section(row)
     lines += ["", *(f"Not read: {_cell(trouble)}" for trouble in troubles)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _answer_cells(answer: Answer, published: str) -> list[str]:
-    return [
-        _lines([answer.sentence, *answer.notes]),
-        _lines(answer.figures),
-        _lines(answer.floor),
-        _cell(answer.trials),
-        _cell(answer.ran_on),
-        published,
-        _lines(
-            [answer.date, f"`{answer.folder.name}`", *([f"`{answer.command}`"] if answer.command else [])]
-        ),
-    ]
+def _section(row: Row) -> list[str]:
+    """A question with its answers; a blank line before each paragraph."""
+    lines = ["", f"## {row.number}", "", _cell(row.text)]
+    for answer in row.answers:
+        where = f"{answer.date}, `{answer.folder.name}`; {_cell(answer.ran_on)}"
+        where += f"; `{answer.command}`" if answer.command else ""
+        told = " ".join(_cell(text) for text in (answer.sentence, *(f"({note})" for note in answer.notes)))
+        lines += ["", f"**`{answer.experiment}`**: {told}", "", f"*{where}*"]
+    if not row.answers:
+        lines += ["", _cell(row.note)]
+    if row.published:
+        lines += ["", "Published:", ""]
+        lines += [f"- {_cell(published_text(one))}" for one in row.published]
+    return lines
 
 
 def published_text(one: Published) -> str:

@@ -178,17 +178,21 @@ def test_published_figures_stand_beside_and_unread_ones_say_so(tmp_path):
     )
 
 
-def test_the_markdown_is_one_table_that_names_runs_and_links_to_nothing(runs):
+def test_the_markdown_is_a_table_and_a_section_a_question_and_links_to_itself_alone(runs):
     folder = runs.add(command="make hot-l2 repeat=4")
     runs.add("tenants", "Q24")
     text = as_markdown(rows_of(read_all(runs.folder)[0]), [])
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 25
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {10}
-    assert f"`{folder.name}`<br>`make hot-l2 repeat=4` |" in lines[2]
-    assert "commit abcdef0" in lines[2]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {6}
+    (told,) = [line for line in text.splitlines() if f"`{folder.name}`" in line]
+    assert "commit abcdef0" in told
+    assert told.endswith("; `make hot-l2 repeat=4`*")
     (folder / "report.html").write_text("")
-    assert "](" not in as_markdown(rows_of(read_all(runs.folder)[0]), [])
+    text = as_markdown(rows_of(read_all(runs.folder)[0]), [])
+    links, headings = re.findall(r"\]\(([^)]*)\)", text), re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert links == [f"#{heading.lower()}" for heading in headings]
+    assert len(headings) == 25
     assert sum("Not yet answered." in line for line in lines) == 23
     assert "2 of 25 questions have an answer." in text
 

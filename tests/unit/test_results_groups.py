@@ -364,3 +364,17 @@ def test_the_report_has_a_row_a_group_and_no_empty_pictures(policies, downtimes)
     assert "Timelines" not in page  # nothing was recorded that one could show
     assert "The last row is the noise floor" in page
     assert "Over the downtime" in render_report(downtimes)
+
+
+def test_the_floor_is_of_a_measure_that_there_is_without_a_move(tmp_path):
+    shown = ("told_s", "lost_packets_to_vm")
+    record = RunRecord.create(tmp_path, "x", ["Q3"], {}, {}, group_by=("policy",), shown_measures=shown)
+    base = {"valid": True, "invalid_reason": None, "migration": None}
+    measures = {"told_s": 0.01, "lost_packets_to_vm": 7}
+    record.add_trial(base | {"index": 0, "null": False, "parameters": {"policy": "a"}, "measures": measures})
+    record.add_trial(
+        base | {"index": 1, "null": True, "parameters": {}, "measures": {"lost_packets_to_vm": 2}}
+    )
+    record.finish("answered", "done")
+    (line,) = floor_figures(load_record(record.folder))
+    assert line.startswith("lost to VM, packets:") and line.endswith("2, max 2")
