@@ -35,6 +35,7 @@ from .parameters import (
     whole,
 )
 from .run import Run
+from .sentences import BOTH_WAYS, measured, milliseconds, moves_cost, stage_s, stalls
 from .trials import NULL, Schedule, path_of
 
 PAUSE = choice(
@@ -123,6 +124,20 @@ def go_round(run: Run, peer_nve: str, beside: Sequence[SideFlow] = (), **choices
             schedule.count(kind, run.trial({} if move is None else {"path": kind}, move))
 
 
+def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """What was lost, the pauses, and what part of a move they are to be held against."""
+    dark = {way: measured(trials, f"blackout_s_{way}") for way in BOTH_WAYS}
+    blackouts = ", ".join(
+        f"{milliseconds(found)} {BOTH_WAYS[way]}" for way, found in dark.items() if any(found)
+    )
+    whole = milliseconds(measured(trials, "move_total_s"))
+    return (
+        f"{moves_cost(trials, BOTH_WAYS)}{f' The blackout was {blackouts}.' if blackouts else ''}"
+        f"{stalls(trials, BOTH_WAYS)} Of the whole move ({whole}), stop to resume, in which packets wait or are lost, "
+        f"is {milliseconds(stage_s(trials, 'stop', 'resume'))}: so much longer a pause may be than without a move."
+    )
+
+
 EXPERIMENT = Experiment(
     name="hot-l2",
     questions=("Q1",),
@@ -131,4 +146,5 @@ EXPERIMENT = Experiment(
     parameters=(*PARAMETERS, QUICK),
     trials=trials,
     check=check,
+    conclude=conclude,
 )

@@ -83,6 +83,17 @@ def stalls(trials: Sequence[Mapping[str, Any]], ends: Mapping[str, str]) -> str:
     return f" TCP's longest pause was {', '.join(told)}." if told else ""
 
 
+def stage_s(trials: Sequence[Mapping[str, Any]], first: str, last: str) -> list[float]:
+    """Of each valid move: from the start of one phase to the end of another, in seconds."""
+    found = []
+    for trial in trials:
+        if trial["valid"] and trial["migration"] is not None:
+            times = {phase["name"]: phase for phase in trial["migration"]["phases"]}
+            if first in times and last in times:
+                found.append(times[last]["end_s"] - times[first]["start_s"])
+    return found
+
+
 def _number(value: float, digits: int) -> str:
     if abs(value) >= 10 ** (digits - 1) or value == int(value):
         return f"{value:,.0f}"

@@ -1,7 +1,8 @@
 """The words of answers, and every experiment's own sentence of made-up trials."""
 
-from experiments import cold, hot_l2_v6, hot_warm_cold, stage_order, tenants
+from experiments import cold, hot_l2, hot_l2_v6, hot_warm_cold, stage_order, tenants
 from experiments.sentences import BOTH_WAYS, groups_tried, measured, moves_cost, packets, stalls
+from mobility.order import PHASES
 
 
 def trial(parameters=None, *, valid=True, migration=None, **measures):
@@ -43,6 +44,18 @@ def test_a_cost_of_moves_counts_moves_and_names_flows():
     assert stalls(trials, BOTH_WAYS) == ""
     trials = [trial({"path": "p"}, tcp_stall_s_to_vm=0.012), trial(tcp_stall_s_to_vm=0.007)]
     assert stalls(trials, BOTH_WAYS) == " TCP's longest pause was 12 ms to the VM (without a move 7 ms)."
+
+
+def test_a_hot_move_says_what_part_of_it_a_pause_is_to_be_held_against():
+    phases = [
+        {"name": name, "start_s": 1.0 + n / 100, "end_s": 1.01 + n / 100} for n, name in enumerate(PHASES)
+    ]
+    moved = trial({"path": "p"}, migration={"phases": phases}, move_total_s=0.1, tcp_stall_s_to_vm=0.02)
+    said = hot_l2.conclude([moved, trial(tcp_stall_s_to_vm=0.007)])
+    # stop, switch, resume: 10 ms each
+    assert "Of the whole move (100 ms), stop to resume, in which packets wait or are lost, is 30 ms" in said
+    assert "20 ms to the VM (without a move 7 ms)" in said
+    assert "blackout" not in said
 
 
 def test_orders_are_told_in_their_order_with_what_was_not_zero():
