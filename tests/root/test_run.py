@@ -18,6 +18,7 @@ import pytest
 
 from emulation import preflight
 from emulation.commands import wait_until
+from experiments.__main__ import main
 from results.contract import DIED
 from tests.root.sandboxed import GONE_BOUND_S, REPOSITORY, children, processes_of
 
@@ -220,12 +221,29 @@ def refused(results: Path, words: list[str], program: tuple[str, ...] = ("-m", "
 
 
 @pytest.mark.parametrize(("words", "text"), BAD, ids=[" ".join(words) for words, _ in BAD])
-def test_bad_input_is_one_clear_line(words: list[str], text: str, tmp_path: Path) -> None:
+def test_bad_input_is_one_clear_line(
+    words: list[str],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this process: a new one for each takes a second to load."""
     files = {}
     for name, content in (("one_nve", ONE_NVE), ("two_networks", TWO_NETWORKS)):
         files[name] = tmp_path / f"{name}.yaml"
         files[name].write_text(content)
-    assert text in refused(tmp_path / "results", [word.format_map(files) for word in words])
+    monkeypatch.setenv("RESULTS", str(tmp_path / "results"))
+    assert main(["run", *(word.format_map(files) for word in words)]) == 2
+    said = capsys.readouterr()
+    assert (said.out, len(said.err.splitlines())) == ("", 1)
+    assert text in said.err
+    assert not list(tmp_path.glob("results/runs/*"))
+
+
+def test_bad_input_is_the_same_from_the_command_line(tmp_path: Path) -> None:
+    words, text = BAD[0]
+    assert text in refused(tmp_path / "results", words)
 
 
 def test_delay_without_netem_is_refused(tmp_path: Path) -> None:
