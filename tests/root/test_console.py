@@ -189,14 +189,22 @@ def test_several_moves_by_one_command(console: Console) -> None:
     done = console.script(
         "migrate vm1 nve2 nve3\nwhere vm1\nmigrate vm1 nve1 nve3\nmigrate vm1 nve1, peer3 nve2, peer2 nve3\n"
         "where\npingall\nmigrate vm1 nve2, vm1 nve3\nmigrate vm1 nve1 nve2\n"
+        "hook switch where vm1\nmigrate vm1 nve3 downtime=20ms pause=freeze\nhook switch off\n"
+        "hook stop flows nve9\nmigrate vm1 nve2\nwhere vm1\n"
     )
-    assert done.stdout.count("moved in") == 2 + 2 + 3, done.stdout + done.stderr
+    assert done.stdout.count("moved in") == 2 + 2 + 3 + 1, done.stdout + done.stderr
     assert done.stdout.count("2 moves of 1 VM in") == 2
     at_once = re.search(r"3 moves of 3 VMs in ([0-9.]+) ms, ([0-9.]+) ms of it at once", done.stdout)
     assert at_once is not None
     assert 0 < float(at_once[2]) <= float(at_once[1])
-    assert done.stdout.count("agree") == 1 + 4
+    assert done.stdout.count("agree") == 1 + 4 + 1
     assert "DISAGREE" not in done.stdout
+    # The hook of a phase sees the move in its middle; one that is refused takes the move back.
+    assert "moving nve1 to nve3: redirected, policy buffer" in done.stdout
+    assert "pause freeze; NOT FAITHFUL" in done.stdout
+    failed = "the move of vm1 from nve3 to nve2 failed in stop: its hook was refused: flows nve9; undone"
+    assert failed in done.stderr
+    assert "to and from nve3  agree" in done.stdout.splitlines()[-2]
     assert "*** Results: 0% dropped (12/12 received)" in done.stdout
     assert "vm1 is named twice" in done.stderr
     assert "vm1 is at nve1 already; move it to one of nve2, nve3" in done.stderr
@@ -249,21 +257,19 @@ def test_parameters_that_cannot_be_start_nothing(console: Console, words: list[s
     assert not console.sessions.exists()
 
 
-def test_a_wire_that_is_cut_shows_in_where_and_why(console: Console) -> None:
-    done = console.script("py net.wirings['vm1'].detach()\nwhere vm1\nwhy peer1 vm1\nwhy vm1 peer1\n")
-    assert "sends to cut, hears nobody  DISAGREE: the wire does not lead to nve1" in done.stdout
-    assert "but behind that port the wire is cut: vm1 does not get it now" in done.stdout
-    assert "vm1 reaches no NVE now: its wire is cut" in done.stderr
-
-
-def test_a_redirect_shows_as_a_hop_more(console: Console) -> None:
+def test_a_redirect_shows_as_a_hop_more_and_a_cut_wire_in_where_and_why(console: Console) -> None:
     done = console.script(
         "py nva.prepare_move('m', 'vm1', 'nve3', 'tunnel')\npy nva.redirect('m')\nwhy peer2 vm1\n"
         "py nva.abort_move('m')\n"
         "py nva.prepare_move('n', 'vm1', 'nve3', 'silent-drop')\npy nva.redirect('n')\nwhy peer2 vm1\n"
+        "py nva.abort_move('n')\n"
+        "py net.wirings['vm1'].detach()\nwhere vm1\nwhy peer1 vm1\nwhy vm1 peer1\n"
     )
     assert "peer2 > nve2 > nve1 > nve3 > vm1: delivered by nve3" in done.stdout
     assert "peer2 > nve2 > nve1: dropped by nve1 in FORWARD: this is the old NVE" in done.stdout
+    assert "sends to cut, hears nobody  DISAGREE: the wire does not lead to nve1" in done.stdout
+    assert "but behind that port the wire is cut: vm1 does not get it now" in done.stdout
+    assert "vm1 reaches no NVE now: its wire is cut" in done.stderr
 
 
 def test_a_shell_in_a_session(console: Console) -> None:
