@@ -251,11 +251,13 @@ def _safe(stops: Sequence[Mapping[str, Any]]) -> list[str]:
             late[learning] = (sum(one.get("misdirected_packets", 0) > 0 for one in own), len(own))
     told = [name for name, (count, _) in late.items() if not count]
     untold = [f"{name} in {count} of {moves}" for name, (count, moves) in late.items() if count]
+    on_the_way = sum(trial["measures"].get("misdirected_packets_on_the_way") or 0 for trial in stops)
     said = [f"With {' and '.join(told)} nothing came to the old NVE after any stop."] if told else []
     if untold:
         said.append(
             f"Something came after the stop with {', with '.join(untold)} moves: an NVE whose flow was silent while "
-            "the tunnel stood had not learned, and no rule at the old NVE can know of it."
+            "the tunnel stood had not learned, and no rule at the old NVE can know of it. "
+            f"From NVEs that had been told {on_the_way:,.0f} packets came too late."
         )
     return said
 
@@ -293,6 +295,8 @@ EXPERIMENT = Experiment(
         "held_frames_peak",
         "tunnel_s",
         "misdirected_packets",
+        "misdirected_packets_not_told",
+        "misdirected_packets_on_the_way",
         *(f"misdirected_packets_{label(gap_s)}" for gap_s in GAPS_S),
         *(f"lost_packets_{label(gap_s)}" for gap_s in GAPS_S),
         "lost_packets_to_vm",

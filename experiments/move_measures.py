@@ -8,6 +8,7 @@ from typing import Any
 from mobility.several import overlap_s
 
 Measure = int | float | None
+_CAUSES = {"not told": "not_told", "told, on the way": "on_the_way"}
 _COUNTS = {"bytes", "count", "frames", "packets"}
 
 
@@ -43,7 +44,8 @@ def move_measures(migration: Mapping[str, Any]) -> dict[str, Measure]:
     - ``held_frames``: what was released from all holders together, when each was opened
     - ``held_frames_peak``: the most that all holders kept together; only of moves that were sampled
     - ``packets_at_old_nve``: frames that came out of the old NVE's legs after they had been cut
-    - ``misdirected_packets``: what still came to the old NVE after its redirect had ended, as the NVA counted
+    - ``misdirected_packets``: what still came to the old NVE after its redirect had ended, as the NVA counted;
+      ``.._not_told``: from NVEs that the commit did not tell, ``.._on_the_way``: from those that it told
     - ``tunnel_s``: from the switch to the end of the redirect, when a stop rule ended it
     - ``redirected_frames``: came through the old NVE; ``stale_peers_count``: NVEs that the commit did not tell
     - ``clear_s``: from the switch until the end markers of all peers were out of the old path
@@ -73,6 +75,10 @@ def move_measures(migration: Mapping[str, Any]) -> dict[str, Measure]:
         found["held_frames_peak"] = sum(migration["buffer_peak"].values())
     if migration["misdirected"] is not None:
         found["misdirected_packets"] = migration["misdirected"]["packets"]
+        causes = migration["misdirected"].get("by_cause", {})
+        found |= {
+            f"misdirected_packets_{name}": causes[cause] for cause, name in _CAUSES.items() if cause in causes
+        }
     if migration["redirect_ended_s"] is not None:
         found["tunnel_s"] = migration["redirect_ended_s"] - _start_of(migration, "switch")
     return found

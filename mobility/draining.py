@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 
 from controller.markers import decode_end_marker
 from emulation.frames import MarkerListener
@@ -79,6 +80,14 @@ def counted_since(before: int, now: int) -> int:
     return now - before if now >= before else now
 
 
+def by_cause(by_nve: Mapping[str, int], stale_peers: Collection[str]) -> dict[str, int]:
+    """Why packets came too late: the commit did not tell their NVE, or they were on their way when it was told."""
+    found = {"not told": 0, "told, on the way": 0}
+    for nve, count in by_nve.items():
+        found["not told" if nve in stale_peers else "told, on the way"] += count
+    return found
+
+
 def observe(move: Move) -> None:
     """Count for a time what comes to the old NVE too late."""
     assert move.record.redirect_ended_s is not None
@@ -92,6 +101,7 @@ def observe(move: Move) -> None:
     move.record.misdirected = {
         "packets": sum(by_nve.values()),
         "by_nve": by_nve,
+        "by_cause": by_cause(by_nve, move.record.stale_peers),
         "while_redirected": before["packets"],
         "window_s": window_s,
         "slack_s": before["slack_s"],

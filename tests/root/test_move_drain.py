@@ -140,6 +140,7 @@ def test_peers_that_were_not_told_use_the_redirect_until_it_ends() -> None:
     least = misdirected["window_s"] * 1000
     assert least - 5 <= misdirected["packets"] <= least + misdirected["slack_s"] * 1000 + 5
     assert misdirected["by_nve"]["nve1"] == misdirected["packets"]
+    assert misdirected["by_cause"] == {"not told": misdirected["packets"], "told, on the way": 0}
     # Counted from the commit on, some 10 to 50 ms before the rule began to wait.
     assert seen["drained"] - 10 <= misdirected["while_redirected"] <= seen["drained"] + 80
     assert seen["lost_after"] > 0

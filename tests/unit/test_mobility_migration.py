@@ -424,7 +424,13 @@ def test_a_rule_ends_the_redirect_and_counts_what_comes_later() -> None:
     assert record.misdirected is not None
     assert record.misdirected.pop("window_s") >= 0.001
     assert record.misdirected.pop("slack_s") >= 0
-    assert record.misdirected == {"packets": 3, "by_nve": {"nve3": 3}, "while_redirected": 3}
+    cause = {"not told": 0, "told, on the way": 3}
+    assert record.misdirected == {
+        "packets": 3,
+        "by_nve": {"nve3": 3},
+        "by_cause": cause,
+        "while_redirected": 3,
+    }
     assert record.drain_ended == "fixed"
     assert record.drain_s is not None
     assert record.drain_s >= 0.001
