@@ -38,8 +38,8 @@ class MigrationRecord:
     ``paused_s``, ``resumed_s``: when the VM stopped and ran again (None: it never stopped). ``dropped_frames``: found a
     holder full, since the start of the network; ``overflow_frames``: in this move. ``sunk_frames``: NVE -> leg ->
     frames that came out there while nobody was there to hear them. ``misdirected`` (None: not asked): ``packets`` that
-    came to the old NVE within ``window_s`` after its policy had ended, ``by_nve``: from where, ``by_cause``: whether that
-    NVE had been ``not told`` by the commit or its packets were ``told, on the way``; ``while_redirected``:
+    came to the old NVE within ``window_s`` after its policy had ended, ``by_nve``: from where, ``by_cause``: whether
+    that NVE had been ``not told`` by the commit or its packets were ``told, on the way``; ``while_redirected``:
     those that came before, after the commit, and were still redirected (0 where every peer is told by the commit);
     what came in the ``slack_s`` before the end may be counted as either. ``stale_peers``: NVEs that the commit did not
     tell; a rule `acknowledged` says nothing of them. ``redirected_frames`` came through the old NVE, the last one at
