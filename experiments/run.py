@@ -35,7 +35,7 @@ from .laboratory import PROJECT, Laboratory
 from .move_measures import moves_measures
 from .parameters import as_words
 from .probes.build import probe_binary
-from .probes.guard import LoadGuard
+from .probes.guard import Bounds, LoadGuard, bounds_on
 from .probes.measures import Window
 from .progress import Progress
 from .traffic import DIRECTIONS, Traffic, TrafficPlan
@@ -142,7 +142,7 @@ class Run:
         self._beside = Beside(beside, RUN_FOLDER / "probes", self._traffic.spawner) if beside else None
         guard_folder = RUN_FOLDER / "guard"
         guard_folder.mkdir(exist_ok=True)
-        self._guard = LoadGuard(guard_folder)
+        self._guard = LoadGuard(guard_folder, _bounds())
         try:
             self._guard.start(lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE))
             self._traffic.start()
@@ -213,7 +213,7 @@ class Run:
         """The load guard runs within the block, for trials that bring their own traffic (``note_trial``)."""
         folder = RUN_FOLDER / "guard"
         folder.mkdir(exist_ok=True)
-        self._guard = LoadGuard(folder)
+        self._guard = LoadGuard(folder, _bounds())
         try:
             self._guard.start(lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE))
             yield
@@ -342,6 +342,7 @@ def environment(datapath: Datapath, values: Mapping[str, Any], command: str) -> 
         "commit": _git("rev-parse", "HEAD"),
         "commit_changed": bool(changed),
         "load": list(os.getloadavg()),
+        "lag_bound_s": _bounds().lag_s,
         **around,
         "command": _as_seen_from_host(command) if around else command,
     }
@@ -360,6 +361,11 @@ def _told_of_machine() -> dict[str, Any]:
     path = os.environ.get(MACHINE_FILE)
     found: dict[str, Any] = json.loads(Path(path).read_text()) if path else {}
     return found
+
+
+def _bounds() -> Bounds:
+    """What the load guard allows on this machine."""
+    return bounds_on(_told_of_machine().get("accelerator"))
 
 
 def _as_seen_from_host(command: str) -> str:

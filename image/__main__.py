@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+
+    from .accelerator import Choice
+    from .folder import Image
 
 USAGE = (
     "usage: python -m image build | verify | disk\n"
@@ -58,42 +66,32 @@ def _disk(_words: Sequence[str]) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    from experiments.__main__ import results_folder
     from experiments.concluding import conclude
     from experiments.refusals import refusals
 
     from .errors import ImageError
-    from .folder import FOLDER, Image
+    from .pace import gentler
     from .project import PYTHON
     from .running import run_inside
 
-    accelerator, rest = _taken(words, "accel", "auto")
+    image, results, choice, rest = _place(words)
     if not rest:
         raise ImageError("run which experiment? make image-run EXP=hot-l2 (make list shows them all)")
     try:
-        check(rest)
+        experiment = check(rest)
     except refusals() as error:
         raise ImageError(str(error)) from None
-    argv = [PYTHON, "-m", "experiments", "record", *rest]
-    outcome = run_inside(Image(FOLDER), argv, results_folder(), _say, wanted=accelerator)
+    added = gentler(rest[1:], experiment.parameters, choice.accelerator)
+    if added:
+        _say(f"processors are emulated: {' '.join(added)} unless you say otherwise")
+    argv = [PYTHON, "-m", "experiments", "record", *rest, *added]
+    outcome = run_inside(image, argv, results, _say, choice)
     if not outcome.runs:
         return outcome.status or 1
-    status = outcome.status if outcome.status is not None else 1
-    return conclude(status, outcome.runs[-1])
+    return conclude(1 if outcome.status is None else outcome.status, outcome.runs[-1])
 
 
-def _evaluate(words: Sequence[str]) -> int:
-    from experiments.__main__ import results_folder
-
-    from .evaluation import evaluate, is_quick
-    from .folder import FOLDER, Image
-
-    accelerator, rest = _taken(words, "accel", "auto")
-    quick = is_quick(rest)
-    return evaluate(Image(FOLDER), results_folder(), _say, quick=quick, accelerator=accelerator)
-
-
-def check(words: Sequence[str]) -> None:
+def check(words: Sequence[str]) -> Experiment:
     """Refuse what the guest would refuse, before it is booted; raises what `experiments.refusals` lists."""
     from experiments import catalog
     from experiments.parameters import read_parameters
@@ -101,29 +99,43 @@ def check(words: Sequence[str]) -> None:
 
     experiment = catalog.find(words[0])
     values = read_parameters(experiment.parameters, words[1:])
-    experiment.check(values, load_topology(topology_file(values["topology"])))
+    if "topology" in values:
+        experiment.check(values, load_topology(topology_file(values["topology"])))
+    return experiment
+
+
+def _evaluate(words: Sequence[str]) -> int:
+    from .evaluation import evaluate, is_quick
+
+    image, results, choice, rest = _place(words)
+    return evaluate(image, results, _say, choice, quick=is_quick(rest))
 
 
 def _shell(words: Sequence[str]) -> int:
-    from experiments.__main__ import results_folder
-
-    from .folder import FOLDER, Image
     from .running import interact_inside
 
-    accelerator, _ = _taken(words, "accel", "auto")
-    return interact_inside(Image(FOLDER), ["bash", "-l"], results_folder(), _say, wanted=accelerator)
+    image, results, choice, _ = _place(words)
+    return interact_inside(image, ["bash", "-l"], results, _say, choice)
 
 
 def _cli(words: Sequence[str]) -> int:
-    from experiments.__main__ import results_folder
-
-    from .folder import FOLDER, Image
     from .project import PYTHON
     from .running import interact_inside
 
-    accelerator, rest = _taken(words, "accel", "auto")
-    argv = [PYTHON, "-m", "experiments", "cli", *rest]
-    return interact_inside(Image(FOLDER), argv, results_folder(), _say, wanted=accelerator)
+    image, results, choice, rest = _place(words)
+    return interact_inside(image, [PYTHON, "-m", "experiments", "cli", *rest], results, _say, choice)
+
+
+def _place(words: Sequence[str]) -> tuple[Image, Path, Choice, list[str]]:
+    """The image, the host's results folder, the accelerator, and the words that are left."""
+    from experiments.__main__ import results_folder
+
+    from .folder import FOLDER, Image
+    from .running import accelerator_for
+
+    wanted, rest = _taken(words, "accel", "auto")
+    image = Image(FOLDER)
+    return image, results_folder(), accelerator_for(image, wanted), rest
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

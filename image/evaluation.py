@@ -14,6 +14,7 @@ from pathlib import Path
 from results.reading import Record
 
 from . import project
+from .accelerator import Choice
 from .errors import ImageError
 from .folder import Image
 
@@ -57,7 +58,7 @@ def remaining(
     return [step for step in steps if step.experiment not in done]
 
 
-def evaluate(image: Image, results: Path, say: Say, *, quick: bool, accelerator: str) -> int:
+def evaluate(image: Image, results: Path, say: Say, choice: Choice, *, quick: bool) -> int:
     """Run what remains, write the answers; 0 when every experiment has its answer. Raises ImageError."""
     from experiments.catalog import EXPERIMENTS
     from experiments.concluding import conclude
@@ -65,6 +66,7 @@ def evaluate(image: Image, results: Path, say: Say, *, quick: bool, accelerator:
     from results.answers_pages import write_answers
     from results.questions import QUESTIONS
 
+    from .pace import gentler
     from .running import run_inside
 
     now = project.commit()
@@ -77,8 +79,9 @@ def evaluate(image: Image, results: Path, say: Say, *, quick: bool, accelerator:
     for number, step in enumerate(open_steps, start=1):
         say(f"{number} of {len(open_steps)}: {step.experiment} {' '.join(step.words)}")
         started_s = time.monotonic()
-        argv = [project.PYTHON, "-m", "experiments", "record", step.experiment, *step.words]
-        outcome = run_inside(image, argv, results, say, wanted=accelerator)
+        added = gentler(step.words, EXPERIMENTS[step.experiment].parameters, choice.accelerator)
+        argv = [project.PYTHON, "-m", "experiments", "record", step.experiment, *step.words, *added]
+        outcome = run_inside(image, argv, results, say, choice)
         status = 1 if outcome.status is None else outcome.status
         if not outcome.runs or conclude(status, outcome.runs[-1]) != 0:
             without.append(step.experiment)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from results.files import give_to_owner_of, point_link
 
-from . import accelerator, disk, machine, project
+from . import disk, machine, project
+from .accelerator import Choice, as_record, choose
 from .boot import Guest, Mode
 from .errors import ImageError
 from .folder import Image
@@ -32,14 +33,21 @@ class Outcome:
     runs: list[Path]
 
 
+def accelerator_for(image: Image, wanted: str) -> Choice:
+    """KVM where it boots the image, else TCG; ``wanted``: auto, kvm or tcg. Raises ImageError."""
+    image.record()
+    machine.qemu_version()
+    return choose(wanted, image, machine.probe)
+
+
 def run_inside(
-    image: Image, argv: Sequence[str], results: Path, say: Say, *, wanted: str = "auto", show: Say = print
+    image: Image, argv: Sequence[str], results: Path, say: Say, choice: Choice, *, show: Say = print
 ) -> Outcome:
     """Boot, run ``argv`` in the project's folder, bring its runs into ``results``/runs. Raises ImageError.
 
     When the guest dies or hangs, what was written is brought back all the same and its console's log is kept.
     """
-    with _prepared(image, argv, say, wanted, "run") as guest:
+    with _prepared(image, argv, say, choice, "run") as guest:
         started_s = time.monotonic()
         began_s: list[float] = []
 
@@ -61,13 +69,11 @@ def run_inside(
         return Outcome(console.status, trouble, runs)
 
 
-def interact_inside(
-    image: Image, argv: Sequence[str], results: Path, say: Say, *, wanted: str = "auto"
-) -> int:
+def interact_inside(image: Image, argv: Sequence[str], results: Path, say: Say, choice: Choice) -> int:
     """The same with this terminal as the guest's console."""
     if not (os.isatty(0) and os.isatty(1)):
         raise ImageError("the image's console needs a terminal: run this in one, not in a pipe")
-    with _prepared(image, argv, say, wanted, "shell") as guest:
+    with _prepared(image, argv, say, choice, "shell") as guest:
         size = shutil.get_terminal_size()
         terminal: dict[str, str | int] = {"rows": size.lines, "columns": size.columns}
         terminal["term"] = os.environ.get("TERM", "vt100")
@@ -80,17 +86,16 @@ def interact_inside(
 
 
 @contextmanager
-def _prepared(image: Image, argv: Sequence[str], say: Say, wanted: str, mode: Mode) -> Iterator[Guest]:
-    """Accelerator, data disk and guest; the disk and the log are gone afterwards."""
+def _prepared(image: Image, argv: Sequence[str], say: Say, choice: Choice, mode: Mode) -> Iterator[Guest]:
+    """Data disk and guest; the disk and the log are gone afterwards."""
     qemu = machine.qemu_version()
     record = image.record()
     if problem := disk.free_space_problem(image.folder):
         raise ImageError(problem)
-    choice = accelerator.choose(wanted, image, machine.probe)
     say(f"{choice.accelerator} ({choice.why}); image {record['hash'][:12]}, kernel {record['kernel']}")
     processors = min(MOST_PROCESSORS, len(os.sched_getaffinity(0)))
     facts = {
-        **accelerator.as_record(choice),
+        **as_record(choice),
         **project.commit(),
         "image": record,
         "host": {"kernel": os.uname().release, "processors": os.cpu_count(), "qemu": qemu},

@@ -48,6 +48,19 @@ class Bounds:
     softnet_drops: int = 0
 
 
+EMULATED_LAG_S = 0.100
+"""The bound on lag where processors are emulated (TCG), which no quiet machine would keep below 20 ms.
+
+There the kernel's datapath forwards whatever processes do, so that a process that waits loses nothing, and frames
+that a processor could not take are counted (softnet drops, still 0). Counts hold; times are no truer than this.
+"""
+
+
+def bounds_on(accelerator: str | None) -> Bounds:
+    """The bounds of a machine whose processors are real (None, "kvm") or emulated ("tcg")."""
+    return Bounds(lag_s=EMULATED_LAG_S) if accelerator == "tcg" else Bounds()
+
+
 class Verdict(NamedTuple):
     """Whether a window is valid, and if not, which signal passed which bound."""
 

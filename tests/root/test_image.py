@@ -13,7 +13,7 @@ import pytest
 from image.build import build
 from image.folder import FOLDER, Image
 from image.project import PYTHON
-from image.running import run_inside
+from image.running import accelerator_for, run_inside
 from results.reading import load_record
 
 pytestmark = pytest.mark.root
@@ -46,7 +46,12 @@ def test_an_experiment_over_a_delay_runs_inside(image: Image, tmp_path: Path) ->
     ]
     shown: list[str] = []
     outcome = run_inside(
-        image, [PYTHON, "-m", "experiments", "record", *words], tmp_path, print, show=shown.append
+        image,
+        [PYTHON, "-m", "experiments", "record", *words],
+        tmp_path,
+        print,
+        accelerator_for(image, "auto"),
+        show=shown.append,
     )
     assert outcome.trouble is None, shown
     record = load_record(outcome.runs[0])
@@ -72,7 +77,9 @@ def test_a_guest_that_dies_is_said_and_what_it_wrote_comes_back(image: Image, tm
         "echo before && sleep 1 && echo 1 >/proc/sys/kernel/sysrq && echo c >/proc/sysrq-trigger; sleep 60"
     )
     said: list[str] = []
-    outcome = run_inside(image, ["sh", "-c", program], tmp_path, said.append, show=print)
+    outcome = run_inside(
+        image, ["sh", "-c", program], tmp_path, said.append, accelerator_for(image, "auto"), show=print
+    )
     assert outcome.status is None
     assert outcome.trouble == "the guest died: Kernel panic - not syncing: sysrq triggered crash"
     assert [path.name for path in outcome.runs] == ["half"]

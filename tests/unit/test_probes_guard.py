@@ -9,6 +9,7 @@ from experiments.probes.guard import (
     LAG_LAYOUT,
     Bounds,
     Snapshot,
+    bounds_on,
     judge,
     parse_lag,
     parse_softnet_drops,
@@ -79,3 +80,10 @@ def test_an_empty_lag_log() -> None:
     log = parse_lag(b"")
     assert len(log.records) == 0
     assert not log.complete
+
+
+def test_emulated_processors_have_a_wider_bound_on_lag_alone() -> None:
+    real, emulated = bounds_on(None), bounds_on("tcg")
+    assert bounds_on("kvm") == real == Bounds()
+    assert emulated.lag_s > real.lag_s
+    assert (emulated.steal_share, emulated.softnet_drops) == (real.steal_share, real.softnet_drops)

@@ -1,0 +1,24 @@
+"""On emulated processors probes send less unless they are told how much. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.parameters import Parameter
+
+from .boot import Accelerator
+
+AT_MOST: dict[str, int] = {"rate_pps": 1000, "tcp_rate": 1_000_000}
+"""Packets per second each way, and bit/s of a TCP connection, that two processors under TCG keep up with (measured)."""
+
+
+def gentler(words: Sequence[str], parameters: Sequence[Parameter], accelerator: Accelerator) -> list[str]:
+    """The words to add: for each rate above ``AT_MOST`` that is not given, the rate to use instead."""
+    if accelerator != "tcg":
+        return []
+    given = {word.partition("=")[0].lower() for word in words}
+    return [
+        f"{one.name}={one.show(AT_MOST[one.name])}"
+        for one in parameters
+        if one.name in AT_MOST and one.name not in given and one.default > AT_MOST[one.name]
+    ]

@@ -1,0 +1,26 @@
+"""Rates on emulated processors: lowered where nobody said how much, never raised, never against somebody's word."""
+
+from __future__ import annotations
+
+from experiments.parameters import rate_bps, whole
+from image.pace import AT_MOST, gentler
+
+KNOWN = (
+    whole("rate_pps", 5000, "", 1, 50_000),
+    rate_bps("tcp_rate", 5_000_000, ""),
+    whole("repeat", 10, "", 1, 20),
+)
+
+
+def test_rates_are_lowered_and_said() -> None:
+    assert gentler([], KNOWN, "tcg") == ["rate_pps=1000", "tcp_rate=1Mbit"]
+    assert [KNOWN[0].read("1000"), KNOWN[1].read("1Mbit")] == list(AT_MOST.values())
+
+
+def test_what_was_said_stands() -> None:
+    assert gentler(["RATE_PPS=9000", "tcp_rate=9Mbit"], KNOWN, "tcg") == []
+
+
+def test_a_rate_is_never_raised_and_kvm_is_left_alone() -> None:
+    assert gentler([], [whole("rate_pps", 500, "", 1, 1000)], "tcg") == []
+    assert gentler([], KNOWN, "kvm") == []
