@@ -97,7 +97,9 @@ class Run:
         self.laboratory = Laboratory(topology, options, self.emit)
         with self._progress:
             self.laboratory.start(self._progress.step)
-            self.record.set_environment({"start_s": self.laboratory.timings_s})
+            self.record.set_environment(
+                {"start_s": self.laboratory.timings_s, "delay_backend": delay_backend(topology)}
+            )
             _write_nodes(self.record.folder, self.laboratory)
             self.laboratory.warm_up()
             self.conduct()
@@ -346,6 +348,11 @@ def environment(datapath: Datapath, values: Mapping[str, Any], command: str) -> 
         **around,
         "command": _as_seen_from_host(command) if around else command,
     }
+
+
+def delay_backend(topology: Topology) -> str:
+    """What makes the topology's delays: "netem", or "none" where there are none."""
+    return "netem" if topology.needs_netem else "none"
 
 
 def _git(*words: str) -> str | None:

@@ -90,7 +90,8 @@ class SharedLaboratory:
             shown_measures=self._experiment.shown_measures or None,
         )
         place = {"block": block.number, "cell": block.cell, "round": block.round, "beside": beside}
-        record.set_environment({**environment, "sweep": place})
+        around = {**environment, "delay_backend": delay_backend(self._topology)}
+        record.set_environment({**around, "sweep": place})
         for leftover in ("probes", "guard"):
             shutil.rmtree(RUN_FOLDER / leftover, ignore_errors=True)
         with record:

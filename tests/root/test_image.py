@@ -60,6 +60,7 @@ def test_an_experiment_over_a_delay_runs_inside(image: Image, tmp_path: Path) ->
     assert around["accelerator"] in ("kvm", "tcg") and around["command"].startswith(
         "make image-run EXP=external-client"
     )
+    assert around["delay_backend"] == "netem"
     assert any("kernel datapath" in line for line in shown)
     assert record.trials, record.why
     for trial in record.trials:
