@@ -17,7 +17,7 @@ from topologies.model import Topology
 from .experiment import Experiment
 from .laboratory import Laboratory
 from .progress import Progress
-from .run import Run, verdict
+from .run import Run, delay_backend, verdict
 from .sweep_plan import Block, SweepPlan, cell_parameters
 
 
