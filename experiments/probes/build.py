@@ -1,4 +1,4 @@
-"""Compiles the prober, which is in C so that one sleep per packet costs little."""
+"""Compiles the probes that are in C, so that one sleep or one look per packet costs little."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from emulation import commands
 from emulation.errors import CommandError
 
 SOURCE = Path(__file__).with_name("udp_probe.c")
+TAP_SOURCE = Path(__file__).with_name("packet_tap.c")
 BUILD_FOLDER = Path(__file__).resolve().parents[2] / ".build"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
 
 
 class BuildError(Exception):
-    """The prober could not be compiled; the text names the remedy."""
+    """A probe could not be compiled; the text names the remedy."""
 
 
 def probe_binary(source: Path = SOURCE, folder: Path = BUILD_FOLDER, compiler: str = "cc") -> Path:
-    """Return the compiled prober; compile it when there is none or its source is newer.
+    """Return a compiled probe; compile it when there is none, or its source or a header is newer.
 
     The program appears under its name complete or not at all, so that two runs may do this at once.
     BuildError when there is no compiler, the folder cannot be written, or the compiler refuses the source.
     """
     binary = folder / source.stem
-    if binary.exists() and binary.stat().st_mtime_ns >= source.stat().st_mtime_ns:
+    newest_ns = max(path.stat().st_mtime_ns for path in (source, *source.parent.glob("*.h")))
+    if binary.exists() and binary.stat().st_mtime_ns >= newest_ns:
         return binary
     temporary = folder / f".{source.stem}.{os.getpid()}"
     try:
