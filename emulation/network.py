@@ -49,11 +49,17 @@ _ACTIONS_PER_VM = 1000  # mirred action numbers are unique within a namespace
 
 @dataclass(frozen=True)
 class Options:
-    """How a topology is built, as opposed to what is built."""
+    """How a topology is built, as opposed to what is built.
+
+    Two are mistakes, to be made on purpose: ``underlay_mtu_bytes`` in place of the topology's, which fits its tunnels;
+    ``cuts_old_leg`` false: a switch leaves the leg to the old NVE open.
+    """
 
     datapath: Datapath
     attachment: str = "rebind"
     buffer_bytes: int = 64 * 1024 * 1024
+    underlay_mtu_bytes: int | None = None
+    cuts_old_leg: bool = True
 
     def __post_init__(self) -> None:
         if self.attachment not in ATTACHMENTS:
@@ -314,7 +320,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
 
     def _link_lines(self) -> Iterator[str]:
         pids = {node.name: node.pid for node in (*self.hosts, *self.switches)}
-        yield from underlay.link_lines(self.topology, self.plan, pids)
+        yield from underlay.link_lines(self.topology, self.plan, pids, self.options.underlay_mtu_bytes)
         for vm in self.topology.vms:
             yield from self._vm_link_lines(vm.name)
         if (beyond := self.topology.outside) is not None:
@@ -430,6 +436,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             self.options.buffer_bytes,
             first_action,
             self._processor(vm),
+            self.options.cuts_old_leg,
         )
         wired.connect({nve: self[nve].number for nve in self._attached_nves(vm)})
         self.wirings[vm] = wired

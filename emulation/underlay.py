@@ -13,9 +13,14 @@ _NETEM_LIMIT = 100_000  # packets under way; the queue proper is the bucket's
 _TICKS_PER_S = 250  # HZ of Debian's kernels: a bucket is filled once a tick
 
 
-def link_lines(topology: Topology, plan: Plan, pids: Mapping[str, int]) -> Iterator[str]:
-    """The links between routers, and of every NVE to its router and to the NVA; ``pids``: of the nodes by name."""
-    mtu = topology.underlay.mtu_bytes
+def link_lines(
+    topology: Topology, plan: Plan, pids: Mapping[str, int], mtu_bytes: int | None = None
+) -> Iterator[str]:
+    """The links between routers, and of every NVE to its router and to the NVA; ``pids``: of the nodes by name.
+
+    ``mtu_bytes``: in place of the topology's.
+    """
+    mtu = mtu_bytes or topology.underlay.mtu_bytes
     for link in plan.router_links:
         yield (
             f"link add {router_interface(link.right)} mtu {mtu} netns {pids[link.left]} type veth "

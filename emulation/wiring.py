@@ -70,6 +70,7 @@ class Wiring:
     buffer_bytes: int
     first_action: int
     processor: int
+    cuts_old_leg: bool = True
     legs: dict[str, Leg] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -226,7 +227,7 @@ class Wiring:
         targets = [
             (action, SINK)
             for nve, other in self.legs.items()
-            if nve != new_nve
+            if nve != new_nve and (self.cuts_old_leg or nve != self.attached_to)
             for action in other.actions.values()
         ]
         targets.append((self._exits[OUTBOUND], leg.devices[DIRECT]))

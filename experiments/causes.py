@@ -15,12 +15,14 @@ from .tap_points import Stage
 
 SLACK_S = 0.002
 """A frame is stamped on a device and acted on a little later; a step's own time is taken after it was done."""
-NEIGHBOUR_WAIT_S = 3.5  # a host asks three times, a second apart, and drops what waited (RFC 4861 section 7.2.2)
+NEIGHBOUR_WAIT_S = (
+    3.5  # a host asks three times, a second apart, and drops what waited (RFC 4861 section 7.2.2)
+)
 TUNNEL_BYTES = 50
 
 
 class Cause(StrEnum):
-    """``MEANING`` has each one in words."""
+    """What each one means: ``results.causes.MEANINGS``."""
 
     IN_FLIGHT = "in_flight"
     MISDIRECTED = "misdirected"
@@ -46,7 +48,10 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class Sighting:
-    """One time that a packet was seen. ``nve``: whose link or leg ('' at the VM's end); ``other``: the tunnel's far end."""
+    """One time that a packet was seen.
+
+    ``nve``: whose link or leg ('' at the VM's end). ``other``: the NVE at the tunnel's far end.
+    """
 
     t_s: float
     stage: Stage
@@ -99,8 +104,8 @@ class MoveFacts:
 class Facts:
     """What else a cause is judged by.
 
-    ``at``: the NVE at which a VM or client is, by name. ``largest_bytes``: the largest frame, of any kind, that was seen at
-    a stage of an NVE in the whole run. ``rule_drops``: frames that an NVE's rules dropped in the run, by (NVE, table).
+    ``at``: the NVE at which a VM or client is, by name. ``largest_bytes``: the largest frame, of any kind, that was
+    seen at a stage of an NVE in the whole run. ``rule_drops``: frames that found no rule in the run, by (NVE, table).
     ``asked_s``: when a sender asked for a neighbour and got no answer. ``blind_s``: spans in which a tap lost frames.
     """
 
@@ -173,8 +178,10 @@ def _behind_leg_in(packet: Packet, last: Sighting, facts: Facts) -> Cause:
     return _inside(packet, last, facts, last.nve, from_vm=True)
 
 
-def _behind_underlay_out(packet: Packet, last: Sighting, facts: Facts) -> Cause:
-    largest = max((size for (stage, _), size in facts.largest_bytes.items() if stage is Stage.AT_NVE), default=0)
+def _behind_underlay_out(_packet: Packet, last: Sighting, facts: Facts) -> Cause:
+    largest = max(
+        (size for (stage, _), size in facts.largest_bytes.items() if stage is Stage.AT_NVE), default=0
+    )
     return Cause.TOO_LARGE if 0 < largest < last.bytes else Cause.UNDERLAY
 
 
@@ -193,18 +200,21 @@ def _inside(packet: Packet, last: Sighting, facts: Facts, nve: str, *, from_vm: 
                 return Cause.POLICY
             if last.t_s >= move.left_s - SLACK_S and not (move.redirects and last.t_s < move.over_s):
                 return Cause.IN_FLIGHT if packet.tx_s < move.left_s else Cause.MISDIRECTED
-        if move.new_nve == nve and last.t_s >= move.start_s:
-            if move.vm == packet.receiver and move.holding(last.t_s, "direct", "redirected"):
-                # A port gives no more when all its buffers are kept; and what a rule dropped was not kept.
-                if not _without_rules(facts, nve):
-                    return Cause.HELD
-            if move.vm in (packet.receiver, packet.sender) and _without_rules(facts, nve):
+        if move.new_nve == nve and last.t_s >= move.start_s and _is_of(move, packet):
+            if _without_rules(facts, nve):
                 return Cause.UNPROGRAMMED
+            # A port gives no more when all its buffers are kept.
+            if move.vm == packet.receiver and move.holding(last.t_s, "direct", "redirected"):
+                return Cause.HELD
     if from_vm and (nve, "ANTI_SPOOF") in facts.rule_drops and facts.rule_drops[nve, "ANTI_SPOOF"]:
         return Cause.SPOOF
     if facts.rule_drops and not facts.rules_dropped(nve, "CLASSIFY", "ANTI_SPOOF", "FORWARD"):
         return Cause.OVERRUN
     return Cause.UNKNOWN
+
+
+def _is_of(move: MoveFacts, packet: Packet) -> bool:
+    return move.vm in (packet.receiver, packet.sender)
 
 
 def _without_rules(facts: Facts, nve: str) -> bool:
@@ -228,7 +238,7 @@ def _behind_leg_out(packet: Packet, last: Sighting, facts: Facts) -> Cause:
     return Cause.UNKNOWN
 
 
-def _behind_vm(packet: Packet, last: Sighting, facts: Facts) -> Cause:
+def _behind_vm(_packet: Packet, _last: Sighting, _facts: Facts) -> Cause:
     return Cause.RECEIVER
 
 

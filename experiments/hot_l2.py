@@ -21,6 +21,7 @@ from mobility.options import PAUSES
 from mobility.policies import POLICIES, check_forwarding, policy_for
 from topologies.model import Topology, UnknownNameError, Vm
 
+from . import mistakes
 from .beside import SideFlow
 from .experiment import Experiment
 from .parameters import (
@@ -54,6 +55,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     whole("payload", 64, "bytes in each UDP packet", 32, 1400),
     rate_bps("tcp_rate", 5_000_000, "rate of each of the four TCP connections; 0 for no TCP"),
     choice("congestion_control", "cubic", "TCP's congestion control", ("cubic", "reno", "bbr")),
+    choice("attribution", "on", "whether every packet that is lost gets a cause", ("on", "off")),
     whole("repeat", 10, "valid trials of each group, and null trials", 1, 10_000),
     whole("seed", 1, "where the null trials fall among the moves", 0, 2**31),
     duration_s("before", 0.25, "time of a trial before the move"),
@@ -75,6 +77,7 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
             "and this stays within one network; choose two VMs of one, or make l3-host-route"
         )
     check_movable(values, topology)
+    mistakes.check(values)
 
 
 def check_movable(values: Mapping[str, Any], topology: Topology) -> Vm:
@@ -143,7 +146,7 @@ EXPERIMENT = Experiment(
     questions=("Q1",),
     question="What does a hot move cost when the VM keeps its IP and MAC?",
     answer="packets lost, duplicated, reordered; blackout; TCP stall; both directions, three paths, beside no move",
-    parameters=(*PARAMETERS, QUICK),
+    parameters=(*PARAMETERS, QUICK, mistakes.FAULT),
     trials=trials,
     check=check,
     conclude=conclude,

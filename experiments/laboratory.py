@@ -29,6 +29,7 @@ PROGRAMMED_BOUND_S = 60.0
 CONTROL_NICENESS = -15
 
 Progress = Callable[[str], None]
+Hooks = dict[str, Callable[[], None]]
 
 
 @contextlib.contextmanager
@@ -82,6 +83,8 @@ class Laboratory:
         self._faults: list[str] = []
         self.learned: list[tuple[float, str, str]] = []  # (when, NVE, VM): it has a new mapping of that VM
         self._watch: Watch | None = None
+        self.hooks: Callable[[str, str], Hooks] = lambda _vm, _new_nve: {}
+        """What the phases of a move do besides, for a VM and its new NVE."""
         self.lives = {vm.name: Life(self.network, self.nva, vm.name, self.move) for vm in topology.vms}
 
     def start(self, progress: Progress = _silent) -> None:
@@ -176,7 +179,8 @@ class Laboratory:
 
     def move(self, vm: str, new_nve: str, **options: Any) -> MigrationRecord:
         """Move a VM: ``options=MoveOptions(...)`` or single choices such as ``policy="tunnel"``; see Migration."""
-        migration = Migration(self.network, self.nva, vm, new_nve, emit=self.emit, **options)
+        hooks = {"hooks": self.hooks(vm, new_nve), **options}
+        migration = Migration(self.network, self.nva, vm, new_nve, emit=self.emit, **hooks)
         with _ahead_of_traffic():
             return migration.run()
 

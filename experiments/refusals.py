@@ -11,12 +11,14 @@ def refusals() -> tuple[type[Exception], ...]:
     from results.contract import RecordError
     from topologies import TopologyErrors, UnknownNameError
 
+    from .attribution import AttributionError
     from .catalog import UnknownExperimentError
     from .parameters import ParameterError
     from .probes.build import BuildError
     from .probes.process import ProbeError
 
     return (
+        AttributionError,
         BuildError,
         EmulationError,
         MigrationRefusedError,

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,15 @@ from results.statistics import summarise
 from topologies import load_topology, topology_file
 from topologies.model import Topology
 
+from . import mistakes
+from .attribution import Attribution, TrialCauses, cause_columns, check_sums
 from .beside import Beside, SideFlow
 from .experiment import Experiment
 from .laboratory import PROJECT, Laboratory
+from .move_facts import Event
 from .move_measures import moves_measures
 from .parameters import as_words
-from .probes.build import probe_binary
+from .probes.build import TAP_SOURCE, probe_binary
 from .probes.guard import Bounds, LoadGuard, bounds_on
 from .probes.measures import Window
 from .progress import Progress
@@ -90,11 +94,15 @@ class Run:
         self._pending: list[dict[str, Any]] = []
         self._guard: LoadGuard
         self._traffic: Traffic | None = None
+        self._attribution: Attribution | None = None
 
     def execute(self, topology: Topology, datapath: Datapath) -> None:
         """Build, do the trials, evaluate, write the verdict."""
-        options = Options(datapath, attachment=self.values.get("attachment", "rebind"))
+        fault = self.values.get("fault", mistakes.NONE)
+        attachment = self.values.get("attachment", "rebind")
+        options = Options(datapath, attachment=attachment, **mistakes.wrong_options(fault, topology))
         self.laboratory = Laboratory(topology, options, self.emit)
+        self.laboratory.hooks = partial(mistakes.wrong_hooks, fault, self.laboratory.network)
         with self._progress:
             self.laboratory.start(self._progress.step)
             self.record.set_environment(
@@ -122,6 +130,8 @@ class Run:
     def emit(self, t_s: float, kind: str, **fields: Any) -> None:
         """An event of the laboratory: of the trial under way, -1 between trials."""
         self.record.event(t_s, kind, trial=self._now, **fields)
+        if self._attribution is not None:
+            self._attribution.note(self._now, Event(t_s, kind, fields))
         if kind == "flow_mods":
             with self._counting:  # several VMs may move at once
                 self.flow_mods[fields["nve"]] += fields["count"]
@@ -142,11 +152,17 @@ class Run:
         plan = TrafficPlan(**{**named, "directions": tuple(directions), **changes})
         self._traffic = Traffic(self.laboratory.network, plan, RUN_FOLDER / "probes")
         self._beside = Beside(beside, RUN_FOLDER / "probes", self._traffic.spawner) if beside else None
+        numbered = self._traffic.numbered_flows() if values.get("attribution", "on") == "on" else []
+        self._attribution = (
+            Attribution(self.laboratory.network, numbered, RUN_FOLDER / "probes") if numbered else None
+        )
         guard_folder = RUN_FOLDER / "guard"
         guard_folder.mkdir(exist_ok=True)
         self._guard = LoadGuard(guard_folder, _bounds())
         try:
             self._guard.start(lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE))
+            if self._attribution is not None:
+                self._attribution.start(lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE))
             self._traffic.start()
             if self._beside is not None:
                 self._beside.start()
@@ -157,7 +173,11 @@ class Run:
                 self._beside.stop()
             self._traffic.stop()
             self._guard.stop()
+            if self._attribution is not None:
+                self._attribution.stop()
         except BaseException:
+            if self._attribution is not None:
+                self._attribution.kill()
             self._traffic.kill()
             if self._beside is not None:
                 self._beside.kill()
@@ -258,8 +278,15 @@ class Run:
 
     def _evaluate(self, traffic: Traffic) -> None:
         windows = [(trial["index"], tuple(trial["window_s"])) for trial in self._pending]
+        found: list[TrialCauses] = []
         for trial, (_, window) in zip(self._pending, windows, strict=True):
             measures = traffic.measures(window) | trial.pop("observed")
+            if self._attribution is not None:
+                causes = self._causes(self._attribution, trial, window, traffic)
+                check_sums(causes.counts, measures, trial["index"])
+                trial["causes"] = causes.counts
+                measures |= causes.measures()
+                found.append(causes)
             if self._beside is not None:
                 measures |= self._beside.measures(window)
                 leaked = self._beside.leaked_packets(window) + traffic.leaked_packets(window)
@@ -275,10 +302,19 @@ class Run:
                 self.record.event(event.t_s, event.kind, trial=trial["index"], **event.fields)
         for name, columns in files.items():
             self.record.add_samples(name, columns)
+        if self._attribution is not None:
+            self.record.add_samples("causes", cause_columns(found))
         lag = self._guard.lag()
         lag = lag[lag["is_event"] == 1]
         lags = {"t_s": lag["t_ns"] / 1e9, "cpu": lag["cpu"], "lag_s": lag["lag_ns"] / 1e9}
         self.record.add_samples("lag", lags)
+
+    @staticmethod
+    def _causes(
+        attribution: Attribution, trial: Mapping[str, Any], window: Window, traffic: Traffic
+    ) -> TrialCauses:
+        moves = trial.get("migrations") or ([trial["migration"]] if trial["migration"] else [])
+        return attribution.causes(trial["index"], window, moves, traffic.numbered_packets())
 
 
 def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -> tuple[str, str]:
@@ -392,6 +428,7 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
     experiment.check(values, topology)
     datapath = preflight.check(topology, values["ports"], results_folder)
     probe_binary()
+    probe_binary(TAP_SOURCE)
     words = " ".join(shlex.quote(word) for word in as_words(experiment.parameters, values))
     record = RunRecord.create(
         results_folder,

@@ -25,7 +25,7 @@ from topologies.model import Topology
 
 from .experiment import Experiment
 from .parameters import ParameterError
-from .probes.build import probe_binary
+from .probes.build import TAP_SOURCE, probe_binary
 from .run import environment, keep_visible, verdict
 from .sweep_block import SharedLaboratory, serve
 from .sweep_check import Comparison, compare_control
@@ -68,6 +68,7 @@ def do_sweep(asked: Asked, results_folder: Path) -> tuple[int, Path]:
     values = asked.plan.all_values(asked.experiment)
     grounds = _grounds(asked.experiment, values, results_folder)
     probe_binary()
+    probe_binary(TAP_SOURCE)
     if asked.resume:
         folder, note = find_run(results_folder, asked.resume), ""
     else:

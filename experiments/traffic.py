@@ -14,12 +14,15 @@ from pathlib import Path
 from emulation.network import EmulatedNetwork
 from topologies.model import Topology, UnknownNameError
 
+from .attribution import Flow
 from .probes.measures import Measure, Window
+from .probes.packets import Packets
 from .probes.process import Spawn
+from .probes.tap import TappedFlow
 from .probes.transports.base import DIRECTIONS, Ends, Files, Outcome, Transport, Windows
 from .probes.transports.streams import Streams
 from .probes.transports.udp import PORT as UDP_PORT
-from .probes.transports.udp import Udp
+from .probes.transports.udp import Udp, UdpOutcome
 
 FAMILIES = ("ipv4", "ipv6")
 
@@ -70,7 +73,8 @@ class Traffic:
     def __init__(self, network: EmulatedNetwork, plan: TrafficPlan, folder: Path) -> None:
         self._network, self.plan, self._folder = network, plan, folder
         addresses = {name: address_of(network.topology, name, plan.family) for name in (plan.vm, plan.peer)}
-        self._transports = plan.made(Ends(plan.vm, plan.peer, addresses, self.spawner, folder))
+        self._ends = Ends(plan.vm, plan.peer, addresses, self.spawner, folder)
+        self._transports = plan.made(self._ends)
         self._outcomes: list[Outcome] = []
 
     def spawner(self, node: str, pauses_with_vm: bool = True) -> Spawn:
@@ -108,6 +112,24 @@ class Traffic:
             if self.plan.transports:
                 found |= {f"stall_s_{way}": stall_s for way, stall_s in outcome.stalls_s(window).items()}
         return found
+
+    def numbered_flows(self) -> list[Flow]:
+        """The flows whose packets are numbered, so that each one's fate can be followed."""
+        return [
+            Flow(direction, *self._ends.of(direction), TappedFlow(flow.target, flow.port, flow.stream))
+            for transport in self._transports
+            if isinstance(transport, Udp)
+            for direction, flow in transport.flows.items()
+        ]
+
+    def numbered_packets(self) -> dict[str, Packets]:
+        """What became of their packets, by direction."""
+        return {
+            direction: packets
+            for outcome in self._outcomes
+            if isinstance(outcome, UdpOutcome)
+            for direction, packets in outcome.packets.items()
+        }
 
     def leaked_packets(self, window: Window) -> int:
         """Packets of flows beside this one that its receivers got within the window."""

@@ -15,7 +15,9 @@ from typing import Any
 
 from results.answer import answer_sentence
 from results.answer_groups import floor_figures, lead_figures
+from results.causes import cause_sentence
 from results.contract import RecordError
+from results.findings import findings
 from results.published import Published, published_for
 from results.questions import BY_NUMBER, QUESTIONS
 from results.reading import Record, list_runs, load_record
@@ -134,7 +136,11 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
     counts = count_trials(record.trials)
     trials = f"{counts['valid']} valid, {counts['invalid']} invalid; null: {counts['null_valid']} valid"
     trials += f", {counts['null_invalid']} invalid" if counts["null_invalid"] else ""
-    notes = ["short form (quick): fewer trials than a full run"] if is_quick(record) else []
+    notes = [f"found: {one}" for one in findings(record)]
+    if followed := cause_sentence(record):
+        notes.append(followed)
+    if is_quick(record):
+        notes.append("short form (quick): fewer trials than a full run")
     if conditions(record)[1] == EMULATED:
         notes.append(
             "processors were emulated (TCG): counts hold, times are those of a machine many times slower"

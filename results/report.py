@@ -10,10 +10,12 @@ from typing import Any
 
 from results import style
 from results.answer import answer_sentence, environment_rows, limits, reproduce_command
+from results.causes import DIRECTIONS, cause_rows, cause_sentence, meanings_of
 from results.chosen import chosen_trials
 from results.contract import RecordError
 from results.display import label, median_text, scale, shown_measures, spread_text
 from results.files import write_atomic
+from results.findings import findings
 from results.grouping import (
     NULL_LABEL,
     SEPARATOR,
@@ -46,6 +48,7 @@ def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str
     missing = missing_samples(record.folder) if record.trials and not record.unfinished else ""
     troubles = [missing] if missing else []
     across = numeric_parameter(record.trials, record.group_by)
+    causes = cause_rows(record)
     shown = chosen_trials(record) if trials is None else [(index, "asked for") for index in trials]
     return page_template("report.html").render(
         record=record,
@@ -53,6 +56,10 @@ def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str
         counts=count_trials(record.trials),
         answer=answer_sentence(record),
         table=_table(record),
+        findings=findings(record),
+        causes=[(row, DIRECTIONS[row.direction]) for row in causes],
+        meanings=meanings_of(causes),
+        followed=cause_sentence(record),
         percentile_rule=PERCENTILE_RULE,
         distributions=_distributions(record),
         across=parameter_label(across) if across else "",

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.answer import answer_sentence
+from results.causes import DIRECTIONS, cause_rows
 from results.display import NOT_MEASURED, Column, columns_of, heading, median_text, shown_measures
+from results.findings import findings
 from results.grouping import DEFAULT_GROUP_BY, Group, groups_of, null_groups, parameter_label
 from results.precision import usual_sentence
 from results.reading import Record
@@ -137,6 +139,24 @@ def _by_column(title: str, headings: list[str], rows: _Rows) -> Table:
     return table
 
 
+def cause_table(record: Record) -> Table | None:
+    """Packets lost, duplicated, reordered, by cause, a row a group and direction; None when there was none."""
+    rows = cause_rows(record)
+    if not rows:
+        return None
+    table = _new("by cause, all valid trials together")
+    for name in ("", "", "packets", "cause"):
+        table.add_column(name, style="bold" if not table.columns else None)
+    before = ""
+    for row in rows:
+        fate = f"{DIRECTIONS[row.direction]} {row.fate}"
+        table.add_row(
+            "" if row.group == before else row.group, fate, f"{row.packets:,} in {row.trials}", row.text
+        )
+        before = row.group
+    return table
+
+
 def print_table(record: Record, report: Path | None = None, console: Console | None = None) -> None:
     """Print table, invalid trials, the answer, and where record and report are."""
     from rich.console import Console
@@ -147,8 +167,12 @@ def print_table(record: Record, report: Path | None = None, console: Console | N
         for table in make_tables(record, console.width):
             console.print(table)
     counts = count_trials(record.trials)
+    if causes := cause_table(record):
+        console.print(causes)
     for reason, times in counts["reasons"].items():
         console.print(Text(f"invalid, not in any figure: {times} x {reason}"), style="yellow")
+    for finding in findings(record):
+        console.print(Text(f"found: {finding}"), style="bold red")
     console.print(Text(answer_sentence(record)), style="bold" if record.status == "answered" else "bold red")
     if precision := usual_sentence(record):
         console.print(Text(precision))

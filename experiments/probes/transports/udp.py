@@ -32,6 +32,11 @@ class Udp(Transport):
             flow = UdpStream(address, PORT, rate_pps, payload_bytes)
             self._probes[direction] = UdpProbe(f"udp_{direction}", flow, ends.folder, bind=bind)
 
+    @property
+    def flows(self) -> dict[str, UdpStream]:
+        """The stream of each direction."""
+        return {direction: probe.flow for direction, probe in self._probes.items()}
+
     def start(self) -> None:
         """Start each direction's receiver and sender."""
         for direction, probe in self._probes.items():
@@ -54,7 +59,7 @@ class Udp(Transport):
 
     def parse(self, logs: Logs) -> UdpOutcome:
         """Join what was sent with what arrived. ProbeError when a log is incomplete or the receiver dropped packets."""
-        return UdpOutcome(logs, {direction: probe.flow for direction, probe in self._probes.items()})
+        return UdpOutcome(logs, self.flows)
 
 
 class UdpOutcome(Outcome):

@@ -1,0 +1,70 @@
+"""Wrong settings made on purpose, in the real parts, to see whether a run's report finds and names them.
+
+`new-nve-unprogrammed`  the new NVE has lost its rules for the VM at the switch; they come back at `drain`
+`small-mtu`             the underlay's links have the virtual network's own MTU: nobody added the tunnel's bytes
+`old-leg-open`          the switch does not cut the leg to the old NVE
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from controller.pipeline import TABLES
+from emulation.network import EmulatedNetwork
+from topologies.model import Topology
+
+from .laboratory import Hooks
+from .parameters import ParameterError, choice
+
+NONE, UNPROGRAMMED, SMALL_MTU, OLD_LEG_OPEN = "none", "new-nve-unprogrammed", "small-mtu", "old-leg-open"
+FAULT = choice(
+    "fault",
+    NONE,
+    "a wrong setting made on purpose, for the report to find",
+    (NONE, UNPROGRAMMED, SMALL_MTU, OLD_LEG_OPEN),
+)
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Refuse a mistake that could not show. Raises ParameterError."""
+    fault = values.get("fault", NONE)
+    if fault == OLD_LEG_OPEN and values["policy"] not in ("silent-drop", "icmp"):
+        raise ParameterError(
+            f"fault={fault}: with policy={values['policy']} the old NVE sends nothing into its leg by then, so an open "
+            "one changes nothing; choose policy=silent-drop"
+        )
+    if fault in (OLD_LEG_OPEN, UNPROGRAMMED) and values.get("attachment", "rebind") != "rebind":
+        raise ParameterError(f"fault={fault}: needs attachment=rebind, where there are legs")
+
+
+def wrong_options(fault: str, topology: Topology) -> dict[str, Any]:
+    """Fields of the network's Options that make the mistake."""
+    if fault == SMALL_MTU:
+        return {"underlay_mtu_bytes": max(network.mtu_bytes for network in topology.virtual_networks)}
+    return {"cuts_old_leg": False} if fault == OLD_LEG_OPEN else {}
+
+
+def wrong_hooks(fault: str, network: EmulatedNetwork, vm: str, new_nve: str) -> Hooks:
+    """What a move's phases do besides, to make the mistake."""
+    if fault != UNPROGRAMMED or vm not in network.wirings:
+        return {}
+    nve, ports = network.nves[new_nve], network.vm_ports(vm, new_nve)
+    saved = nve.folder / f"{vm}.flows"
+    classify, forward = TABLES["CLASSIFY"].number, TABLES["FORWARD"].number
+    matches = [f"table={classify},in_port={port}" for port in ports.values() if port is not None]
+    # Only what comes out of a tunnel (reg2=1): the commit does not touch those rules, so they can be put back.
+    matches.append(f"table={forward},reg2=0x1,dl_dst={network.topology.vm(vm).mac}")
+
+    def lose() -> None:
+        kept = []
+        for match in matches:
+            dump = nve.dpctl("dump-flows", "--no-stats", match)
+            kept += [line.strip() for line in dump.splitlines() if "actions=" in line]
+            nve.dpctl("del-flows", match)
+        saved.write_text("".join(line + "\n" for line in kept))
+
+    def bring_back() -> None:
+        nve.dpctl("add-flows", str(saved))
+
+    return {"switch": lose, "drain": bring_back}

@@ -1,0 +1,106 @@
+"""What a move did, and when, read from its record and its events; and Open vSwitch's table counters."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from experiments.causes import Cause, Hold
+from experiments.mistakes import check
+from experiments.move_facts import Event, move_facts
+from experiments.parameters import ParameterError
+from experiments.rule_drops import unmatched
+from results.causes import MEANINGS
+
+PHASES = [
+    {"name": name, "start_s": start_s, "end_s": start_s + 1.0}
+    for name, start_s in (("prepare", 1.0), ("stop", 2.0), ("switch", 3.0), ("resume", 4.0), ("release", 5.0))
+]
+RECORD: dict[str, Any] = {
+    "vm": "vm1",
+    "old_nve": "nve1",
+    "new_nve": "nve2",
+    "policy": "buffer",
+    "attachment": "rebind",
+    "order": "stop-first",
+    "paused_s": None,
+    "pause": None,
+    "redirect_ended_s": None,
+    "phases": PHASES,
+}
+EVENTS = [
+    Event(2.1, "northbound", {"method": "redirect"}),
+    Event(2.2, "hold", {"holder": "direct"}),
+    Event(3.5, "switch", {"old_nve": "nve1", "new_nve": "nve2"}),
+    Event(4.1, "release", {"holder": "direct"}),
+    Event(4.2, "northbound", {"method": "commit_move"}),
+    Event(9.0, "switch", {"old_nve": "nve1", "new_nve": "nve2"}),  # of another move
+]
+
+
+def test_a_moves_times_come_from_its_events() -> None:
+    facts = move_facts(RECORD, EVENTS)
+    assert (facts.start_s, facts.left_s, facts.there_s, facts.over_s) == (1.0, 3.5, 3.5, 6.0)
+    assert (facts.policy_s, facts.redirects, facts.wired, facts.both_run) == (2.1, True, True, False)
+    assert facts.holds == (Hold("direct", 2.2, 4.1 + 0.1),)
+    assert facts.holding(3.0, "direct") and not facts.holding(3.0, "redirected")
+
+
+def test_the_vm_stops_hearing_when_it_is_paused_but_for_freeze() -> None:
+    assert move_facts({**RECORD, "paused_s": 2.5, "pause": "hold"}, EVENTS).left_s == 2.5
+    assert move_facts({**RECORD, "paused_s": 2.5, "pause": "freeze"}, EVENTS).left_s == 3.5
+
+
+def test_silent_drop_begins_with_the_commit_and_never_without_one() -> None:
+    assert move_facts({**RECORD, "policy": "silent-drop"}, EVENTS).policy_s == 4.2
+    assert move_facts({**RECORD, "policy": "silent-drop"}, []).policy_s == math.inf
+
+
+def test_with_resume_first_the_new_copy_hears_before_the_switch() -> None:
+    facts = move_facts({**RECORD, "order": "resume-first"}, EVENTS)
+    assert (facts.both_run, facts.there_s, facts.left_s) == (True, 4.0, 3.5)
+
+
+DUMP = """OFPST_TABLE reply (OF1.3) (xid=0x2):
+  table 0:
+    active=3, lookup=20, matched=18
+
+  table 1:
+    active=12, lookup=15, matched=15
+
+  tables 2...3: ditto
+
+  table 4:
+    active=1, lookup=9, matched=2
+
+  table 5: ditto
+"""
+
+
+def test_lookups_without_a_match_are_read_table_by_table() -> None:
+    assert unmatched(DUMP) == {0: 2, 1: 0, 2: 0, 3: 0, 4: 7, 5: 7}
+
+
+def test_every_cause_has_a_name_and_a_meaning() -> None:
+    assert list(MEANINGS) == [cause.value for cause in Cause]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"fault": "old-leg-open", "policy": "buffer"},
+            "policy=buffer the old NVE sends nothing into its leg",
+        ),
+        (
+            {"fault": "new-nve-unprogrammed", "policy": "silent-drop", "attachment": "replug"},
+            "needs attachment=rebind",
+        ),
+    ],
+)
+def test_a_mistake_that_could_not_show_is_refused(values: dict[str, str], said: str) -> None:
+    with pytest.raises(ParameterError, match=said):
+        check(values)
+    check({**values, "fault": "none"})
