@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from emulation import commands
 from emulation.network import EmulatedNetwork
 
 from .causes import Cause, Facts, Packet, Sighting, cause_of_copies, cause_of_disorder, cause_of_loss
@@ -66,8 +65,8 @@ class TrialCauses:
 class Attribution:
     """Taps for a run of traffic. ``start`` before its probes, ``stop`` after them, then ``causes`` of each trial."""
 
-    def __init__(self, network: EmulatedNetwork, flows: Sequence[Flow], folder: Path) -> None:
-        self._network, self._flows = network, flows
+    def __init__(self, network: EmulatedNetwork, flows: Sequence[Flow], folder: Path, spawn: Spawn) -> None:
+        self._network, self._flows, self._spawn = network, flows, spawn
         self._points = points_for(
             network, dict.fromkeys(end for one in flows for end in (one.sender, one.receiver))
         )
@@ -82,13 +81,13 @@ class Attribution:
         names = dict.fromkeys(point.owner for point in self._points if point.role is Role.UNDERLAY)
         return {name: self._network.nves[name] for name in names}
 
-    def start(self, spawn: Spawn = commands.spawn) -> None:
+    def start(self) -> None:
         """Begin to look. ProbeError or BuildError."""
         self._tap.log_path.parent.mkdir(parents=True, exist_ok=True)
         self._drops = read_drops(self._watched_nves())
         flows = [flow.tapped for flow in self._flows]
         devices = [point.tapped for point in self._points]
-        self._tap.start(spawn, devices, flows, list(self._nves), self._network.topology.tunnel.udp_port)
+        self._tap.start(self._spawn, devices, flows, list(self._nves), self._network.topology.tunnel.udp_port)
 
     def stop(self) -> None:
         """Look no more, and read what was seen. ProbeError when that is not whole."""

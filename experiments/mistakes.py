@@ -38,6 +38,15 @@ def check(values: Mapping[str, Any]) -> None:
         raise ParameterError(f"fault={fault}: needs attachment=rebind, where there are legs")
 
 
+def refuse_in_sweep(values: Mapping[str, Any]) -> None:
+    """Cells of a sweep share a network, so none may have one with a mistake of its own. Raises ParameterError."""
+    fault = values.get("fault", NONE)
+    if fault != NONE:
+        raise ParameterError(
+            f"fault={fault}: not in a sweep; make it in one run, such as make hot-l2 fault={fault}"
+        )
+
+
 def wrong_options(fault: str, topology: Topology) -> dict[str, Any]:
     """Fields of the network's Options that make the mistake."""
     if fault == SMALL_MTU:

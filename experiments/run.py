@@ -152,17 +152,15 @@ class Run:
         plan = TrafficPlan(**{**named, "directions": tuple(directions), **changes})
         self._traffic = Traffic(self.laboratory.network, plan, RUN_FOLDER / "probes")
         self._beside = Beside(beside, RUN_FOLDER / "probes", self._traffic.spawner) if beside else None
-        numbered = self._traffic.numbered_flows() if values.get("attribution", "on") == "on" else []
-        self._attribution = (
-            Attribution(self.laboratory.network, numbered, RUN_FOLDER / "probes") if numbered else None
-        )
+        followed = values.get("attribution", "on") == "on" and self._traffic.numbered_flows()
+        self._attribution = self.follower() if followed else None
         guard_folder = RUN_FOLDER / "guard"
         guard_folder.mkdir(exist_ok=True)
         self._guard = LoadGuard(guard_folder, _bounds())
         try:
-            self._guard.start(lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE))
+            self._guard.start(_as_child)
             if self._attribution is not None:
-                self._attribution.start(lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE))
+                self._attribution.start()
             self._traffic.start()
             if self._beside is not None:
                 self._beside.start()
@@ -186,6 +184,13 @@ class Run:
         self._progress.step("evaluating")
         self._evaluate(self._traffic)
         self._pending.clear()
+
+    def follower(self) -> Attribution:
+        """What follows the packets of the traffic under way; whoever asks starts and stops it."""
+        assert self._traffic is not None
+        return Attribution(
+            self.laboratory.network, self._traffic.numbered_flows(), RUN_FOLDER / "probes", _as_child
+        )
 
     def trial(
         self,
@@ -237,7 +242,7 @@ class Run:
         folder.mkdir(exist_ok=True)
         self._guard = LoadGuard(folder, _bounds())
         try:
-            self._guard.start(lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE))
+            self._guard.start(_as_child)
             yield
             self._guard.stop()
         except BaseException:
@@ -315,6 +320,11 @@ class Run:
     ) -> TrialCauses:
         moves = trial.get("migrations") or ([trial["migration"]] if trial["migration"] else [])
         return attribution.causes(trial["index"], window, moves, traffic.numbered_packets())
+
+
+def _as_child(argv: list[str]) -> subprocess.Popen[bytes]:
+    """Start a probe in the sandbox's own namespace."""
+    return subprocess.Popen(argv, stderr=subprocess.PIPE)
 
 
 def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from results.reading import Record, find_run
 from topologies import load_topology, topology_file
 from topologies.model import Topology
 
+from . import mistakes
 from .experiment import Experiment
 from .parameters import ParameterError
 from .probes.build import TAP_SOURCE, probe_binary
@@ -94,6 +95,7 @@ def _grounds(
             topology = load_topology(topology_file(own["topology"]))
             made[key] = (topology, preflight.check(topology, own["ports"], results_folder))
         experiment.check(own, made[key][0])
+        mistakes.refuse_in_sweep(own)
     return made
 
 

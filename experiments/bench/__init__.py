@@ -15,6 +15,7 @@ from emulation import preflight
 
 from ..parameters import Parameter, ParameterError, read_parameters, text, whole
 from .analysis import analysis_rows, report_rows
+from .attribution import attribution_rows
 from .moves import call_rows, fast_move_rows, move_rows
 from .networks import large_rows, start_rows
 from .probes import prober_rows
@@ -31,6 +32,7 @@ PARTS: dict[str, Part] = {
     "analysis": lambda values, results: analysis_rows(),
     "report": lambda values, results: report_rows(values["report_trials"]),
     "moves": lambda values, results: move_rows(values["moves"], results),
+    "attribution": lambda values, results: attribution_rows(values["pairs"], results),
     "fast": lambda values, results: fast_move_rows(values["fast_moves"], results),
     "sweep": lambda values, results: sweep_rows(values["sweep_trials"], values["jobs"], results),
 }
@@ -43,6 +45,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     whole("starts", 3, "starts of each network of 20 NVEs", 1, 100),
     whole("large", 100, "NVEs and VMs of the large network", 2, 400),
     whole("report_trials", 1000, "trials of the record that a report is made of", 1, 100_000),
+    whole("pairs", 30, "null trials with every packet followed, and as many without", 3, 10_000),
     whole("sweep_trials", 100, "trials of 3 s in the sweep", 8, 10_000),
     whole("jobs", 1, "sandboxes at once in the sweep", 1, 64),
 )
