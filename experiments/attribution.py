@@ -6,10 +6,10 @@ The taps only look. What they cost is measured by ``make bench only=attribution`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -146,7 +146,7 @@ class Attribution:
             }
         )
         for flow in self._flows:
-            rows = packet_causes(flow, packets[flow.direction], window, facts, self._seen.sightings)
+            rows = packet_causes(flow, packets[flow.direction], window, facts, self._seen)
             made.rows += [{"trial": trial, **row} for row in rows]
             made.counts[flow.direction] = counted(rows)
         made.counts["places"] = places(made.rows)
@@ -173,11 +173,18 @@ class Attribution:
         return total
 
 
-Sightings = Callable[[str, Sequence[int]], Mapping[int, tuple[Sighting, ...]]]
+class Sees(Protocol):
+    """What packets' fates are asked of: ``Seen``."""
+
+    def sightings(self, flow: str, numbers: Iterable[int], /) -> Mapping[int, tuple[Sighting, ...]]:
+        """Where packets were seen, by number."""
+
+    def queue_s(self, flow: str, nve: str, at_s: float, /) -> float:
+        """How long others took in an NVE at a moment."""
 
 
 def packet_causes(
-    flow: Flow, packets: Packets, window: Window, facts: Facts, sightings: Sightings
+    flow: Flow, packets: Packets, window: Window, facts: Facts, sees: Sees
 ) -> list[dict[str, Any]]:
     """A row for each packet of a window that was lost, duplicated or reordered. Pure."""
     low, high = (int(row) for row in np.searchsorted(packets.tx_s, window))
@@ -189,14 +196,14 @@ def packet_causes(
     numbers = [int(packets.seq[row]) for row in (*lost, *doubled, *late)] + list(overtakers.values())
     if not numbers:
         return []
-    seen = sightings(flow.direction, numbers)
+    seen = sees.sightings(flow.direction, numbers)
     row_of = {int(packets.seq[row]): int(row) for row in np.searchsorted(packets.seq, numbers)}
 
-    moving = any(move.vm == flow.sender for move in facts.moves)
-    home = "" if moving else facts.at.get(flow.sender, "")
-
     def packet(number: int) -> Packet:
-        return Packet(flow.sender, flow.receiver, float(packets.tx_s[row_of[number]]), seen[number])
+        last = seen[number][-1] if seen[number] else None
+        queue_s = sees.queue_s(flow.direction, last.nve, last.t_s) if last is not None and last.nve else 0.0
+        tx_s = float(packets.tx_s[row_of[number]])
+        return Packet(flow.sender, flow.receiver, tx_s, seen[number], queue_s)
 
     def told(row: int, what: str, cause: Cause, count: int) -> dict[str, Any]:
         number = int(packets.seq[row])
@@ -209,7 +216,7 @@ def packet_causes(
             "count": count,
             "cause": cause.value,
             "last_stage": "" if last is None else last.stage.value,
-            "last_nve": "" if last is None else last.nve or home,
+            "last_nve": "" if last is None else last.nve,
             "last_seen_s": float("nan") if last is None else last.t_s,
             "frame_bytes": 0 if last is None else last.bytes,
         }

@@ -19,6 +19,8 @@ NEIGHBOUR_WAIT_S = (
     3.5  # a host asks three times, a second apart, and drops what waited (RFC 4861 section 7.2.2)
 )
 TUNNEL_BYTES = 50
+QUEUE_S = 0.005
+"""Whoever is let into a queue that is full waits for all of it; at a switch that keeps up nobody waits so long."""
 
 
 class Cause(StrEnum):
@@ -50,7 +52,7 @@ class Cause(StrEnum):
 class Sighting:
     """One time that a packet was seen.
 
-    ``nve``: whose link or leg ('' at the VM's end). ``other``: the NVE at the tunnel's far end.
+    ``nve``: whose link or leg ('' at the end of a VM that moves). ``other``: the NVE at the tunnel's far end.
     """
 
     t_s: float
@@ -124,12 +126,16 @@ class Facts:
 
 @dataclass(frozen=True)
 class Packet:
-    """One packet of a flow, with all that was seen of it in order of time."""
+    """One packet of a flow, with all that was seen of it in order of time.
+
+    ``queue_s``: of one that vanished in an NVE, the longest that those in front of it and behind it took there.
+    """
 
     sender: str
     receiver: str
     tx_s: float
     sightings: tuple[Sighting, ...] = ()
+    queue_s: float = 0.0
 
     @property
     def path(self) -> tuple[tuple[Stage, str, str], ...]:
@@ -171,7 +177,7 @@ def _behind_sender(packet: Packet, last: Sighting, facts: Facts) -> Cause:
     unplugged = [move for move in facts.moves if move.vm == packet.sender]
     if any(move.left_s - SLACK_S <= last.t_s <= move.there_s + SLACK_S for move in unplugged):
         return Cause.STOPPED
-    return _inside(packet, last, facts, facts.at.get(packet.sender, ""), from_vm=True)
+    return _inside(packet, last, facts, last.nve or facts.at.get(packet.sender, ""), from_vm=True)
 
 
 def _behind_leg_in(packet: Packet, last: Sighting, facts: Facts) -> Cause:
@@ -200,6 +206,8 @@ def _inside(packet: Packet, last: Sighting, facts: Facts, nve: str, *, from_vm: 
                 return Cause.POLICY
             if last.t_s >= move.left_s - SLACK_S and not (move.redirects and last.t_s < move.over_s):
                 return Cause.IN_FLIGHT if packet.tx_s < move.left_s else Cause.MISDIRECTED
+        if packet.queue_s >= QUEUE_S:
+            return Cause.OVERRUN
         if move.new_nve == nve and last.t_s >= move.start_s and _is_of(move, packet):
             if _without_rules(facts, nve):
                 return Cause.UNPROGRAMMED
@@ -208,6 +216,8 @@ def _inside(packet: Packet, last: Sighting, facts: Facts, nve: str, *, from_vm: 
                 return Cause.HELD
     if from_vm and (nve, "ANTI_SPOOF") in facts.rule_drops and facts.rule_drops[nve, "ANTI_SPOOF"]:
         return Cause.SPOOF
+    if packet.queue_s >= QUEUE_S:
+        return Cause.OVERRUN
     if facts.rule_drops and not facts.rules_dropped(nve, "CLASSIFY", "ANTI_SPOOF", "FORWARD"):
         return Cause.OVERRUN
     return Cause.UNKNOWN

@@ -19,6 +19,9 @@ _BLIND_BEFORE_S = 0.2
 """A ring that was full is noticed at most so long after it began to be."""
 _ANSWER_S = 0.5
 
+_COMING_IN = (Stage.INTO_NVE, Stage.AT_NVE, Stage.LEFT_VM)
+_COMING_OUT = (Stage.OUT_OF_NVE, Stage.ON_UNDERLAY, Stage.TO_VM)
+
 Records = npt.NDArray[np.void]
 
 
@@ -31,6 +34,7 @@ class Seen:
         self._records, self._points, self._nves = records, points, nves
         self._flow_numbers = {name: number for number, name in enumerate(flows)}
         self._probes = records["kind"] == Kind.PROBE
+        self._known: dict[tuple[str, str], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}
 
     def sightings(self, flow: str, numbers: Iterable[int]) -> dict[int, tuple[Sighting, ...]]:
         """For each of these packets of a flow, where it was seen, in order of time."""
@@ -54,7 +58,7 @@ class Seen:
         return Sighting(
             t_s=float(record["t_ns"]) / 1e9,
             stage=point.stage(outgoing),
-            nve="" if point.role is Role.VM else point.owner,
+            nve=point.nve,
             which=point.which,
             other="" if far == NOBODY else self._nves[far],
             bytes=int(record["bytes"]),
@@ -110,6 +114,35 @@ class Seen:
         own &= np.isin(records["point"], legs) & (at_s >= window[0]) & (at_s < window[1])
         found: npt.NDArray[np.int64] = records["seq"][own].astype(np.int64)
         return found
+
+    def queue_s(self, flow: str, nve: str, at_s: float) -> float:
+        """The longest time that a flow's packets took in an NVE, of the last before a moment and the next after it."""
+        entry_s, took_s = self._transits(flow, nve)
+        place = int(np.searchsorted(entry_s, at_s))
+        around = took_s[max(place - 1, 0) : place + 1]
+        return float(around.max()) if len(around) else 0.0
+
+    def _transits(self, flow: str, nve: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """When a flow's packets that came out of an NVE had come in, in order, and how long each was inside."""
+        if (flow, nve) not in self._known:
+            own = self._records[self._probes & (self._records["flow"] == self._flow_numbers[flow])]
+            first: dict[bool, Records] = {}
+            for coming_in in (True, False):
+                here = np.zeros(len(own), np.bool_)
+                for number, point in enumerate(self._points):
+                    for outgoing in (0, 1):
+                        stage = point.stage(bool(outgoing))
+                        if point.nve == nve and stage in (_COMING_IN if coming_in else _COMING_OUT):
+                            here |= (own["point"] == number) & (own["outgoing"] == outgoing)
+                chosen = own[here]
+                first[coming_in] = chosen[np.lexsort((chosen["t_ns"], chosen["seq"]))]
+            came, went = first[True], first[False]
+            _, one, other = np.intersect1d(came["seq"], went["seq"], return_indices=True)
+            entry_s = seconds(came["t_ns"][one])
+            took_s = seconds(went["t_ns"][other]) - entry_s
+            order = np.argsort(entry_s)
+            self._known[flow, nve] = (entry_s[order], took_s[order])
+        return self._known[flow, nve]
 
     def errors(self) -> Mapping[tuple[int, int], int]:
         """(type * 256 + code, next hop's MTU) of the ICMP errors seen, and how often."""

@@ -46,6 +46,8 @@ class Stage(StrEnum):
 class Point:
     """One tapped device. ``owner``: the VM or the NVE that it leads to; ``which`` leg, or ``plain``.
 
+    ``home``: of a VM that stays, the NVE at the device's other end.
+
     ``leads_out``: a frame that the tap sees outgoing goes to the owner, not away from it.
     """
 
@@ -54,6 +56,12 @@ class Point:
     owner: str
     leads_out: bool = True
     which: str = ""
+    home: str = ""
+
+    @property
+    def nve(self) -> str:
+        """The NVE that a frame seen here comes from or goes to; '' at the end of a VM that moves."""
+        return self.home if self.role is Role.VM else self.owner
 
     def stage(self, outgoing: bool) -> Stage:
         """What a frame in that direction says."""
@@ -82,7 +90,10 @@ def points_for(network: EmulatedNetwork, ends: Iterable[str]) -> list[Point]:
                     for which, device in leg.devices.items()
                 ]
             continue
-        found.append(Point(TappedDevice(network[name].pid, "eth0"), Role.VM, name, leads_out=False))
+        device = TappedDevice(network[name].pid, "eth0")
+        stays = network.options.attachment == "rebind" and name not in clients
+        home = network.location[name] if stays else ""
+        found.append(Point(device, Role.VM, name, leads_out=False, home=home))
         if beyond is not None and name in clients:
             nves[beyond.nve] = None
             device = TappedDevice(network[outside.ROUTER].pid, router_interface(beyond.nve))

@@ -93,6 +93,8 @@ CASES: list[tuple[str, Packet, Facts, Cause]] = [
     ("the port had no room", to_vm(10.55, seen(10.552, *BY_OLD)), replace(FACTS, moves=[BUFFERS]), Cause.HELD),
     ("no rule at the new NVE", to_vm(10.65, seen(10.651, *BY_OLD)),
      replace(FACTS, moves=[BUFFERS], rule_drops=WITH_MISSES), Cause.UNPROGRAMMED),
+    ("a full queue at the new NVE", replace(to_vm(10.65, seen(10.651, *BY_OLD)), queue_s=0.02),
+     replace(FACTS, moves=[BUFFERS], rule_drops=WITH_MISSES), Cause.OVERRUN),
     # From the VM.
     ("outbound held", from_vm(10.5, seen(10.501, (LEFT, ""))),
      replace(FACTS, moves=[replace(MOVE, holds=(Hold("outbound", 10.45, 10.6),))]), Cause.HELD),

@@ -184,7 +184,7 @@ def packets(copies: list[int], order: list[int]) -> Packets:
 def test_each_packet_that_is_not_once_and_in_order_has_one_row_and_the_rows_add_up() -> None:
     flow = Flow("to_vm", "peer1", "vm1", TappedFlow("10.1.0.10", PORT))
     own = packets([1, 0, 3, 1, 1], [0, -1, 1, 3, 2])  # 1 is lost, 2 came three times, 3 came behind 4
-    rows = packet_causes(flow, own, (1.0, 2.0), Facts(), lambda _flow, numbers: dict.fromkeys(numbers, ()))
+    rows = packet_causes(flow, own, (1.0, 2.0), Facts(), seen_of())
     assert [(row["what"], row["seq"], row["count"]) for row in rows] == [
         ("lost", 1, 1),
         ("duplicated", 2, 2),
@@ -198,4 +198,18 @@ def test_each_packet_that_is_not_once_and_in_order_has_one_row_and_the_rows_add_
     ):
         check_sums(counts, {**measures, "lost_packets_to_vm": 2}, 4)
     assert places(rows)[0] | {"packets": 1, "cause": "sender", "first_s": None} == places(rows)[0]
-    assert packet_causes(flow, own, (1.004, 2.0), Facts(), lambda *_: {}) == []
+    assert packet_causes(flow, own, (1.004, 2.0), Facts(), seen_of()) == []
+
+
+def test_how_long_others_took_in_an_nve_is_asked_of_those_next_to_a_moment() -> None:
+    into, out = {"point": 1, "outgoing": 1}, {"point": 1, "outgoing": 0}
+    took_ms = {1: 0.1, 2: 30.0, 3: 0.2}
+    rows: list[dict[str, int]] = []
+    for number, milliseconds in took_ms.items():
+        at_ns = number * 10**9
+        rows += [{"t_ns": at_ns, "seq": number, **into}]
+        rows += [{"t_ns": at_ns + int(milliseconds * 1e6), "seq": number, **out}]
+    seen = seen_of(*rows, {"t_ns": int(2.5e9), "seq": 9, **into})  # 9 went in and never came out
+    assert seen.queue_s("to_vm", "nve1", 2.5) == pytest.approx(0.030)
+    assert seen.queue_s("to_vm", "nve1", 3.5) == pytest.approx(0.0002)
+    assert seen.queue_s("to_vm", "nve2", 2.5) == 0.0
