@@ -15,7 +15,7 @@ INSIDE := $(filter-out 'EXP=%,$(PARAMETERS))
 EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle standby
 
 .DEFAULT_GOAL := help
-.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision answers cli shell validate report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-shell image-cli evaluate evaluate-compare evaluate-reference lock ryu-check
+.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision pcap answers cli shell validate report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-shell image-cli evaluate evaluate-compare evaluate-reference lock ryu-check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ gate: setup ## Exit status 1 if a run is worse than a baseline (BASELINE=run, RU
 
 precision: setup ## How many more trials a narrower interval takes (RUN=.., WIDTH=10% or 2ms)
 	@$(PYTHON) -m results precision $(or $(RUN),latest) --width '$(or $(WIDTH),10%)'
+
+pcap: setup ## What the captures of a run hold (PCAP=1 makes them), where packets were lost (RUN=.., PACKET=n)
+	@$(PYTHON) -m results pcap $(or $(RUN),latest) $(if $(PACKET),--packet $(PACKET))
 
 answers: setup ## One page with the answer to every question, from the records of this machine
 	@$(PYTHON) -m results answers

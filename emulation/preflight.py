@@ -36,6 +36,7 @@ _TOOLS = {
     "tc": "iproute2",
 }
 _DHCP_TOOLS = {"dnsmasq": "dnsmasq-base", "udhcpc": "udhcpc"}
+_CAPTURE_TOOLS = {"tcpdump": "tcpdump"}
 
 
 def check(topology: Topology, ports: str, results_folder: Path) -> Datapath:
@@ -58,6 +59,12 @@ def check(topology: Topology, ports: str, results_folder: Path) -> Datapath:
 def check_root() -> None:
     """For commands that need root but no topology."""
     if problems := _root_problems():
+        raise PreflightError(problems)
+
+
+def check_captures() -> None:
+    """For runs that capture links."""
+    if problems := _tool_problems(_CAPTURE_TOOLS):
         raise PreflightError(problems)
 
 

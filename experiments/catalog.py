@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from .captures import with_captures
 from .cold import EXPERIMENT as COLD
 from .decision import EXPERIMENT as DECISION
 from .dhcp_client import EXPERIMENT as DHCP_CLIENT
@@ -23,7 +24,7 @@ from .standby import EXPERIMENT as STANDBY
 from .tenants import EXPERIMENT as TENANTS
 
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment
+    experiment.name: with_captures(experiment)
     for experiment in (
         HOT_L2,
         HOT_L2_V6,

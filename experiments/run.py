@@ -33,6 +33,7 @@ from topologies.model import Topology
 from . import mistakes
 from .attribution import Attribution, TrialCauses, cause_columns, check_sums
 from .beside import Beside, SideFlow
+from .captures import capturing
 from .experiment import Experiment
 from .laboratory import PROJECT, Laboratory
 from .move_facts import Event
@@ -120,7 +121,8 @@ class Run:
 
     def conduct(self) -> None:
         """All trials of the experiment in a laboratory that stands."""
-        self.experiment.trials(self)
+        with capturing(self.laboratory, self.values, self.record):
+            self.experiment.trials(self)
         self.laboratory.check()
 
     def expect(self, trials: int) -> None:

@@ -66,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
         help="2ms, 0.5s, or 10%% of the median on either side (default)",
     )
     precision.add_argument("--measure", metavar="NAME", help="of this measure alone")
+    pcap = commands.add_parser(
+        "pcap", parents=[common, run], help="what the captures of a run hold, and where packets were lost"
+    )
+    pcap.add_argument("--packet", type=int, metavar="N", help="the way of probe packet number N")
     compare = commands.add_parser(
         "compare", parents=[common], help="did run B move from run A? exit status 1 if so"
     )
@@ -180,6 +184,10 @@ def _run(options: argparse.Namespace) -> int:
         from results.table import print_table
 
         print_table(record)
+    elif options.command == "pcap":
+        from results.capture_view import print_captures
+
+        print_captures(record, options.packet)
     elif options.command == "precision":
         _precision(record, options.width, options.measure)
     else:

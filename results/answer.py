@@ -168,6 +168,11 @@ def limits(record: Record) -> list[str]:
             f"{dropped} of {len(record.trials)} trials were marked invalid by signals of the machine and "
             "enter no figure; a move that itself overloads the machine would be among them."
         )
+    if record.captures:
+        found.append(
+            f"{len(record.captures['links'])} links were captured meanwhile, which takes processor time: hold these "
+            "figures against a run without captures before you rely on them."
+        )
     rate_pps = record.parameters.get("rate_pps")
     if isinstance(rate_pps, int | float) and rate_pps > 0:
         found.append(
@@ -192,10 +197,15 @@ def verdict_line(record: Record) -> str:
 
 
 def environment_rows(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The environment as (name, text) rows: `x` with its `x_why` behind it, nested objects as one row."""
+    """The environment as (name, text) rows: `x` with its `x_why` behind it, nested objects as one row.
+
+    Left out is what pages show by themselves: the command and the captures.
+    """
     rows = []
     for key, value in environment.items():
-        if key == "command" or (key.endswith("_why") and key.removesuffix("_why") in environment):
+        if key in ("command", "captures") or (
+            key.endswith("_why") and key.removesuffix("_why") in environment
+        ):
             continue
         text = _flat(value)
         if f"{key}_why" in environment:

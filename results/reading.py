@@ -45,6 +45,11 @@ class Record:
         return dict(self.data["environment"])
 
     @property
+    def captures(self) -> dict[str, Any]:
+        """What it captured: `links`, `troubles`, the clocks' offset; empty without captures."""
+        return dict(self.data["environment"].get("captures") or {})
+
+    @property
     def trials(self) -> list[dict[str, Any]]:
         """Every trial, invalid and null ones too."""
         return list(self.data["trials"])

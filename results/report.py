@@ -73,6 +73,7 @@ def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str
         limits=limits(record),
         environment=environment_rows(record.environment),
         parameters=environment_rows(record.parameters),
+        captures=record.captures,
         command=reproduce_command(record),
         samples=sample_names(record.folder),
         **theme(),

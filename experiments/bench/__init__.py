@@ -16,6 +16,7 @@ from emulation import preflight
 from ..parameters import Parameter, ParameterError, read_parameters, text, whole
 from .analysis import analysis_rows, report_rows
 from .attribution import attribution_rows
+from .captures import pcap_rows
 from .moves import call_rows, fast_move_rows, move_rows
 from .networks import large_rows, start_rows
 from .probes import prober_rows
@@ -30,6 +31,7 @@ PARTS: dict[str, Part] = {
     "large": lambda values, results: large_rows(values["large"], results),
     "call": lambda values, results: call_rows(values["calls"], results),
     "analysis": lambda values, results: analysis_rows(),
+    "pcap": lambda values, results: pcap_rows(values["pcap_frames"]),
     "report": lambda values, results: report_rows(values["report_trials"]),
     "moves": lambda values, results: move_rows(values["moves"], results),
     "attribution": lambda values, results: attribution_rows(values["pairs"], results),
@@ -46,6 +48,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     whole("large", 100, "NVEs and VMs of the large network", 2, 400),
     whole("report_trials", 1000, "trials of the record that a report is made of", 1, 100_000),
     whole("pairs", 30, "null trials with every packet followed, and as many without", 3, 10_000),
+    whole("pcap_frames", 1_000_000, "frames of the capture that is parsed", 1000, 20_000_000),
     whole("sweep_trials", 100, "trials of 3 s in the sweep", 8, 10_000),
     whole("jobs", 1, "sandboxes at once in the sweep", 1, 64),
 )

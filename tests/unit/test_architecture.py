@@ -30,6 +30,7 @@ OF_CONTROLLER = {"controller.client", "controller.markers"}  # what does not loa
 SUBPROCESS = {
     "emulation/commands.py": "the door",
     "emulation/nve.py": "type of the daemons' handles",
+    "emulation/capture.py": "handles of tcpdump",
     "emulation/network.py": "type of what it spawns",
     "emulation/preflight.py": "before anything is built: modprobe, ldd, versions",
     "experiments/run.py": "git's commit; the guard's probe on the host's side",
