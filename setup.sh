@@ -11,6 +11,9 @@ list() { sed 's/[[:space:]]*#.*//' "$1" | tr '\n' ' '; } # FILE: one package a l
 packages=$(list packages.txt)
 case $purpose in image | test) packages="$packages $(list image/host-packages.txt)" ;; esac
 
+# In headless Chromium the tests look at the pages (113 MB to fetch, some 25 s); without it they say that they did not.
+if [ "$purpose" = test ]; then packages="$packages chromium"; fi
+
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 missing=

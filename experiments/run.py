@@ -25,6 +25,7 @@ from emulation.network import RUN_FOLDER, Options
 from emulation.nve import Datapath
 from emulation.sandbox import run_in_sandbox
 from mobility.migration import MigrationRecord
+from results.grouping import label_of
 from results.record import RunRecord
 from results.statistics import summarise
 from topologies import load_topology, topology_file
@@ -45,7 +46,6 @@ from .probes.measures import Window
 from .progress import Progress
 from .traffic import DIRECTIONS, Traffic, TrafficPlan
 from .trial_events import sampled_events
-from .trials import NULL
 
 DRAIN_S = 0.1  # what is under way at a window's end has arrived by then
 LAST_SAMPLES_S = 0.3
@@ -333,8 +333,7 @@ def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -
     """``answered`` when every group and the null trials have at least one valid trial in two, else ``invalid``."""
     groups: dict[str, list[bool]] = {}
     for trial in trials:
-        own = ", ".join(str(trial["parameters"].get(name, "-")) for name in group_by)
-        groups.setdefault(NULL if trial["null"] else own, []).append(trial["valid"])
+        groups.setdefault(label_of(trial, group_by), []).append(trial["valid"])
     if not groups:
         return "invalid", "no trial was done"
     poor = [

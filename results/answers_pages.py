@@ -9,7 +9,7 @@ from results.answers import Row, link_from, read_all, rows_of
 from results.contract import RecordError
 from results.files import write_atomic
 from results.page import page_template, theme
-from results.published import Published
+from results.published import Published, source_text
 
 HEAD = "# Answers\n"
 INTRODUCTION = (
@@ -78,11 +78,6 @@ def _section(row: Row) -> list[str]:
 def published_text(one: Published) -> str:
     """'median 50 ms: VM blackout (source)', with a warning where nobody looked the figure up."""
     return f"{one.value}: {one.what} ({source_text(one)})"
-
-
-def source_text(one: Published) -> str:
-    """The source of a published figure and whether it was read there."""
-    return f"{one.source}{'' if one.read else '; from memory, not verified'}"
 
 
 def _summary(rows: Sequence[Row]) -> str:

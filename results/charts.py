@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from results import style
-from results.curves import draw_curve
+from results.curves import draw_curve, log_scale, set_log
 from results.display import label, scale, shown_measures
 from results.grouping import groups_of, null_groups, numeric_parameter
 from results.reading import Record
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH_INCHES = 4.9
+WIDTH_INCHES = 3.7
 LETTER_INCHES = 0.062  # about, at 7 points
 MOST_CHARTS = 12  # when nothing says which measures matter
 
@@ -36,8 +36,8 @@ def draw_distributions(record: Record) -> list[tuple[str, Figure]]:
     """(measure, figure) of each measure that varies.
 
     With a numeric parameter among those that make the groups, a curve over it; else a strip: dots are trials,
-    the bar the median with its interval. Zero is on every axis of a strip, so that lengths compare. Null
-    trials are rings in a row of their own.
+    the bar the median with its interval. Zero is on the axis of a strip, so that lengths compare, unless the values
+    span two decades: then it is logarithmic. Null trials are rings in a row of their own.
     """
     across = numeric_parameter(record.trials, record.group_by)
     if across is not None:
@@ -50,7 +50,11 @@ def draw_distributions(record: Record) -> list[tuple[str, Figure]]:
             name,
             _strip_figure(
                 name,
-                [(group.label, values_of(group.trials, name, null=False), null) for group, null in groups],
+                [
+                    (group.name, values, null)
+                    for group, null in groups
+                    if (values := values_of(group.trials, name, null=False)) or null
+                ],
             ),
         )
         for name in charted_measures(record)
@@ -67,13 +71,15 @@ def _strip_figure(name: str, data: list[tuple[str, list[float], bool]]) -> Figur
         figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="none")
         panel = figure.add_axes((left, 0.24 / height, 0.97 - left, 1 - 0.49 / height))
         _draw_strip(panel, name, data)
+        title = f"{label(name)}, {scale(name)[1]}"
+        figure.text(0.012, 1 - 0.13 / height, title, size=8, color=style.INK, va="center")
     return figure
 
 
 def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]]) -> None:
     import numpy as np
 
-    factor, unit = scale(name)
+    factor, _ = scale(name)
     colour = (
         style.FROM_VM if name.endswith("from_vm") else style.TO_VM if name.endswith("to_vm") else style.GREEN
     )
@@ -93,14 +99,25 @@ def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]
                 np.asarray(interval) * factor, [row, row], color=style.INK, lw=1.6, solid_capstyle="butt"
             )
         panel.plot(np.median(shown), row, marker="|", ms=11, mew=2, color=style.INK)
-    panel.set_title(f"{label(name)}, {unit}", loc="left", size=8, color=style.INK, pad=3)
     panel.set_yticks(range(len(data)), [path for path, *_ in data], size=7)
     panel.set_ylim(len(data) - 0.5, -0.5)
     everything = [value * factor for _, values, _ in data for value in values]
-    least, most = min(0.0, *everything), max(0.0, *everything)
-    panel.set_xlim(least - 0.03 * (most - least), most + 0.04 * (most - least))
-    panel.tick_params(length=0, labelcolor=style.MUTED)
+    if log_scale(everything):
+        set_log(panel, "x", everything)
+        _write_out(panel)
+    else:
+        least, most = min(0.0, *everything), max(0.0, *everything)
+        panel.set_xlim(least - 0.03 * (most - least), most + 0.04 * (most - least))
+    panel.tick_params(length=0, which="both", labelcolor=style.MUTED)
     panel.spines[["top", "right"]].set_visible(False)
     panel.set_facecolor("none")
     panel.grid(True, axis="x", color=style.GRID, linewidth=0.5)
     panel.set_axisbelow(True)
+
+
+def _write_out(panel: Axes) -> None:
+    """Plain numbers on a log axis, at whole decades."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH_INCHES, HEIGHT_INCHES = 4.9, 3.1
+WIDTH_INCHES, HEIGHT_INCHES = 3.9, 2.9
+LEGEND_LETTERS = 58  # a row of the legend holds about so many
 LOG_FROM_RATIO = 100.0  # largest to smallest above zero: two decades
 MOST_TICKS = 9
 # told apart by marker and dash as well as by colour
@@ -63,8 +64,8 @@ def draw_curve(trials: Trials, measure: str, across: str, series: Sequence[str])
 
     factor, unit = scale(measure)
     moves = [trial for trial in trials if not trial["null"] and trial["parameters"].get(across) is not None]
-    lines = [(group.label, group.trials) for group in groups_of(moves, series)]
-    rows = -(-sum(len(name) + 6 for name, _ in lines) // 75) if series else 0  # of the legend
+    lines = [(group.name, group.trials) for group in groups_of(moves, series)]
+    rows = -(-sum(len(name) + 6 for name, _ in lines) // LEGEND_LETTERS) if series else 0  # of the legend
     height = HEIGHT_INCHES + 0.17 * max(rows - 1, 0)
     with mpl.rc_context({"font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": style.GRID}):
         figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="none")
@@ -143,7 +144,7 @@ def _dress(panel: Axes, shown: Sequence[float], where: Sequence[float], across: 
 
     distinct = sorted(set(where))
     if log_scale(distinct):
-        _set_log(panel, "x", distinct)
+        set_log(panel, "x", distinct)
         ticks = _thinned(distinct)
         panel.set_xticks(ticks, [value_text(across, _short(value)) for value in ticks])
         panel.xaxis.set_minor_locator(NullLocator())
@@ -152,7 +153,7 @@ def _dress(panel: Axes, shown: Sequence[float], where: Sequence[float], across: 
     else:
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: value_text(across, _short(value))))
     if shown and log_scale(shown):
-        _set_log(panel, "y", shown)
+        set_log(panel, "y", shown)
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         panel.yaxis.set_minor_formatter(NullFormatter())
     elif shown:
@@ -166,7 +167,7 @@ def _dress(panel: Axes, shown: Sequence[float], where: Sequence[float], across: 
     panel.set_axisbelow(True)
 
 
-def _set_log(panel: Axes, axis: str, values: Sequence[float]) -> None:
+def set_log(panel: Axes, axis: str, values: Sequence[float]) -> None:
     """A log scale; with zeros among the values the part below the smallest other one is linear."""
     above = [value for value in values if value > 0]
     setter = panel.set_xscale if axis == "x" else panel.set_yscale

@@ -86,6 +86,13 @@ def _heading(measure: str) -> str:
     return standard.get(measure) or (text if text[1:2].isupper() else text[:1].lower() + text[1:])
 
 
+def three_digits(value: float) -> str:
+    """'8.3', '0.507', '1,009', '<0.001': three digits where there are, and never an exponent."""
+    if value and abs(value) < 0.001:
+        return "<0.001"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def number(measure: str, value: float | None, *, digits: int = 3) -> str:
     """A value in the shown unit, without the unit: whole numbers as such, else about three digits."""
     if value is None:

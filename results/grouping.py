@@ -28,6 +28,12 @@ class Group:
     trials: tuple[Mapping[str, Any], ...]
     nulls: tuple[Mapping[str, Any], ...]
 
+    @property
+    def name(self) -> str:
+        """The label without the parameters that are not set: shorter to read, but not always unique."""
+        told = [part for part in self.label.split(SEPARATOR) if part != NOT_SET]
+        return SEPARATOR.join(told) or NOT_SET
+
 
 def groups_of(trials: Trials, names: Sequence[str]) -> list[Group]:
     """The trials that moved something, valid or not, by the values of the named parameters.

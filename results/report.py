@@ -17,6 +17,7 @@ from results.display import label, median_text, scale, shown_measures, spread_te
 from results.files import write_atomic
 from results.findings import findings
 from results.grouping import (
+    NOT_SET,
     NULL_LABEL,
     SEPARATOR,
     Group,
@@ -27,6 +28,7 @@ from results.grouping import (
     parameter_label,
 )
 from results.page import page_template, theme
+from results.published import Published, published_for, source_text
 from results.reading import Record, read_events
 from results.samples import missing_samples, sample_names
 from results.statistics import PERCENTILE_RULE, count_trials, measures_of, summarise_group
@@ -73,11 +75,18 @@ def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str
         limits=limits(record),
         environment=environment_rows(record.environment),
         parameters=environment_rows(record.parameters),
+        published=_published(record),
+        source_text=source_text,
         captures=record.captures,
         command=reproduce_command(record),
         samples=sample_names(record.folder),
         **theme(),
     )
+
+
+def _published(record: Record) -> list[Published]:
+    """What others found for the run's questions, each figure once."""
+    return list(dict.fromkeys(one for question in record.questions for one in published_for(question)))
 
 
 def _when(text: Any) -> str:
@@ -115,7 +124,7 @@ def _table(record: Record) -> dict[str, Any]:
     down = len(columns) > MOST_GROUPS_ACROSS
     return {
         "heads": [
-            (_row_name(group) if down else group.label, counts["valid"], counts["invalid"])
+            (_row_name(group) if down else group.name, counts["valid"], counts["invalid"])
             for group, counts, _ in columns
         ],
         "rows": [row(name) for name in shown],
@@ -130,7 +139,8 @@ def _row_name(group: Group) -> str:
     """The group's values without their names, which head the column; no line break before a unit."""
     if group.label.startswith(NULL_LABEL):
         return group.label
-    return SEPARATOR.join(part.replace(" ", "\u00a0") if part[:1].isdigit() else part for part in group.parts)
+    told = [part for part in group.parts if part != NOT_SET] or [NOT_SET]
+    return SEPARATOR.join(part.replace(" ", "\u00a0") if part[:1].isdigit() else part for part in told)
 
 
 def _distributions(record: Record) -> list[Any]:

@@ -132,7 +132,7 @@ def _by_column(title: str, headings: list[str], rows: _Rows) -> Table:
     table = _new(title)
     table.add_column("", style="bold")
     for group, _ in rows:
-        table.add_column(group.label, overflow="fold")
+        table.add_column(group.name, overflow="fold")
     for number, text in enumerate(headings):
         table.add_row(text, *(cells[number] for _, cells in rows))
         table.add_section()

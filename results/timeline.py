@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results import style
+from results.display import three_digits
 from results.figures import HEIGHT_INCHES, WIDTH_INCHES, empty, headline, legend, to_png, to_svg
 from results.files import write_atomic
 from results.reading import Record
@@ -93,7 +94,7 @@ def _draw_phases(panel: Axes, timeline: Timeline, lo: float, hi: float) -> None:
         colour = style.INK if name in STRONG_PHASES else style.STEEL
         least = (hi - lo) / 600  # a bar of at least two pixels
         panel.barh(row, max(end - start, least), left=start, height=0.7, color=colour, linewidth=0)
-        length, margin = f"{end - start:.3g}", (hi - lo) / 200
+        length, margin = three_digits(end - start), (hi - lo) / 200
         at_end = end + margin < hi - (hi - lo) * 0.05
         x, side = (max(end, start + least) + margin, "left") if at_end else (start - margin, "right")
         panel.text(x, row, length, va="center", ha=side, size=6.5, color=style.MUTED, clip_on=True)
@@ -170,7 +171,7 @@ def _draw_lags(panel: Axes, lags: Sequence[Lag], lo: float, hi: float) -> None:
         empty(panel, "no late wake-up")
         return
     longest = max(lag.end_ms - lag.start_ms for lag in shown)
-    headline(panel, f"machine: scheduling lag, a bar from due to woken; longest {longest:.3g} ms")
+    headline(panel, f"machine: scheduling lag, a bar from due to woken; longest {three_digits(longest)} ms")
     for lag in shown:
         if lag.cpu in rows:
             width = max(lag.end_ms - lag.start_ms, (hi - lo) / 600)  # at least two pixels

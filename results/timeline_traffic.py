@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from results import style
+from results.display import three_digits
 from results.figures import empty, headline, legend
 from results.timeline_data import Packets, Timeline
 
@@ -107,7 +108,7 @@ def draw_tcp(panel: Axes, timeline: Timeline, lo: float, hi: float) -> None:
         )
         gap = progress.longest_gap((lo, hi))
         if gap is not None:
-            told.append(f"{name} {gap[1] - gap[0]:.3g} ms")
+            told.append(f"{name} {three_digits(gap[1] - gap[0])} ms")
             level = float(np.interp(gap[0], t_ms, kilobytes))
             panel.plot(gap, [level, level], color=colour, linewidth=4, solid_capstyle="butt", alpha=0.45)
     if not timeline.tcp:

@@ -11,6 +11,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from results import style
+from results.display import three_digits
 from results.timeline_rows import EVENT_KINDS, STRONG_PHASES, control_rows, lag_rows, matches
 from results.timeline_traffic import delay_limits
 
@@ -80,7 +81,7 @@ def _phases(timeline: Timeline) -> dict[str, Any] | None:
             row,
             start,
             end,
-            f"{name}: {end - start:.3g} ms",
+            f"{name}: {three_digits(end - start)} ms",
             style.INK if name in STRONG_PHASES else style.STEEL,
         )
         for row, (name, start, end) in enumerate(timeline.phases)
@@ -94,7 +95,7 @@ def _control(timeline: Timeline) -> dict[str, Any] | None:
         return None
     place = {row: number for number, row in enumerate(rows)}
     spans = [
-        _span(place["NVA call"], start, end, f"{method}: {end - start:.3g} ms", style.STEEL)
+        _span(place["NVA call"], start, end, f"{method}: {three_digits(end - start)} ms", style.STEEL)
         for method, start, end in timeline.calls
     ]
     for holder, start, end, frames in timeline.holds:
@@ -104,7 +105,7 @@ def _control(timeline: Timeline) -> dict[str, Any] | None:
                 place[f"hold {holder}"],
                 start,
                 end,
-                f"held ({holder}): {end - start:.3g} ms, {kept}",
+                f"held ({holder}): {three_digits(end - start)} ms, {kept}",
                 style.INK,
                 hatched=True,
             )
@@ -182,7 +183,7 @@ def _lags(timeline: Timeline) -> dict[str, Any]:
             cpus.index(lag.cpu),
             lag.start_ms,
             lag.end_ms,
-            f"CPU {lag.cpu} ran {lag.end_ms - lag.start_ms:.3g} ms late",
+            f"CPU {lag.cpu} ran {three_digits(lag.end_ms - lag.start_ms)} ms late",
             style.GOLD,
         )
         for lag in lags
