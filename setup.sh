@@ -10,7 +10,6 @@ venv=${VENV:-.venv}
 list() { sed 's/[[:space:]]*#.*//' "$1" | tr '\n' ' '; } # FILE: one package a line, with remarks
 packages=$(list packages.txt)
 case $purpose in image | test) packages="$packages $(list image/host-packages.txt)" ;; esac
-
 # In headless Chromium the tests look at the pages (113 MB to fetch, some 25 s); without it they say that they did not.
 if [ "$purpose" = test ]; then packages="$packages chromium"; fi
 
