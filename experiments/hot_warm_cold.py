@@ -89,8 +89,8 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         lost = packets(of("lost_packets_to_vm")), packets(of("lost_packets_from_vm"))
         told.append(
             f"{kind.capitalize()}: {stages(trials, kind)}; {milliseconds(of('move_total_s'))} in all, the VM stands "
-            f"still for {milliseconds(of('downtime_s'))}; {figure(of('copied_bytes'), 1e-6, 'MB')} copied in "
-            f"{figure(of('copy_rounds_count'), 1, '')} rounds while it runs; lost {lost[0]} to the VM and {lost[1]} "
+            f"still for {milliseconds(of('downtime_s'))}; {figure(of('copied_bytes'), 1e-6, 'MB')} copied, "
+            f"rounds while it runs {figure(of('copy_rounds_count'), 1, '')}; lost {lost[0]} to the VM and {lost[1]} "
             f"from it; TCP to it waits {milliseconds(of('tcp_stall_s_to_vm'))}."
         )
     floor = milliseconds(measured(trials, "tcp_stall_s_to_vm", null=True))

@@ -1,4 +1,4 @@
-"""``decision``, short: runs are made, each is predicted from the others, and the advice is judged."""
+"""``decision``, its quick form: runs are made, each is predicted from the others, and the advice is judged."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from experiments.decision import QUICK_MOVES, QUICK_RUNS
 from results.reading import load_record
 from tests.root.sandboxed import REPOSITORY
 
 pytestmark = pytest.mark.root
 
-RUNS, MOVES = 3, 3
 BOUND_S = 240.0
 
 
@@ -32,15 +32,15 @@ def experiments(results: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_moves_are_predicted_from_other_runs(tmp_path: Path) -> None:
-    words = (f"runs={RUNS}", f"moves={MOVES}", "ports=afpacket", "after=500ms")
+    words = ("quick=1", "ports=afpacket", "after=300ms")
     done = experiments(tmp_path, "run", "decision", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     record = load_record(tmp_path / "latest")
     assert (record.experiment, record.status) == ("decision", "answered")
     assert record.answer is not None
-    assert f"of {RUNS} runs, each predicted from the other runs alone" in record.answer
+    assert f"of {QUICK_RUNS} runs, each predicted from the other runs alone" in record.answer
     moves = [trial for trial in record.trials if trial["valid"] and not trial["null"]]
-    assert len(moves) >= RUNS * MOVES / 2
+    assert len(moves) >= QUICK_RUNS * QUICK_MOVES / 2
     for trial in moves:
         measures, options = trial["measures"], trial["migration"]["options"]
         # Real bytes over the underlay: at least the memory, and what the record calls copied again is the rest.
