@@ -9,8 +9,9 @@ Varies     First, the rate and the time the VM stands still. Then, the rule that
 Held fixed The policy (buffer), the path. The first part has UDP towards the VM alone, so that what is held is what was
            sent. In the second the main traffic is slow and both ways; the VM never ends a flow by itself, so flow-end
            always comes to its bound. Every thin flow speaks at least once after the tunnel has gone.
-Answer     Frames held at most, as rate x (downtime + constant), fitted. Per rule and way of learning how long the
-           tunnel stood, which thin flows still spoke to the old NVE after that (misdirected) and lost packets.
+Answer     Frames held: of those that come through the old NVE as rate x (downtime + constant), fitted, and of those
+           that come directly. Per rule and way of learning how long the tunnel stood, which thin flows still spoke to
+           the old NVE after that (misdirected) and lost packets.
 """
 
 from __future__ import annotations
@@ -209,20 +210,31 @@ class _Late:
         }
 
 
+def _buffer(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each of the two holders kept, against rate and downtime; and the most of both at one moment."""
+    moves = [
+        (trial["parameters"]["rate_pps"], trial["measures"])
+        for trial in trials
+        if trial["valid"] and "rate_pps" in trial["parameters"]
+    ]
+    through, direct = "held_frames_redirected", "held_frames_direct"
+    fit = fit_buffer(
+        [(rate, one["downtime_s"], one[through]) for rate, one in moves if one.get(through) is not None]
+    )
+    told_s = [one[direct] / rate for rate, one in moves if one.get(direct) is not None]
+    if fit is None or not told_s:
+        return []
+    return [
+        f"{fit.sentence} What came directly from peers that had been told waited for the last end marker: rate x "
+        f"{milliseconds(told_s)}, whatever the downtime. The one was released before the other came, so the larger of "
+        "the two is the buffer that a move needs."
+    ]
+
+
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     """The fitted buffer; per rule and way of learning the tunnel's time and the thin flows that lost packets."""
     moves = [trial for trial in trials if trial["valid"] and not trial["null"]]
-    points = [
-        (
-            trial["parameters"]["rate_pps"],
-            trial["measures"]["downtime_s"],
-            trial["measures"]["held_frames_peak"],
-        )
-        for trial in moves
-        if "rate_pps" in trial["parameters"] and trial["measures"].get("held_frames_peak") is not None
-    ]
-    fit = fit_buffer(points)
-    lines = [fit.sentence] if fit else []
+    lines = _buffer(trials)
     stops = [trial for trial in moves if "rule" in trial["parameters"]]
     watched = sorted({trial["parameters"]["watched_s"] for trial in stops})
     for watched_s in watched:
@@ -292,6 +304,8 @@ EXPERIMENT = Experiment(
     conclude=conclude,
     group_by=("learning", "rule", "watched_s", "rate_pps", "downtime_s"),
     shown_measures=(
+        "held_frames_redirected",
+        "held_frames_direct",
         "held_frames_peak",
         "tunnel_s",
         "misdirected_packets",

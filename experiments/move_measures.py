@@ -41,8 +41,9 @@ def move_measures(migration: Mapping[str, Any]) -> dict[str, Measure]:
 
     - ``move_total_s``, ``downtime_s``, ``copied_bytes``, ``copy_rounds_count``
     - ``copied_again_bytes``: what was copied more than once, so all but the memory itself
-    - ``held_frames``: what was released from all holders together, when each was opened
-    - ``held_frames_peak``: the most that all holders kept together; only of moves that were sampled
+    - ``held_frames``: what was released from all holders together, when each was opened; of these
+      ``held_frames_redirected`` had come through the old NVE, ``held_frames_direct`` from peers that had been told
+    - ``held_frames_peak``: the most that all holders kept at one moment; only of moves that were sampled
     - ``packets_at_old_nve``: frames that came out of the old NVE's legs after they had been cut
     - ``misdirected_packets``: what still came to the old NVE after its redirect had ended, as the NVA counted;
       ``.._not_told``: from NVEs that the commit did not tell, ``.._on_the_way``: from those that it told
@@ -71,8 +72,11 @@ def move_measures(migration: Mapping[str, Any]) -> dict[str, Measure]:
         found["stale_s"] = max(0.0, migration["last_redirected_s"] - switched_s)
     if migration["held_frames"]:
         found["held_frames"] = sum(migration["held_frames"].values())
+        for holder in ("redirected", "direct"):
+            if holder in migration["held_frames"]:
+                found[f"held_frames_{holder}"] = migration["held_frames"][holder]
     if migration["buffer_peak"]:
-        found["held_frames_peak"] = sum(migration["buffer_peak"].values())
+        found["held_frames_peak"] = migration["buffer_peak_frames"]
     if migration["misdirected"] is not None:
         found["misdirected_packets"] = migration["misdirected"]["packets"]
         causes = migration["misdirected"].get("by_cause", {})

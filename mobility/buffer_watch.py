@@ -20,7 +20,8 @@ class Gauge(Protocol):
 
 
 class BufferWatch:
-    """Samples a gauge every ``every_s`` in a thread of its own until ``stop``; ``peak``: most frames seen, by holder.
+    """Samples a gauge every ``every_s`` in a thread of its own until ``stop``; ``peak``: most frames seen, by holder;
+    ``together``: the most that all holders kept at the same moment.
 
     A sample is an event only when a holder's fill has changed since the one before, so that long pauses stay small.
     """
@@ -30,6 +31,7 @@ class BufferWatch:
         self._stopped = threading.Event()
         self._last: dict[str, tuple[int, int]] = {}
         self.peak: dict[str, int] = {}
+        self.together = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -46,6 +48,7 @@ class BufferWatch:
             if self._last.get(holder, (0, 0)) != (frames, size_bytes):
                 self._emit(now_s, "buffer", holder=holder, frames=frames, bytes=size_bytes)
             self.peak[holder] = max(self.peak.get(holder, 0), frames)
+        self.together = max(self.together, sum(frames for frames, _ in seen.values()))
         self._last = seen
 
     def stop(self) -> None:

@@ -37,7 +37,8 @@ class MigrationRecord:
 
     ``paused_s``, ``resumed_s``: when the VM stopped and ran again (None: it never stopped). ``dropped_frames``: found a
     holder full, since the start of the network; ``overflow_frames``: in this move. ``sunk_frames``: NVE -> leg ->
-    frames that came out there while nobody was there to hear them. ``misdirected`` (None: not asked): ``packets`` that
+    frames that came out there while nobody was there to hear them. ``buffer_peak``: the most that each holder kept,
+    ``buffer_peak_frames``: all of them at one moment, by samples. ``misdirected`` (None: not asked): ``packets`` that
     came to the old NVE within ``window_s`` after its policy had ended, ``by_nve``: from where, ``by_cause``: whether
     that NVE had been ``not told`` by the commit or its packets were ``told, on the way``; ``while_redirected``:
     those that came before, after the commit, and were still redirected (0 where every peer is told by the commit);
@@ -66,6 +67,7 @@ class MigrationRecord:
     stale_peers: list[str] = field(default_factory=list)
     sunk_frames: dict[str, dict[str, int]] = field(default_factory=dict)
     buffer_peak: dict[str, int] = field(default_factory=dict)
+    buffer_peak_frames: int = 0
     paused_s: float | None = None
     resumed_s: float | None = None
     copy_rounds: list[Round] = field(default_factory=list)

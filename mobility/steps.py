@@ -89,6 +89,7 @@ def unwatch_buffer(move: Move) -> None:
     if move.watch is not None:
         move.watch.stop()
         move.record.buffer_peak = dict(move.watch.peak)
+        move.record.buffer_peak_frames = move.watch.together
         move.watch = None
 
 

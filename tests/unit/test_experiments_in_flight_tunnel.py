@@ -72,6 +72,22 @@ def test_the_buffer_is_the_rate_times_downtime_and_a_constant() -> None:
     assert fit_buffer([(500, 0.01, 5)] * 9) is None
 
 
+def test_the_answer_tells_the_two_holders_apart() -> None:
+    def trial(rate: int, downtime_s: float) -> dict[str, Any]:
+        measures = {
+            "downtime_s": downtime_s,
+            "held_frames_redirected": round(rate * (downtime_s + 0.002)),
+            "held_frames_direct": rate // 100,
+        }
+        return {"valid": True, "null": False, "parameters": {"rate_pps": rate}, "measures": measures}
+
+    said = conclude([trial(rate, downtime_s) for rate in (500, 5000) for downtime_s in (0.01, 0.2)])
+    assert said is not None
+    assert "came through the old NVE, rate x (1.000" in said
+    assert "x downtime + 2.0 ms" in said
+    assert "the last end marker: rate x 10 ms, whatever the downtime" in said
+
+
 def test_the_answer_names_the_thin_flows_that_still_came_to_the_old_nve() -> None:
     def trial(learning: str, late: int) -> dict[str, Any]:
         measures = {"tunnel_s": 0.06, "misdirected_packets": late}

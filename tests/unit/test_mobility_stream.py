@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ def test_samples_are_events_when_something_has_changed() -> None:
         ("buffer", {"holder": "direct", "frames": 7, "bytes": 700})
     ]
     assert begin_s < events[0][0] <= time.monotonic()
-    assert watch.peak == {"direct": 7, "outbound": 0}
+    assert (watch.peak, watch.together) == ({"direct": 7, "outbound": 0}, 7)
     assert gauge.closed
     watch.stop()
     assert len(events) == 1
@@ -104,3 +105,14 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         with pytest.raises(EmulationError, match="Address already in use"):
             commands.run(end_argv("receive", "127.0.0.1", port))
+
+
+def test_the_most_at_one_moment_is_not_the_sum_of_each_ones_most() -> None:
+    fills = iter([{"direct": (0, 0), "redirected": (9, 900)}, {"direct": (7, 700), "redirected": (1, 100)}])
+    last = {"direct": (0, 0), "redirected": (0, 0)}
+    gauge = SimpleNamespace(read=lambda: next(fills, last), close=lambda: None)
+    watch = BufferWatch(gauge, 3600.0, lambda *_, **__: None)
+    commands.wait_until(lambda: watch.together == 9, 5.0, "the first sample")
+    watch.stop()
+    assert watch.peak == {"direct": 7, "redirected": 9}
+    assert watch.together == 9  # 9 alone, then 7 + 1
