@@ -27,6 +27,7 @@ from . import hot_l2
 from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
 from .parameters import ParameterError, choice, duration_s
+from .probes.counters import counters
 from .run import Observe, Run
 from .sentences import figure, groups_tried, measured, milliseconds, packets
 from .traffic import FAMILIES, address_of
@@ -69,17 +70,8 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
 
 def icmp_received(table: str) -> int:
     """Destination-unreachable errors received, of both IP versions, from the text of /proc/net/snmp and snmp6. Pure."""
-    total = 0
-    heads: list[str] = []
-    for line in table.splitlines():
-        words = line.split()
-        if words[:1] == ["Icmp:"]:
-            if heads:
-                total += int(words[heads.index("InDestUnreachs")])
-            heads = words
-        elif words[:1] == ["Icmp6InDestUnreachs"]:
-            total += int(words[1])
-    return total
+    found = counters(table)
+    return found.get("Icmp.InDestUnreachs", 0) + found.get("Icmp6InDestUnreachs", 0)
 
 
 def icmp_at_peer(run: Run) -> Observe:

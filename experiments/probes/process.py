@@ -22,9 +22,10 @@ class ProbeError(Exception):
     """A probe did not start, or did not end in order; the text says which, how, and what it printed."""
 
 
-def python_argv(module: str, *arguments: str) -> list[str]:
-    """The command line of a probe in Python; ``-S``: without site packages it starts faster."""
-    return ["env", f"PYTHONPATH={_PROJECT}", sys.executable, "-S", "-m", module, *arguments]
+def python_argv(module: str, *arguments: str, site_packages: bool = False) -> list[str]:
+    """The command line of a probe in Python; ``-S``: without ``site_packages`` it starts faster."""
+    flags = [] if site_packages else ["-S"]
+    return ["env", f"PYTHONPATH={_PROJECT}", sys.executable, *flags, "-m", module, *arguments]
 
 
 class ProbeProcess:

@@ -28,13 +28,18 @@ def _on_signal(_number: int, _frame: FrameType | None) -> None:
     raise EndRequestedError
 
 
+def sleep_precisely() -> None:
+    """Sleeps of this process end on time; by default the kernel may add 50 us."""
+    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+
+
 def run(work: Callable[[], None]) -> None:
     """Run ``work`` until it returns or SIGTERM or SIGINT comes; what it raises itself passes through.
 
     From then on both signals are ignored: they must interrupt neither the writing of the log nor the end of
-    the interpreter. Sleeps end on time (by default the kernel may add 50 us).
+    the interpreter.
     """
-    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    sleep_precisely()
     try:
         try:
             for number in ENDING:

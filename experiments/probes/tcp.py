@@ -21,13 +21,17 @@ INFINITE_SSTHRESH = 0x7FFFFFFF
 
 @dataclass(frozen=True)
 class TcpStream:
-    """One connection used in one direction; ``server`` is listened on; ``rate_bps`` 0: as fast as it goes."""
+    """One connection used in one direction; ``server`` is listened on; ``rate_bps`` 0: as fast as it goes.
+
+    ``protocol``: one of ``tcp_stream.PROTOCOLS``, or ``quic``.
+    """
 
     server: str
     port: int
     rate_bps: float = 0.0
     congestion_control: str = "cubic"
     block_bytes: int = 1200
+    protocol: str = "tcp"
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,15 @@ class Timeline:
 
 def stream_argv(stream: TcpStream, role: str, direction: str, log_path: Path) -> list[str]:
     """The command line of one end: ``role`` is server or client, ``direction`` send or receive."""
-    return python_argv(
-        "experiments.probes.tcp_stream", role, direction,
+    words = [
+        role, direction,
         "--address", stream.server, "--port", str(stream.port), "--out", str(log_path),
-        "--congestion-control", stream.congestion_control, "--rate-bps", f"{stream.rate_bps:.9g}",
-        "--block-bytes", str(stream.block_bytes),
-    )  # fmt: skip
+        "--rate-bps", f"{stream.rate_bps:.9g}", "--block-bytes", str(stream.block_bytes),
+    ]  # fmt: skip
+    if stream.protocol == "quic":
+        return python_argv("experiments.probes.quic_stream", *words, site_packages=True)
+    words += ["--protocol", stream.protocol, "--congestion-control", stream.congestion_control]
+    return python_argv("experiments.probes.tcp_stream", *words)
 
 
 def info_argv(ports: Iterable[int], log_path: Path, interval_s: float = 0.005) -> list[str]:

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from emulation import commands
+from experiments.probes.counters import counters
+from experiments.probes.emodel import delay_impairment
 from experiments.probes.log_format import Header, IntegerLog
 from experiments.probes.logs import record_type
+from experiments.probes.packets import Packets
 from experiments.probes.process import ProbeError
 from experiments.probes.tcp_info import FIELDS
 from experiments.probes.transports.base import Ends
-from experiments.probes.transports.streams import Streams
+from experiments.probes.transports.streams import (
+    MPTCP,
+    QUIC,
+    TCP,
+    Connection,
+    Protocol,
+    Streams,
+    lacking,
+)
 from experiments.probes.transports.udp import Udp
+from experiments.probes.transports.voice import voice_measures
 from experiments.probes.udp import RECEIVED_LAYOUT, SENT_LAYOUT
 
 MS = 1_000_000  # ns
@@ -37,11 +54,11 @@ def udp_logs(lost: range, late_ms: float = 0.0, own_drops: int = 0) -> dict[str,
         received = np.zeros(len(kept), record_type(RECEIVED_LAYOUT))
         received["seq"], received["tx_ns"] = kept, sent["tx_ns"][kept]
         received["rx_ns"] = received["tx_ns"] + MS
-        for side, rows, layout, counters in (
+        for side, rows, layout, counted in (
             ("sent", sent, SENT_LAYOUT, {}),
             ("received", received, RECEIVED_LAYOUT, {"own_drops": own_drops, "clock_steps": 0}),
         ):
-            header = Header(layout, rows.dtype.itemsize, len(rows), True, counters)
+            header = Header(layout, rows.dtype.itemsize, len(rows), True, counted)
             logs[f"{direction} {side}"] = header.encode() + rows.tobytes()
     return logs
 
@@ -126,3 +143,137 @@ def test_a_connection_whose_log_is_missing_stalls_for_the_whole_window(tmp_path:
     outcome = Streams(ends(tmp_path), 1e6).parse({})
     assert outcome.stalls_s(WINDOW) == {"to_vm": pytest.approx(2.0), "from_vm": pytest.approx(2.0)}
     assert outcome.measures(WINDOW)["alive_connections_count"] == 0
+
+
+def free_port(kind: int) -> int:
+    with socket.socket(type=kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def over_loopback(folder: Path, protocol: Protocol, rate_bps: float) -> dict[str, object]:
+    """A second of two connections, one each way, both ends on the loopback: the measures of its middle half."""
+    kind = socket.SOCK_DGRAM if protocol is QUIC else socket.SOCK_STREAM
+    both = {"vm1": "127.0.0.1", "peer1": "127.0.0.1"}
+
+    def spawner(node: str, pauses_with_vm: bool):
+        return lambda argv: commands.spawn(argv, stderr=subprocess.PIPE)
+
+    connections = [
+        Connection(direction, initiator, free_port(kind))
+        for direction, initiator in (("to_vm", "by_peer"), ("from_vm", "by_peer"))
+    ]
+    transport = Streams(
+        Ends("vm1", "peer1", both, spawner, folder), rate_bps, protocol=protocol, connections=connections
+    )
+    try:
+        transport.start()
+        begin_s = time.monotonic()
+        while time.monotonic() < begin_s + 1.0:  # the time is what is measured
+            time.sleep(0.05)
+        outcome = transport.parse(transport.stop())
+    except BaseException:
+        transport.kill()
+        raise
+    return dict(outcome.measures((begin_s + 0.25, begin_s + 0.75)))
+
+
+@pytest.mark.parametrize("protocol", [TCP, MPTCP, QUIC], ids=lambda one: one.name)
+def test_both_ways_carry_their_rate_whoever_opened_the_connection(tmp_path: Path, protocol: Protocol) -> None:
+    if problem := lacking(protocol.name):
+        pytest.skip(problem)
+    measures = over_loopback(tmp_path, protocol, 1_600_000)
+    assert measures["alive_connections_count"] == 2
+    for direction in ("to_vm", "from_vm"):
+        # Half a second of 1.6 Mbit/s are 100,000 bytes; a machine under test may be late by 0.1 s.
+        assert measures[f"{protocol.name}_bytes_{direction}_by_peer"] == pytest.approx(100_000, abs=20_000)
+        assert measures[f"{protocol.name}_stall_s_{direction}"] < 0.2
+    if protocol is MPTCP:
+        assert measures["multipath_connections_count"] == 2
+
+
+def test_what_a_kernel_has_not_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
+
+    assert lacking("tcp") is None
+    assert lacking("quic") is None  # it needs nothing of the kernel
+    monkeypatch.setattr(socket, "socket", refuse)
+    assert lacking("sctp") == "SCTP: not on this kernel (it is in the VM image)"
+
+
+SLOT_S = 0.020
+
+
+def call(lost: range = range(0), late: range = range(0), late_s: float = 1.0, unsent: range = range(0)):
+    """Ten seconds of frames with 5 ms on the way; some lost, some late by ``late_s``, some never sent."""
+    slots = np.array([slot for slot in range(500) if slot not in unsent])
+    tx_s = 100.0 + slots * SLOT_S
+    rx_s = tx_s + 0.005 + np.where(np.isin(slots, late), late_s, 0.0)
+    gone = np.isin(slots, lost)
+    rx_s[gone] = np.nan
+    order = np.full(len(slots), -1)
+    order[np.argsort(rx_s)[: (~gone).sum()]] = np.arange((~gone).sum())
+    return Packets(np.arange(len(slots)), tx_s, rx_s, (~gone).astype(np.int16), order, np.empty(0))
+
+
+def heard(packets: Packets, buffer_s: float = 0.06):
+    return voice_measures(packets, (102.0, 105.0), buffer_s)
+
+
+def test_a_call_without_trouble_is_as_good_as_g711_can_be() -> None:
+    measures = heard(call())
+    assert [measures[name] for name in ("lost_frames", "late_frames", "unsent_frames")] == [0, 0, 0]
+    assert measures["silence_s"] == 0
+    # R = 93.2: 1 + 0.035 x 93.2 + 93.2 x 33.2 x 6.8 x 7e-6 = 4.41
+    assert measures["voice_mos"] == pytest.approx(4.41, abs=0.005)
+
+
+def test_lost_frames_leave_silence_and_cost_quality() -> None:
+    measures = heard(call(lost=range(150, 153)))
+    assert measures["lost_frames"] == 3
+    assert measures["silence_s"] == pytest.approx(0.06)
+    # 3 of 150 slots are 2 %, in one burst: BurstR 3 x 0.98 is rated as 2. Ie,eff = 95 x 2 / (2 / 2 + 4.3) = 35.8,
+    # R = 57.4: 1 + 0.035 x 57.4 + 57.4 x (-2.6) x 42.6 x 7e-6 = 2.96
+    assert measures["voice_mos"] == pytest.approx(2.96, abs=0.01)
+
+
+def test_what_comes_within_the_jitter_buffer_is_played_and_later_is_not() -> None:
+    within, beyond = (heard(call(late=range(150, 155), late_s=late_s)) for late_s in (0.059, 0.061))
+    assert (within["late_frames"], within["silence_s"]) == (0, 0)
+    assert (beyond["late_frames"], beyond["silence_s"]) == (5, pytest.approx(0.1))
+    assert heard(call(late=range(150, 155), late_s=0.061), buffer_s=0.08)["late_frames"] == 0
+
+
+def test_a_sender_that_stands_still_is_heard_as_silence() -> None:
+    measures = heard(call(unsent=range(150, 200)))
+    assert (measures["lost_frames"], measures["late_frames"], measures["unsent_frames"]) == (0, 0, 50)
+    assert measures["silence_s"] == pytest.approx(1.0)
+    assert measures["voice_mos"] == 1.0  # a third of three seconds is gone
+
+
+def test_without_a_frame_nothing_is_said() -> None:
+    empty = Packets(*(np.empty(0) for _ in range(6)))
+    assert set(voice_measures(empty, (0.0, 1.0), 0.06).values()) == {None}
+
+
+@pytest.mark.parametrize(("delay_s", "taken"), [(0.1, 0.0), (0.2, 3.04), (0.4, 24.0)])
+def test_delay_takes_from_the_rating_beyond_a_tenth_of_a_second(delay_s: float, taken: float) -> None:
+    # X = log2(Ta / 100 ms). At 200 ms X = 1: 25 (2^(1/6) - 3 (1 + 3^-6)^(1/6) + 2) = 25 (1.1225 - 3.0007 + 2) = 3.04.
+    # At 400 ms X = 2: 25 (65^(1/6) - 3 (1 + (2/3)^6)^(1/6) + 2) = 25 (2.0052 - 3.0421 + 2) = 24.1.
+    assert delay_impairment(delay_s) == pytest.approx(taken, abs=0.1)
+
+
+NETSTAT = """TcpExt: SyncookiesSent TCPSpuriousRTOs TCPDSACKRecv
+TcpExt: 0 3 7
+IpExt: InNoRoutes
+IpExt: 1
+"""
+SCTP_SNMP = "SctpCurrEstab                   \t4\nSctpT3RtxExpireds               \t2\n"
+
+
+def test_the_kernels_counters_are_read_from_either_kind_of_table() -> None:
+    assert counters(NETSTAT)["TcpExt.TCPSpuriousRTOs"] == 3
+    assert counters(NETSTAT)["IpExt.InNoRoutes"] == 1
+    assert counters(SCTP_SNMP) == {"SctpCurrEstab": 4, "SctpT3RtxExpireds": 2}
+    assert counters("") == {}

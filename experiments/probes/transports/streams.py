@@ -5,6 +5,7 @@ Each connection is used in one direction and opened by one of the two ends; a re
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -24,6 +25,7 @@ from ..tcp import (
     tcp_measures,
     timeline,
 )
+from ..tcp_stream import PROTOCOLS
 from .base import DIRECTIONS, Columns, Ends, Files, Logs, Outcome, Probes, Transport, Windows, rows_of
 
 PORT = 5201
@@ -53,15 +55,35 @@ FOUR = tuple(
 """One connection for each direction and each initiator."""
 
 
+TWO = (FOUR[0], FOUR[3])
+"""One for each direction, opened by whoever sends: for ends that take much of a processor."""
+
+
 @dataclass(frozen=True)
 class Protocol:
-    """What carries a stream. ``name`` begins the names of its measures; ``polled``: the kernel has a tcp_info of it."""
+    """What carries a stream. ``name`` begins the names of its measures.
+
+    ``polled``: the kernel has a tcp_info of it. ``ready_s``: how long an end may take to start.
+    """
 
     name: str
-    polled: bool
+    polled: bool = False
+    ready_s: float = 10.0
 
 
-TCP = Protocol("tcp", polled=True)
+TCP, MPTCP, SCTP = Protocol("tcp", polled=True), Protocol("mptcp", polled=True), Protocol("sctp")
+QUIC = Protocol("quic", ready_s=90.0)  # its libraries load slowly on an emulated processor
+
+
+def lacking(protocol: str) -> str | None:
+    """Why this kernel cannot carry such a stream; None when it can."""
+    if protocol not in PROTOCOLS:
+        return None  # it needs UDP alone
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, PROTOCOLS[protocol]).close()
+    except OSError:
+        return f"{protocol.upper()}: not on this kernel (it is in the VM image)"
+    return None
 
 
 class Streams(Transport):
@@ -96,11 +118,18 @@ class Streams(Transport):
         sender, _ = ends.of(connection.direction)
         client = ends.peer if connection.initiator == "by_peer" else ends.vm
         server = ends.vm if client == ends.peer else ends.peer
-        stream = TcpStream(ends.addresses[server], connection.port, self._rate_bps, self._congestion_control)
+        stream = TcpStream(
+            ends.addresses[server],
+            connection.port,
+            self._rate_bps,
+            self._congestion_control,
+            protocol=self._protocol.name,
+        )
         for node, role in ((server, "server"), (client, "client")):
             duty = "send" if node == sender else "receive"
             name = self._log_name(connection, duty)
-            self._probes.start(name, node, stream_argv(stream, role, duty, ends.folder / name))
+            argv = stream_argv(stream, role, duty, ends.folder / name)
+            self._probes.start(name, node, argv, timeout_s=self._protocol.ready_s)
 
     def _log_name(self, connection: Connection, duty: str) -> str:
         return f"{self._protocol.name}_{connection.name}_{duty}"
@@ -115,8 +144,8 @@ class Streams(Transport):
 
     def parse(self, logs: Logs) -> StreamsOutcome:
         """The receivers' timelines and the senders' tcp_info."""
-        timelines = {
-            connection: timeline(parse_stream(logs.get(self._log_name(connection, "receive"), b"")))
+        received = {
+            connection: parse_stream(logs.get(self._log_name(connection, "receive"), b""))
             for connection in self._connections
         }
         info = {
@@ -124,7 +153,7 @@ class Streams(Transport):
             for direction in DIRECTIONS
             if self._protocol.polled
         }
-        return StreamsOutcome(self._protocol, timelines, info)
+        return StreamsOutcome(self._protocol, received, info)
 
 
 class StreamsOutcome(Outcome):
@@ -133,16 +162,23 @@ class StreamsOutcome(Outcome):
     def __init__(
         self,
         protocol: Protocol,
-        timelines: Mapping[Connection, Timeline],
+        received: Mapping[Connection, ProbeLog],
         info: Mapping[str, ProbeLog],
     ) -> None:
-        self._protocol, self._timelines, self._info = protocol, timelines, info
+        self._protocol, self._info = protocol, info
+        self._timelines: dict[Connection, Timeline] = {
+            connection: timeline(log) for connection, log in received.items()
+        }
+        self._multipath = sum(
+            log.complete and not log.counters.get("fell_back", 0) for log in received.values()
+        )
 
     def measures(self, window: Window) -> dict[str, Measure]:
         """Per connection (its name behind the measure's) stall, bytes and recovery, retransmits and timeouts.
 
         ``tcp_stall_s_to_vm`` and ``_from_vm`` are the longest of that direction's connections;
-        ``alive_connections_count``: those that go on. Of another protocol than TCP the names begin with its name.
+        ``alive_connections_count``: those that go on. Of another protocol than TCP the names begin with its name;
+        ``multipath_connections_count``: those that ask for MPTCP and are not plain TCP.
         """
         found: dict[str, Measure] = {}
         for connection, progress in self._timelines.items():
@@ -155,6 +191,8 @@ class StreamsOutcome(Outcome):
         found["alive_connections_count"] = sum(
             one.read_between(window[1] - ALIVE_S, window[1]) for one in self._timelines.values()
         )
+        if self._protocol == MPTCP:
+            found["multipath_connections_count"] = self._multipath
         return found
 
     def _named(self, measure: str) -> str:

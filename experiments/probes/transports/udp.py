@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..logs import ProbeLog
 from ..measures import Measure, Window, longest_arrival_gap, udp_measures, with_direction
 from ..packets import Packets
 from ..udp import ANY_ADDRESS, UdpProbe, UdpStream, joined, leaked_packets, parse_received, parse_sent
@@ -23,13 +24,14 @@ class Udp(Transport):
         rate_pps: float,
         payload_bytes: int,
         directions: Sequence[str] = DIRECTIONS,
+        port: int = PORT,
     ) -> None:
-        self._ends = ends
+        self._ends, self._period_s = ends, 1.0 / rate_pps
         self._probes: dict[str, UdpProbe] = {}
         for direction in directions:
             address = ends.addresses[ends.of(direction)[1]]
             bind = ANY_ADDRESS["ipv6" if ":" in address else "ipv4"]
-            flow = UdpStream(address, PORT, rate_pps, payload_bytes)
+            flow = UdpStream(address, port, rate_pps, payload_bytes)
             self._probes[direction] = UdpProbe(f"udp_{direction}", flow, ends.folder, bind=bind)
 
     @property
@@ -59,33 +61,41 @@ class Udp(Transport):
 
     def parse(self, logs: Logs) -> UdpOutcome:
         """Join what was sent with what arrived. ProbeError when a log is incomplete or the receiver dropped packets."""
-        return UdpOutcome(logs, self.flows)
+        arrived = {
+            direction: parse_received(logs.get(f"{direction} received", b"")) for direction in self._probes
+        }
+        packets = {
+            direction: joined(
+                probe.name,
+                parse_sent(logs.get(f"{direction} sent", b"")),
+                arrived[direction],
+                probe.flow.stream,
+            )
+            for direction, probe in self._probes.items()
+        }
+        outcome = self.outcome_of(packets)
+        outcome.received = [
+            (arrived[direction], probe.flow.stream) for direction, probe in self._probes.items()
+        ]
+        return outcome
+
+    def outcome_of(self, packets: Mapping[str, Packets]) -> UdpOutcome:
+        """What follows from the packets of each direction."""
+        return UdpOutcome(packets, self._period_s)
 
 
 class UdpOutcome(Outcome):
-    """The packets of each direction."""
+    """The packets of each direction; ``received``: the receivers' logs, each with the stream that belongs there."""
 
-    def __init__(self, logs: Logs, flows: Mapping[str, UdpStream]) -> None:
-        self._flows = flows
-        self._received = {
-            direction: parse_received(logs.get(f"{direction} received", b"")) for direction in flows
-        }
-        self.packets: dict[str, Packets] = {
-            direction: joined(
-                f"udp_{direction}",
-                parse_sent(logs.get(f"{direction} sent", b"")),
-                self._received[direction],
-                flow.stream,
-            )
-            for direction, flow in flows.items()
-        }
+    def __init__(self, packets: Mapping[str, Packets], period_s: float) -> None:
+        self.packets, self._period_s = packets, period_s
+        self.received: Sequence[tuple[ProbeLog, int]] = ()
 
     def measures(self, window: Window) -> dict[str, Measure]:
         """``udp_measures`` of each direction."""
         found: dict[str, Measure] = {}
         for direction, packets in self.packets.items():
-            own = udp_measures(packets, window, self._flows[direction].period_s)
-            found |= with_direction(own, direction)
+            found |= with_direction(udp_measures(packets, window, self._period_s), direction)
         return found
 
     def samples(self, windows: Windows) -> Files:
@@ -100,11 +110,9 @@ class UdpOutcome(Outcome):
         found: dict[str, float | None] = {}
         for direction, packets in self.packets.items():
             low, high = (int(row) for row in np.searchsorted(packets.tx_s, window))
-            found[direction], _ = longest_arrival_gap(packets, low, high, self._flows[direction].period_s)
+            found[direction], _ = longest_arrival_gap(packets, low, high, self._period_s)
         return found
 
     def leaked_packets(self, window: Window) -> int:
         """Packets of another stream's number."""
-        return leaked_packets(
-            ((self._received[direction], flow.stream) for direction, flow in self._flows.items()), window
-        )
+        return leaked_packets(self.received, window)
