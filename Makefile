@@ -12,7 +12,7 @@ PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS M
 
 INSIDE := $(filter-out 'EXP=%,$(PARAMETERS))
 
-EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle standby
+EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle standby transports transport-impact
 
 .DEFAULT_GOAL := help
 .PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision pcap answers cli shell validate report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-shell image-cli evaluate evaluate-compare evaluate-reference lock ryu-check
@@ -36,6 +36,8 @@ tenants: ## Tenants with the same addresses while a VM moves, and routing that f
 l3-host-route: ## A move into another subnet, the address kept by a host route
 external-client: ## An Internet client behind the gateway NVE while the VM moves
 standby: ## What warm and hot standby lose at a failover (redundancy, no move)
+transports: ## What a hot move costs UDP, voice, TCP, MPTCP, SCTP, QUIC
+transport-impact: ## What a pause of 0 to 2 s does to congestion control and to voice
 lifecycle: ## Every verb of a VM's life in every state: accepted or refused, and nothing changed by a refusal
 dhcp-client: ## A DHCP client that confirms its lease after a move
 decision: ## What a move will cost, predicted from other runs, and whether the advice to move was right

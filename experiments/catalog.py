@@ -22,6 +22,8 @@ from .stage_order import EXPERIMENT as STAGE_ORDER
 from .stale_mapping import EXPERIMENT as STALE_MAPPING
 from .standby import EXPERIMENT as STANDBY
 from .tenants import EXPERIMENT as TENANTS
+from .transport_impact import EXPERIMENT as TRANSPORT_IMPACT
+from .transports import EXPERIMENT as TRANSPORTS
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: with_captures(experiment)
@@ -42,6 +44,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         DECISION,
         LIFECYCLE,
         STANDBY,
+        TRANSPORTS,
+        TRANSPORT_IMPACT,
     )
 }
 

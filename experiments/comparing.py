@@ -12,11 +12,12 @@ from functools import partial
 from typing import Any
 
 from mobility.options import MoveOptions
-from topologies.model import Topology
+from topologies.model import Topology, UnknownNameError
 
 from . import hot_l2
 from .parameters import QUICK, Parameter, ParameterError, repetitions, with_defaults
 from .run import Observe, Run
+from .traffic import address_of
 from .trials import NULL, Mix
 
 _NOT_HERE = ("policy", "attachment", "quick")  # what is compared is not a parameter
@@ -61,6 +62,16 @@ def checker(groups: Groups) -> Callable[[Mapping[str, Any], Topology], None]:
             way.options.check("rebind")
 
     return check
+
+
+def check_family(values: Mapping[str, Any], topology: Topology) -> None:
+    """Refuse (ParameterError) an IP version that the VM or its peer has no address of."""
+    for name in ("vm", "peer"):
+        hot_l2.vm_of(topology, name, values[name])
+        try:
+            address_of(topology, values[name], values["family"])
+        except UnknownNameError as error:
+            raise ParameterError(f"family={values['family']}: {error}") from None
 
 
 def places(run: Run) -> tuple[str, str]:

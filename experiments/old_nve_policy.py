@@ -20,17 +20,17 @@ from typing import Any
 
 from mobility.options import MoveOptions
 from mobility.policies import POLICIES, check_forwarding
-from topologies.model import Topology, UnknownNameError
+from topologies.model import Topology
 from topologies.units import format_duration
 
 from . import hot_l2
-from .comparing import Group, checker, comparison, traffic_parameters
+from .comparing import Group, check_family, checker, comparison, traffic_parameters
 from .experiment import Experiment
 from .parameters import ParameterError, choice, duration_s
 from .probes.counters import counters
 from .run import Observe, Run
 from .sentences import figure, groups_tried, measured, milliseconds, packets
-from .traffic import FAMILIES, address_of
+from .traffic import FAMILIES
 
 DROPPING = ("silent-drop", "icmp")
 RECOVERED_S = 2.5  # after a long downtime the next retransmission may be as far away as the downtime was long
@@ -52,12 +52,7 @@ def groups(values: Mapping[str, Any]) -> Sequence[Group]:
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As every comparison's; and both VMs need an address of the family."""
-    for name in ("vm", "peer"):
-        hot_l2.vm_of(topology, name, values[name])
-        try:
-            address_of(topology, values[name], values["family"])
-        except UnknownNameError as error:
-            raise ParameterError(f"family={values['family']}: {error}") from None
+    check_family(values, topology)
     checker(groups)(values, topology)
     if values["downtime"] >= values["long_downtime"]:
         raise ParameterError(

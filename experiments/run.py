@@ -89,6 +89,7 @@ class Run:
         )
         self.flow_mods: Counter[str] = Counter()  # NVE -> flow-mods that moves have cost so far
         self._beside: Beside | None = None
+        self._remarks: list[str] = []
         self._progress = progress or Progress(experiment.name)
         self._index, self._now = -1, -1  # of the last trial; of the one under way, -1 between trials
         self._counting = threading.Lock()
@@ -116,6 +117,8 @@ class Run:
         status, why = verdict(self.record.trials, self.experiment.group_by)
         conclude = self.experiment.conclude
         answer = conclude(self.record.trials) if conclude is not None and status == "answered" else None
+        if answer is not None:
+            answer = " ".join((answer, *self._remarks))
         self.record.finish(status, why, summarise(self.record.trials), answer=answer)
         self.laboratory.stop()
 
@@ -128,6 +131,11 @@ class Run:
     def expect(self, trials: int) -> None:
         """Say how many valid trials the progress bar should count to."""
         self._progress.expect(trials)
+
+    def remark(self, sentence: str) -> None:
+        """Say what this run could not do here: it stands in the record and behind the answer."""
+        self._remarks.append(sentence)
+        self.record.set_environment({"remarks": self._remarks})
 
     def emit(self, t_s: float, kind: str, **fields: Any) -> None:
         """An event of the laboratory: of the trial under way, -1 between trials."""

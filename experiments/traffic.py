@@ -39,9 +39,9 @@ class TrafficPlan:
 
     vm: str
     peer: str
-    udp_pps: float
-    udp_payload_bytes: int
-    tcp_bps: float
+    udp_pps: float = 2000.0
+    udp_payload_bytes: int = 64
+    tcp_bps: float = 0.0
     congestion_control: str = "cubic"
     family: str = "ipv4"
     directions: tuple[str, ...] = DIRECTIONS

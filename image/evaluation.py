@@ -21,7 +21,7 @@ from .folder import Image
 Say = Callable[[str], None]
 
 # A kernel with netem takes these over the distance they are about.
-OVER_A_DISTANCE = {"external-client": "topology=outside_wan", "transport-impact": "topology=wide_area"}
+OVER_A_DISTANCE = {"external-client": "topology=outside_wan", "transport-impact": "topology=bottleneck_wan"}
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def tcp_measures(
 
     - ``tcp_stall_s``: the longest time without a read. One that goes on past the window's end counts in full,
       and one that began before the window counts from its start.
-    - ``tcp_bytes``: bytes read within the window.
+    - ``tcp_bytes``: bytes read within the window. ``tcp_before_bps``: rate of the ``before_s`` ahead of that stall.
     - ``tcp_recovery_s``: from the beginning of that stall to the first ``bin_s`` after it, searched
       in steps of ``step_s``, with at least 90 % of the rate of the ``before_s`` ahead of the stall. None when
       that does not come within the window or nothing was read before.
@@ -124,6 +124,7 @@ def tcp_measures(
     return {
         "tcp_stall_s": stall_s,
         "tcp_bytes": int(total[high] - total[low]),
+        "tcp_before_bps": 8 * rate_before,
         "tcp_recovery_s": recovered,
     }
 

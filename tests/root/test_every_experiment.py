@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from experiments import transports
 from experiments.catalog import EXPERIMENTS
 from results.answer import answer_sentence
 from results.causes import attributed, counted
@@ -131,6 +132,58 @@ def _drops_and_forwards(moves: Sequence[Trial]) -> None:
             assert measures["redirected_frames"] > 0
 
 
+def _each_transport_goes_on(moves: Sequence[Trial]) -> None:
+    """Transports: every one that this kernel has; with policy buffer nothing is lost and every connection goes on."""
+    have = {name for name in transports.NAMES if transports.problem(name) is None}
+    assert {trial["parameters"]["transport"] for trial in moves} == have
+    for trial in moves:
+        name, measures = trial["parameters"]["transport"], trial["measures"]
+        for way in ("to_vm", "from_vm"):
+            # A hot move stops nobody; a retransmission timeout would be 200 ms.
+            assert 0 < measures[f"stall_s_{way}"] < 0.2 or not trial["valid"], (name, measures)
+            if name in ("udp", "voice"):
+                assert measures[f"sent_packets_{way}"] > 0
+                assert measures[f"lost_packets_{way}"] == 0 or not trial["valid"], (name, measures)
+        if name not in ("udp", "voice"):
+            assert measures["alive_connections_count"] == (2 if name == "quic" else 4), (name, measures)
+        if name == "mptcp":
+            assert measures["multipath_connections_count"] == 4
+
+
+def _pauses_are_felt(moves: Sequence[Trial]) -> None:
+    """Impact: who waits waits for the pause at least; what is lost costs a timeout; a call loses the pause's frames."""
+    pauses = {trial["parameters"]["pause_s"] for trial in moves}
+    assert len(pauses) >= 3  # else there is no curve
+    for trial in moves:
+        name, policy, pause_s = (trial["parameters"][key] for key in ("transport", "policy", "pause_s"))
+        measures, frames = trial["measures"], pause_s * 50
+        if name == "voice":
+            if pause_s:
+                assert measures["voice_mos_to_vm"] < 4 and measures["voice_mos_from_vm"] < 4
+                gone = (
+                    measures["lost_frames_to_vm"]
+                    if policy == "silent-drop"
+                    else measures["late_frames_to_vm"]
+                )
+                # Frames that are kept and released within the jitter buffer's 60 ms are played: 3 of them.
+                assert frames - 5 <= gone <= frames + 10, (policy, pause_s, measures)
+                # The VM has nothing to say while it stands still.
+                assert frames - 3 <= measures["unsent_frames_from_vm"] <= frames + 5, (
+                    policy,
+                    pause_s,
+                    measures,
+                )
+            elif policy == "buffer" and trial["valid"]:
+                assert measures["voice_mos_to_vm"] >= 4.4
+        else:
+            assert measures["tcp_stall_s_to_vm"] >= 0.95 * pause_s
+            assert measures["alive_connections_count"] == 1
+            assert measures["tcp_before_bps_to_vm_by_peer"] > 10e6  # of 20 Mbit/s, less what headers take
+            if policy == "silent-drop" and pause_s:
+                assert measures["tcp_timeouts_count_to_vm_by_peer"] >= 1
+                assert measures["tcp_retransmitted_segments_to_vm_by_peer"] >= 1
+
+
 EXPECTED: Mapping[str, Sequence[Check]] = {
     "hot-l2-v6": [_always(0, "tentative_addresses_count")],
     "several-moves": [
@@ -151,6 +204,8 @@ EXPECTED: Mapping[str, Sequence[Check]] = {
     "standby": [_takes_over],
     "lifecycle": [_always(0, "wrong_count", "misreached_count")],
     "old-nve-policy": [_drops_and_forwards],
+    "transports": [_each_transport_goes_on],
+    "transport-impact": [_pauses_are_felt],
     "dhcp-client": [_always(0, "changed_leases_count"), _more_than_zero("confirm_s")],
 }
 

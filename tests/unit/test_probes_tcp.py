@@ -78,7 +78,12 @@ def test_a_connection_that_never_comes_back() -> None:
 
 def test_a_receiver_that_read_nothing() -> None:
     measured = tcp_measures(reads(np.empty(0)), (0.0, 2.0))
-    assert measured == {"tcp_stall_s": 2.0, "tcp_bytes": 0, "tcp_recovery_s": None}
+    assert measured == {
+        "tcp_stall_s": 2.0,
+        "tcp_bytes": 0,
+        "tcp_before_bps": 0.0,
+        "tcp_recovery_s": None,
+    }
 
 
 def polled(*rows: dict[str, int]) -> ProbeLog:

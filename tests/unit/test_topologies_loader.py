@@ -151,9 +151,8 @@ def test_a_file_name_that_is_no_text_can_be_printed() -> None:
 
 def test_shipped_topologies_are_found_by_name() -> None:
     assert shipped() == [
-        "dhcp", "dual_stack", "minimal", "outside", "outside_wan", "thin_flows", "two_movers", "two_racks",
-        "two_tenants",
-        "wide_area",
+        "bottleneck", "bottleneck_wan", "dhcp", "dual_stack", "minimal", "outside", "outside_wan", "thin_flows",
+        "two_movers", "two_racks", "two_tenants", "wide_area",
     ]  # fmt: skip
     assert topology_file("two_racks") == SHIPPED / "two_racks.yaml"
     assert topology_file("./two_racks") == Path("two_racks")

@@ -75,14 +75,18 @@ TCP, MPTCP, SCTP = Protocol("tcp", polled=True), Protocol("mptcp", polled=True),
 QUIC = Protocol("quic", ready_s=90.0)  # its libraries load slowly on an emulated processor
 
 
-def lacking(protocol: str) -> str | None:
-    """Why this kernel cannot carry such a stream; None when it can."""
+def lacking(protocol: str, congestion_control: str | None = None) -> str | None:
+    """Why this kernel cannot carry such a stream, with such a congestion control; None when it can."""
     if protocol not in PROTOCOLS:
         return None  # it needs UDP alone
+    what = protocol.upper()
     try:
-        socket.socket(socket.AF_INET, socket.SOCK_STREAM, PROTOCOLS[protocol]).close()
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, PROTOCOLS[protocol]) as tried:
+            if congestion_control is not None:
+                what = f"{what} with {congestion_control}"
+                tried.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion_control.encode())
     except OSError:
-        return f"{protocol.upper()}: not on this kernel (it is in the VM image)"
+        return f"{what}: not on this kernel (it is in the VM image)"
     return None
 
 

@@ -1,0 +1,245 @@
+"""transport-impact: what does a pause do to congestion control and to real-time traffic? (Q17)
+
+Question   Any delay makes congestion control cut its rate, says the review, and a real-time application may be of no
+           use during a move. How long does a sender stand still for a VM that pauses, how often does it time out, what
+           does it send again in vain, when is it back at its rate? How is a call?
+Varies     The pause, 0 to 2,000 ms; the sender: TCP bulk with cubic, reno, bbr, or RTP-like voice; and what becomes of
+           packets meanwhile: kept (policy buffer, pause hold) or lost (policy silent-drop, pause drop).
+Held fixed The path (between two NVEs at which the peer is not), a bottleneck of 20 Mbit/s with a queue of 32 ms between
+           VM and peer, one connection in one direction. By default to the VM, whose sender is no paused one: the
+           counters of a paused sender are those of a kernel that ran on.
+Answer     Per pause: stall, timeouts, segments sent again and those of them in vain (DSACK), timeouts in vain (F-RTO),
+           time to 90 % of the rate of before; frames late and lost, longest silence, E-model MOS. As a table and as
+           curves. With topology=bottleneck_wan (in the VM image: it needs netem) with 20 ms of delay.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mobility.options import MoveOptions
+from topologies.model import Topology
+
+from .by_transport import compare, rounds_of
+from .comparing import Group, check_family, checker, traffic_parameters
+from .decision_model import until_timeout_s
+from .experiment import Experiment
+from .parameters import choice, duration_s, repetitions
+from .probes.counters import counters
+from .probes.transports.base import DIRECTIONS, Ends, Transport
+from .probes.transports.streams import FOUR, Streams, lacking
+from .probes.transports.voice import Voice
+from .run import Observe, Run
+from .sentences import figure, measured, milliseconds
+from .traffic import FAMILIES, Make
+
+PAUSES_S, QUICK_PAUSES_S = (0.0, 0.01, 0.05, 0.2, 0.5, 1.0, 2.0), (0.0, 0.2, 0.5)
+CONTROLS, QUICK_CONTROLS = ("cubic", "reno", "bbr"), ("cubic", "bbr")
+VOICE = "voice"
+WAYS = {"buffer": "hold", "silent-drop": "drop"}
+"""Policy of the old NVE, and the pause that goes with it: what is not kept in one place is not kept in the other."""
+REGAINED_S = 1.0
+"""Time of a trial after the VM, or the last timeout, went on: to be back at the rate of before."""
+LATER_TIMEOUTS = 1.5
+"""A timeout is 200 ms and the round trip: up to 32 ms in the queue, over the wide area 85 ms."""
+SATISFIED_MOS = 3.6
+"""At R = 70; below it many users are dissatisfied (G.107 annex B, table B.1)."""
+
+
+def pauses_s(values: Mapping[str, Any]) -> Sequence[float]:
+    """The pauses of the full or the quick form."""
+    return QUICK_PAUSES_S if values["quick"] else PAUSES_S
+
+
+def makes(values: Mapping[str, Any]) -> dict[str, Make]:
+    """One bulk connection of each congestion control, and voice, by name."""
+    direction = values["direction"]
+    connection = next(one for one in FOUR if (one.direction, one.initiator) == (direction, "by_peer"))
+
+    def voice(ends: Ends) -> Transport:
+        return Voice(ends, values["jitter_buffer"])
+
+    made: dict[str, Make] = {
+        f"tcp {name}": partial(Streams, rate_bps=0.0, congestion_control=name, connections=(connection,))
+        for name in (QUICK_CONTROLS if values["quick"] else CONTROLS)
+    }
+    return made | {VOICE: voice}
+
+
+def groups(values: Mapping[str, Any], name: str = VOICE) -> Sequence[Group]:
+    """Every pause, kept and lost, under one sender."""
+    longest_s = max(pauses_s(values))
+    made = []
+    for policy, pause in WAYS.items():
+        for pause_s in pauses_s(values):
+            after_s = REGAINED_S
+            if name == VOICE:  # every window has the same length: a score depends on it
+                after_s += longest_s - pause_s
+            elif policy == "silent-drop":
+                after_s += max(0.0, LATER_TIMEOUTS * until_timeout_s(pause_s) - pause_s)
+            options = MoveOptions(policy=policy, pause=pause, downtime_s=pause_s, announcements=1)
+            made.append(Group({"transport": name, "policy": policy, "pause_s": pause_s}, options, after_s))
+    return made
+
+
+def spurious_timeouts(run: Run) -> Observe:
+    """Counts the timeouts that the sender's kernel found to have been in vain (RFC 5682, RFC 4015)."""
+    sender = run.values["peer" if run.values["direction"] == "to_vm" else "vm"]
+    table = Path(f"/proc/{run.laboratory.network[sender].pid}/net/netstat")
+
+    def read() -> int:
+        return counters(table.read_text()).get("TcpExt.TCPSpuriousRTOs", 0)
+
+    def begin() -> Callable[[], Mapping[str, float]]:
+        before = read()
+        return lambda: {"tcp_spurious_timeouts_count": read() - before}
+
+    return begin
+
+
+def trials(run: Run) -> None:
+    """Every sender, pause and way, a round for each repetition; each round's connections are new ones."""
+    values = run.values
+    wanted = makes(values)
+    for name in [name for name in wanted if name != VOICE]:
+        if why := lacking(*name.split()):
+            run.remark(f"{why}.")
+            del wanted[name]
+    if values["direction"] == "from_vm":
+        run.remark(
+            "The sender stands in the VM that pauses: its kernel ran on, so its timeouts and what it sent again are "
+            "not those of a guest for pauses over 200 ms."
+        )
+    repeat = 1 if values["quick"] else repetitions(values)
+    compare(
+        run,
+        wanted,
+        partial(groups, values),
+        rounds_of(repeat, repeat),
+        null_after_s=lambda name: REGAINED_S + (max(pauses_s(values)) if name == VOICE else 0.0),
+        observe=lambda name: None if name == VOICE else spurious_timeouts(run),
+    )
+
+
+def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """By way: each sender's stall and return at a middle and at the longest pause; the longest pause a call stands."""
+    moves = [trial for trial in trials if trial["valid"] and not trial["null"]]
+    if not moves:
+        return None
+    told = []
+    for policy, pause in WAYS.items():
+        own = [trial for trial in moves if trial["parameters"]["policy"] == policy]
+        parts = [text for text in (_bulk(own), _call(own)) if text]
+        told.append(
+            f"Packets {'kept' if pause == 'hold' else 'lost'} meanwhile ({policy}): {'; '.join(parts)}."
+        )
+    return " ".join(told)
+
+
+def _bulk(moves: Sequence[Mapping[str, Any]]) -> str:
+    """What senders went through at a middle pause and at the longest."""
+    pauses, told = _pauses(moves), []
+    for sender in sorted({trial["parameters"]["transport"] for trial in moves} - {VOICE}):
+        for pause_s in dict.fromkeys((pauses[len(pauses) // 2], pauses[-1])):
+            stall, recovery = (
+                milliseconds(_values(moves, f"tcp_{name}_s", sender, pause_s))
+                for name in ("stall", "recovery")
+            )
+            timeouts, again, vain = (
+                figure(_values(moves, f"tcp_{name}", sender, pause_s), 1, "")
+                for name in ("timeouts_count", "retransmitted_segments", "spurious_segments")
+            )
+            told.append(
+                f"{sender}, pause {milliseconds([pause_s])}: stands still for {stall}, at 90 % of its rate after "
+                f"{recovery}, timeouts {timeouts}, segments again {again}, in vain {vain}"
+            )
+    return "; ".join(told)
+
+
+def _call(moves: Sequence[Mapping[str, Any]]) -> str:
+    """The longest pause at which a call is still good, and its score at the longest pause of all."""
+    scores = {pause_s: _values(moves, "voice_mos", VOICE, pause_s) for pause_s in _pauses(moves)}
+    scores = {pause_s: found for pause_s, found in scores.items() if found}
+    if not scores:
+        return ""
+    longest_s = max(scores)
+    stands = [pause_s for pause_s, found in scores.items() if statistics.median_low(found) >= SATISFIED_MOS]
+    worst = f"{figure(scores[longest_s], 1, '')} at {milliseconds([longest_s])}"
+    if not stands:
+        return f"no call has MOS {SATISFIED_MOS}, the last one {worst}"
+    return f"a call has MOS {SATISFIED_MOS} or better up to a pause of {milliseconds([max(stands)])}, and {worst}"
+
+
+def _pauses(moves: Sequence[Mapping[str, Any]]) -> list[float]:
+    return sorted({trial["parameters"]["pause_s"] for trial in moves})
+
+
+def _values(moves: Sequence[Mapping[str, Any]], measure: str, transport: str, pause_s: float) -> list[float]:
+    """Of that sender and pause: both directions of a call, the one connection of TCP."""
+    names = [f"{measure}_{way}{of}" for of in ("_by_peer", "") for way in DIRECTIONS]
+    found = [measured(moves, name, transport=transport, pause_s=pause_s) for name in names]
+    if transport == VOICE:
+        return [value for values in found for value in values]
+    return next(filter(None, found), [])
+
+
+def check(values: Mapping[str, Any], topology: Topology) -> None:
+    """As every comparison's; and both VMs need an address of the family."""
+    check_family(values, topology)
+    checker(groups)(values, topology)
+
+
+_OWN = ("payload", "rate_pps", "tcp_rate", "congestion_control", "after")  # not asked here
+
+EXPERIMENT = Experiment(
+    name="transport-impact",
+    questions=("Q17",),
+    question="What does a pause do to congestion control and to real-time traffic such as voice?",
+    answer="per pause and sender: stall, timeouts, sent again, in vain, time to 90 % of the rate; late frames, MOS",
+    parameters=(
+        *(
+            parameter
+            for parameter in traffic_parameters(topology="bottleneck", peer="peer3", repeat=3, before=0.6)
+            if parameter.name not in _OWN
+        ),
+        choice(
+            "direction", "to_vm", "which way TCP's bytes go; a sender in the VM is not faithful", DIRECTIONS
+        ),
+        choice("family", "ipv4", "IP version of the traffic", FAMILIES),
+        duration_s("jitter_buffer", 0.06, "how long voice waits for late frames"),
+    ),
+    trials=trials,
+    check=check,
+    conclude=conclude,
+    group_by=("transport", "policy", "pause_s"),
+    shown_measures=(
+        *(
+            f"{measure}_{way}"
+            for measure in (
+                "tcp_stall_s",
+                "voice_mos",
+                "silence_s",
+                "late_frames",
+                "lost_frames",
+                "unsent_frames",
+            )
+            for way in DIRECTIONS
+        ),
+        *(
+            f"{measure}_{way}_by_peer"
+            for measure in (
+                "tcp_recovery_s",
+                "tcp_timeouts_count",
+                "tcp_retransmitted_segments",
+                "tcp_spurious_segments",
+                "tcp_before_bps",
+            )
+            for way in DIRECTIONS
+        ),
+        "tcp_spurious_timeouts_count",
+    ),
+)

@@ -1,0 +1,208 @@
+"""transports: what does a hot move cost each transport that holds addresses? (Q18)
+
+Question   SCTP, UDP, RTP and QUIC hold addresses as TCP does. Packets lost, how long a receiver gets nothing, and does
+           every connection go on, when a VM moves and keeps its addresses?
+Varies     The transport: UDP; RTP-like voice; TCP with cubic, reno and bbr at a constant rate, and as fast as it goes;
+           MPTCP; SCTP where the kernel has it; QUIC. One at a time, each beside null trials of its own.
+Held fixed The path (between two NVEs at which the peer is not, the peer behind a link of 20 Mbit/s), the policy, and
+           that the VM runs on (nothing is copied): the figures are the network's share of a move.
+Answer     Per transport: packets lost, duplicated, reordered; the longest time without anything for the receiver,
+           beside that without a move; segments sent again; connections that go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mobility.options import MoveOptions
+from mobility.policies import POLICIES
+from topologies.model import Topology
+
+from .by_transport import compare, rounds_of
+from .comparing import Group, check_family, checker, traffic_parameters
+from .experiment import Experiment
+from .parameters import choice, duration_s, rate_bps, repetitions
+from .probes.counters import counters
+from .probes.transports.base import DIRECTIONS, Ends, Transport
+from .probes.transports.streams import MPTCP, QUIC, SCTP, TWO, Streams, lacking
+from .probes.transports.udp import Udp
+from .probes.transports.voice import Voice
+from .run import Observe, Run
+from .sentences import groups_tried, measured, milliseconds
+from .traffic import FAMILIES, Make
+
+ALL = "all"
+ROUNDS = 2
+CONTROLS = ("cubic", "reno", "bbr")
+
+
+def makes(values: Mapping[str, Any]) -> dict[str, Make]:
+    """What makes each transport, by its name in the table."""
+    rate = values["tcp_rate"]
+
+    def udp(ends: Ends) -> Transport:
+        return Udp(ends, values["rate_pps"], values["payload"])
+
+    def voice(ends: Ends) -> Transport:
+        return Voice(ends, values["jitter_buffer"])
+
+    paced = {f"tcp {name}": partial(Streams, rate_bps=rate, congestion_control=name) for name in CONTROLS}
+    return {
+        "udp": udp,
+        "voice": voice,
+        **paced,
+        "tcp bulk": partial(Streams, rate_bps=0.0, congestion_control=values["congestion_control"]),
+        "mptcp": partial(
+            Streams, rate_bps=rate, congestion_control=values["congestion_control"], protocol=MPTCP
+        ),
+        "sctp": partial(Streams, rate_bps=rate, protocol=SCTP),
+        "quic": partial(Streams, rate_bps=values["quic_rate"], protocol=QUIC, connections=TWO),
+    }
+
+
+NAMES = ("udp", "voice", *(f"tcp {name}" for name in CONTROLS), "tcp bulk", "mptcp", "sctp", "quic")
+
+
+def problem(name: str) -> str | None:
+    """Why this kernel has not got a transport; None when it has."""
+    word, _, control = name.partition(" ")
+    if word in ("udp", "voice"):
+        return None
+    return lacking(word, control if control in CONTROLS else None)
+
+
+def groups(values: Mapping[str, Any], name: str = "udp") -> Sequence[Group]:
+    """The one way in which the VM moves under a transport."""
+    return [Group({"transport": name}, MoveOptions(policy=values["policy"], announcements=1))]
+
+
+def sctp_counters(run: Run) -> Observe:
+    """Counts the sender's timeouts and retransmissions of SCTP at both ends, from /proc/net/sctp/snmp."""
+    pids = [run.laboratory.network[run.values[name]].pid for name in ("vm", "peer")]
+
+    def read() -> tuple[int, int]:
+        tables = [counters(Path(f"/proc/{pid}/net/sctp/snmp").read_text()) for pid in pids]
+        timeouts = sum(table.get("SctpT3RtxExpireds", 0) for table in tables)
+        resent = sum(
+            table.get("SctpT3Retransmits", 0) + table.get("SctpFastRetransmits", 0) for table in tables
+        )
+        return timeouts, resent
+
+    def begin() -> Callable[[], Mapping[str, float]]:
+        before = read()
+
+        def end() -> Mapping[str, float]:
+            timeouts, resent = read()
+            return {
+                "sctp_timeouts_count": timeouts - before[0],
+                "sctp_retransmits_count": resent - before[1],
+            }
+
+        return end
+
+    return begin
+
+
+def trials(run: Run) -> None:
+    """Moves and null trials under each transport that this kernel has; the others are named."""
+    values = run.values
+    wanted = {
+        name: make for name, make in makes(values).items() if values["only"] in (ALL, name.replace(" ", "-"))
+    }
+    missing = {name: why for name in wanted if (why := problem(name))}
+    for name, why in missing.items():
+        run.remark(f"{why}.")
+        del wanted[name]
+    compare(
+        run,
+        wanted,
+        partial(groups, values),
+        rounds_of(repetitions(values), ROUNDS),
+        observe=lambda name: sctp_counters(run) if name == "sctp" else None,
+    )
+
+
+def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """Per transport: lost packets, the longest time without anything, also without a move; connections that ended."""
+
+    names = [name for (name,) in groups_tried([one for one in trials if one["valid"]], "transport")]
+    told, lost, sent, alive = [], 0.0, 0.0, []
+    for name in sorted(names, key=NAMES.index):
+        moved, still = (
+            " / ".join(
+                milliseconds(measured(trials, f"stall_s_{way}", null=null, transport=name))
+                for way in DIRECTIONS
+            )
+            for null in (False, True)
+        )
+        multipath = measured(trials, "multipath_connections_count", transport=name)
+        plain = (
+            f", {sum(one < 4 for one in multipath)} of {len(multipath)} with plain TCP" if multipath else ""
+        )
+        told.append(f"{name} {moved} (without a move {still}{plain})")
+        for way in DIRECTIONS:
+            lost += sum(measured(trials, f"lost_packets_{way}", transport=name))
+            sent += sum(measured(trials, f"sent_packets_{way}", transport=name))
+        before = measured(trials, "alive_connections_count", null=True, transport=name)
+        alive += [
+            one >= max(before, default=1)
+            for one in measured(trials, "alive_connections_count", transport=name)
+        ]
+    if not told:
+        return None
+    return (
+        f"Longest time without anything for the receiver in a hot move, to the VM / from it: {'; '.join(told)}. "
+        f"{lost:,.0f} of {sent:,.0f} packets of udp and voice were lost; all connections went on in {sum(alive)} of "
+        f"{len(alive)} moves."
+    )
+
+
+def check(values: Mapping[str, Any], topology: Topology) -> None:
+    """As every comparison's; and both VMs need an address of the family."""
+    check_family(values, topology)
+    checker(groups)(values, topology)
+
+
+EXPERIMENT = Experiment(
+    name="transports",
+    questions=("Q18",),
+    question="What does a hot move cost UDP, voice, TCP, MPTCP, SCTP and QUIC?",
+    answer="per transport: packets lost, longest time without anything, sent again, connections that go on",
+    parameters=(
+        *traffic_parameters(topology="bottleneck", peer="peer3", rate_pps=2000, before=0.3, after=0.4),
+        choice(
+            "policy", "buffer", "what the old NVE does with packets for a VM that has left", tuple(POLICIES)
+        ),
+        choice(
+            "only", ALL, "all transports, or one alone", (ALL, *(name.replace(" ", "-") for name in NAMES))
+        ),
+        rate_bps(
+            "quic_rate", 2_000_000, "rate of each of the two QUIC connections; their ends take much processor"
+        ),
+        choice("family", "ipv4", "IP version of the traffic", FAMILIES),
+        duration_s("jitter_buffer", 0.06, "how long voice waits for late frames"),
+    ),
+    trials=trials,
+    check=check,
+    conclude=conclude,
+    group_by=("transport",),
+    shown_measures=(
+        "stall_s_to_vm",
+        "stall_s_from_vm",
+        "lost_packets_to_vm",
+        "lost_packets_from_vm",
+        "duplicated_packets_to_vm",
+        "duplicated_packets_from_vm",
+        "reordered_packets_to_vm",
+        "reordered_packets_from_vm",
+        "voice_mos_to_vm",
+        "voice_mos_from_vm",
+        "tcp_retransmitted_segments_to_vm_by_peer",
+        "multipath_connections_count",
+        "sctp_retransmits_count",
+        "alive_connections_count",
+    ),
+)

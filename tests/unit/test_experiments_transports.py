@@ -1,0 +1,189 @@
+"""transports and transport-impact: their groups, the order of their trials, and what their answers say."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from emulation import preflight
+from experiments import transport_impact, transports
+from experiments.by_transport import compare, rounds_of
+from experiments.parameters import read_parameters
+from experiments.probes.transports import streams
+from results.grouping import numeric_parameter
+from topologies import load_topology, topology_file
+
+
+def values(experiment, *words):
+    return read_parameters(experiment.EXPERIMENT.parameters, words)
+
+
+def test_both_check_what_they_would_do_and_a_delay_needs_a_kernel_that_has_it(monkeypatch):
+    for experiment in (transports, transport_impact):
+        for name in ("bottleneck", "bottleneck_wan"):
+            experiment.check(values(experiment, f"topology={name}"), load_topology(topology_file(name)))
+    monkeypatch.setattr(preflight, "_module", lambda name: False)
+    (problem,) = preflight._netem_problems(load_topology(topology_file("bottleneck_wan")))
+    assert problem.startswith("topology bottleneck_wan: underlay.links[1].delay needs netem")
+
+
+@pytest.mark.parametrize(
+    ("repeat", "rounds", "each"), [(10, 2, [5, 5]), (5, 2, [3, 2]), (1, 2, [1]), (3, 3, [1] * 3)]
+)
+def test_rounds_share_the_repetitions_out(repeat, rounds, each):
+    assert rounds_of(repeat, rounds) == each
+
+
+def test_every_pause_is_kept_and_lost_and_a_call_has_windows_of_one_length():
+    full = values(transport_impact)
+    for name in transport_impact.makes(full):
+        ways = transport_impact.groups(full, name)
+        assert [way.parameters["pause_s"] for way in ways] == [0.0, 0.01, 0.05, 0.2, 0.5, 1.0, 2.0] * 2
+        assert {(way.options.policy, way.options.pause) for way in ways} == {
+            ("buffer", "hold"), ("silent-drop", "drop"),
+        }  # fmt: skip
+        lengths = {round(way.options.downtime_s + way.after_s, 6) for way in ways}
+        assert (lengths == {3.0}) == (name == "voice")
+    lost = transport_impact.groups(full, "tcp cubic")[-1]
+    # Timeouts at 0.2, 0.6, 1.4, 3.0 s, each 1.5 times as late: the one after 2 s comes at 4.5 s, then a second more.
+    assert lost.options.downtime_s + lost.after_s == pytest.approx(4.5 + 1.0)
+    trials = [{"null": False, "parameters": way.parameters} for way in transport_impact.groups(full)]
+    assert numeric_parameter(trials, transport_impact.EXPERIMENT.group_by) == "pause_s"
+
+
+def test_the_quick_form_still_has_three_pauses_for_a_curve():
+    quick = values(transport_impact, "quick=1")
+    assert list(transport_impact.makes(quick)) == ["tcp cubic", "tcp bbr", "voice"]
+    assert {way.parameters["pause_s"] for way in transport_impact.groups(quick)} == {0.0, 0.2, 0.5}
+
+
+def test_all_transports_are_named_and_one_can_be_asked_for():
+    assert tuple(transports.makes(values(transports))) == transports.NAMES
+    assert values(transports, "only=tcp-bulk")["only"] == "tcp-bulk"
+    assert [group.parameters for group in transports.groups(values(transports), "quic")] == [
+        {"transport": "quic"}
+    ]
+
+
+class FakeRun:
+    """Trials that are noted instead of done: (transport whose traffic runs, its parameters, moved)."""
+
+    def __init__(self, chosen, invalid_first=0):
+        self.values, self.done, self.expected, self.remarks = chosen, [], 0, []
+        self.observe, self._running, self._invalid = None, None, invalid_first
+        network = SimpleNamespace(
+            nves={"nve1": 1, "nve2": 2, "nve3": 3}, location={"vm1": "nve1", "peer3": "nve3"}
+        )
+        self.laboratory = SimpleNamespace(network=network, move=self._move)
+
+    def _move(self, vm, target, **_options):
+        self.laboratory.network.location[vm] = target
+
+    def expect(self, trials):
+        self.expected = trials
+
+    def remark(self, sentence):
+        self.remarks.append(sentence)
+
+    @contextmanager
+    def traffic(self, transports):
+        (self._running,) = transports
+        yield
+        self._running = None
+
+    def trial(self, parameters, move, after_s=None):
+        if move is not None:
+            move()
+        self.done.append((self._running, dict(parameters), move is not None))
+        self._invalid -= 1
+        return self._invalid < 0
+
+
+def test_each_transport_runs_alone_with_null_trials_of_its_own():
+    run = FakeRun(values(transports), invalid_first=1)
+    chosen = values(transports)
+    compare(run, {"udp": "UDP", "quic": "QUIC"}, lambda name: transports.groups(chosen, name), [2, 1])
+    assert run.expected == 12
+    assert len(run.done) == 13  # one was invalid and came again
+    assert {(running, parameters["transport"]) for running, parameters, _ in run.done} == {
+        ("UDP", "udp"), ("QUIC", "quic"),
+    }  # fmt: skip
+    assert sum(not moved for *_, moved in run.done) >= 6
+    assert [running for running, *_ in run.done[:5]].count("UDP") >= 4  # the first round goes by the list
+
+
+def test_what_the_kernel_has_not_is_left_out_and_said(monkeypatch):
+    monkeypatch.setattr(
+        streams.socket, "socket", _refuse if streams.lacking("sctp") is None else streams.socket.socket
+    )
+    run = FakeRun(values(transports, "only=sctp", "repeat=1"))
+    transports.trials(run)
+    assert run.remarks == ["SCTP: not on this kernel (it is in the VM image)."]
+    assert run.done == []
+
+
+def _refuse(*_arguments):
+    raise OSError("no such protocol")
+
+
+def trial(parameters, measures, null=False, valid=True):
+    return {"valid": valid, "null": null, "parameters": parameters, "measures": measures}
+
+
+def test_the_answer_of_transports_has_every_transport_beside_its_own_null_trials():
+    def of(name, stall_s, null, **more):
+        both = {f"stall_s_{way}": stall_s for way in ("to_vm", "from_vm")}
+        return trial({"transport": name}, {**both, **more}, null)
+
+    packets = {
+        "lost_packets_to_vm": 2,
+        "sent_packets_to_vm": 100,
+        "lost_packets_from_vm": 0,
+        "sent_packets_from_vm": 50,
+    }
+    told = transports.conclude(
+        [
+            of("mptcp", 0.008, False, alive_connections_count=3, multipath_connections_count=4),
+            of("mptcp", 0.006, True, alive_connections_count=4),
+            of("udp", 0.004, False, **packets),
+            of("udp", 0.001, True, **packets),
+        ]
+    )
+    assert (
+        "udp 4 ms / 4 ms (without a move 1 ms / 1 ms); mptcp 8 ms / 8 ms (without a move 6 ms / 6 ms, 0 of 1"
+        in told
+    )
+    assert "2 of 150 packets" in told
+    assert "all connections went on in 0 of 1 moves" in told
+    assert transports.conclude([]) is None
+
+
+def test_the_answer_of_impact_tells_what_was_kept_and_what_was_lost():
+    made = []
+    for policy, factor in (("buffer", 1.0), ("silent-drop", 2.0)):
+        for pause_s in (0.0, 0.2, 0.5):
+            tcp = {
+                "tcp_stall_s_to_vm": factor * pause_s + 0.01,
+                "tcp_timeouts_count_to_vm_by_peer": factor,
+                "tcp_retransmitted_segments_to_vm_by_peer": 9,
+                "tcp_spurious_segments_to_vm_by_peer": 4,
+                "tcp_recovery_s_to_vm_by_peer": factor * pause_s + 0.1,
+            }
+            call = {
+                "voice_mos_to_vm": 4.4 - factor * 3 * pause_s,
+                "voice_mos_from_vm": 4.4 - factor * 3 * pause_s,
+            }
+            for name, measures in (("tcp cubic", tcp), ("voice", call)):
+                made.append(trial({"transport": name, "policy": policy, "pause_s": pause_s}, measures))
+    told = transport_impact.conclude(made)
+    assert (
+        "Packets kept meanwhile (buffer): tcp cubic, pause 200 ms: stands still for 210 ms, at 90 % of"
+        in told
+    )
+    assert "at 90 % of its rate after 300 ms, timeouts 1, segments again 9, in vain 4" in told
+    assert "Packets lost meanwhile (silent-drop): tcp cubic, pause 200 ms: stands still for 410 ms" in told
+    assert "a call has MOS 3.6 or better up to a pause of 200 ms" in told  # 4.4 - 0.6 = 3.8
+    assert "a call has MOS 3.6 or better up to a pause of 0 ms, and" in told  # 4.4 - 1.2 = 3.2
+    assert transport_impact.conclude([]) is None
