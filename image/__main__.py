@@ -75,7 +75,7 @@ def _run(words: Sequence[str]) -> int:
     from .running import run_inside
 
     image, results, choice, rest = _place(words)
-    if not rest:
+    if not rest or "=" in rest[0]:
         raise ImageError("run which experiment? make image-run EXP=hot-l2 (make list shows them all)")
     try:
         experiment = check(rest)
