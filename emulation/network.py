@@ -420,7 +420,9 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         if self.options.datapath.kind == "kernel":
             # A frame's way goes on, up to the VM that it is for, on the processor that took it in here.
             for name in names:
-                receive_on_one_processor(name, nve.number, Path(f"/proc/{nve.pid}/root"))
+                receive_on_one_processor(
+                    name, nve.number % (os.cpu_count() or 1), Path(f"/proc/{nve.pid}/root")
+                )
         device = UNDERLAY_BRIDGE if self.options.datapath.kind == "userspace" else UPLINK
         lines = underlay.access_lines(nve.access, device)
         commands.batch("ip", lines, pid=nve.pid, node=nve.name)
