@@ -15,6 +15,8 @@ from .tap_points import Stage
 
 SLACK_S = 0.002
 """A frame is stamped on a device and acted on a little later; a step's own time is taken after it was done."""
+BACKLOG_S = 0.02
+"""A frame on a leg has its stamp before it waits for the processor that receives for the VM."""
 NEIGHBOUR_WAIT_S = (
     3.5  # a host asks three times, a second apart, and drops what waited (RFC 4861 section 7.2.2)
 )
@@ -128,7 +130,7 @@ class Facts:
 class Packet:
     """One packet of a flow, with all that was seen of it in order of time.
 
-    ``queue_s``: of one that vanished in an NVE, the longest that those in front of it and behind it took there.
+    ``queue_s``: of one that vanished in an NVE, what those in front of it and behind it took there at least.
     """
 
     sender: str
@@ -237,7 +239,7 @@ def _behind_leg_out(packet: Packet, last: Sighting, facts: Facts) -> Cause:
     for move in facts.moves:
         if move.vm != packet.receiver:
             continue
-        if move.old_nve == last.nve and last.t_s >= move.left_s - SLACK_S:
+        if move.old_nve == last.nve and last.t_s >= move.left_s - BACKLOG_S:
             return Cause.IN_FLIGHT if packet.tx_s < move.left_s else Cause.MISDIRECTED
         if move.new_nve == last.nve:
             if move.holding(last.t_s, last.which):

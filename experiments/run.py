@@ -218,6 +218,8 @@ class Run:
         instead of the parameter ``after``.
         """
         self.laboratory.check()
+        if self._attribution is not None:
+            self._attribution.begin_trial()
         self._index += 1
         self._now = self._index
         observed = self.observe() if self.observe is not None else dict

@@ -116,11 +116,14 @@ class Seen:
         return found
 
     def queue_s(self, flow: str, nve: str, at_s: float) -> float:
-        """The longest time that a flow's packets took in an NVE, of the last before a moment and the next after it."""
+        """What a flow's packets took in an NVE: the last before a moment and the next after it, whichever is less.
+
+        Those next to a rule that is missing are slow on one side at most, where the first ones find the way anew.
+        """
         entry_s, took_s = self._transits(flow, nve)
         place = int(np.searchsorted(entry_s, at_s))
         around = took_s[max(place - 1, 0) : place + 1]
-        return float(around.max()) if len(around) else 0.0
+        return float(around.min()) if len(around) else 0.0
 
     def _transits(self, flow: str, nve: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """When a flow's packets that came out of an NVE had come in, in order, and how long each was inside."""

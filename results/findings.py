@@ -45,7 +45,8 @@ def _switch_s(trial: Mapping[str, Any]) -> float | None:
 
 
 def _named(names: Sequence[str]) -> str:
-    return " and ".join(dict.fromkeys(names))
+    *others, last = sorted(set(names))
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _old_leg_open(trials: Trials) -> Iterator[str]:

@@ -29,7 +29,7 @@
 enum { MOST_POINTS = 200, MOST_FLOWS = 32, MOST_NVES = 200, MOST_INSTRUCTIONS = 256 };
 enum { BLOCK_BYTES = 1 << 16, RETIRE_MS = 20, SLEEP_NS = 10000000, STATISTICS_EVERY = 5, FLUSH = 16384 };
 enum { NOBODY = 255 };
-enum kind { PROBE, QUESTION, ANSWER, ICMP_ERROR, SYN, OWN_DROPS };
+enum kind { PROBE, QUESTION, ANSWER, ICMP_ERROR, OTHER, OWN_DROPS }; /* OTHER: TCP's SYN, a ping */
 
 struct seen {
     int64_t t_ns;
@@ -116,20 +116,21 @@ static bool read_packet(const uint8_t *at, const uint8_t *end, uint16_t type, st
         return seen->flow != NOBODY;
     }
     if (protocol == IPPROTO_TCP && end - inner >= 14) {
-        seen->kind = SYN;
+        seen->kind = OTHER;
         return inner[13] & 2;
     }
-    if (protocol == IPPROTO_ICMP && end - inner >= 8 && inner[0] == 3) {
-        seen->kind = ICMP_ERROR;
+    if (protocol == IPPROTO_ICMP && end - inner >= 8) {
+        seen->kind = inner[0] == 3 ? ICMP_ERROR : OTHER;
         seen->vni = half(inner);
-        seen->seq = inner[1] == 4 ? half(inner + 6) : 0;
+        seen->seq = inner[0] == 3 && inner[1] == 4 ? half(inner + 6) : 0;
         return true;
     }
     if (protocol == IPPROTO_ICMPV6 && end - inner >= 8) {
-        seen->kind = inner[0] == 135 ? QUESTION : inner[0] == 136 ? ANSWER : ICMP_ERROR;
+        bool error = inner[0] == 1 || inner[0] == 2;
+        seen->kind = error ? ICMP_ERROR : inner[0] == 135 ? QUESTION : inner[0] == 136 ? ANSWER : OTHER;
         seen->vni = half(inner);
         seen->seq = inner[0] == 2 ? word(inner + 4) : end - inner >= 24 ? word(inner + 20) : 0;
-        return inner[0] == 1 || inner[0] == 2 || inner[0] == 135 || inner[0] == 136;
+        return true;
     }
     return false;
 }

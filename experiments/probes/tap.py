@@ -26,7 +26,7 @@ class Kind(IntEnum):
     QUESTION = 1
     ANSWER = 2
     ICMP_ERROR = 3
-    SYN = 4
+    OTHER = 4
     OWN_DROPS = 5
 
 

@@ -76,6 +76,8 @@ CASES: list[tuple[str, Packet, Facts, Cause]] = [
     # To the VM, without a buffer.
     ("old leg, on its way at the stop", to_vm(10.49, seen(10.501, *TO_OLD, (OUT, "nve1"))), FACTS, Cause.IN_FLIGHT),
     ("old leg, sent later", to_vm(10.55, seen(10.551, *TO_OLD, (OUT, "nve1"))), FACTS, Cause.MISDIRECTED),
+    ("old leg, still waiting for its processor", to_vm(10.48, seen(10.49, *TO_OLD, (OUT, "nve1"))), FACTS,
+     Cause.IN_FLIGHT),
     ("old leg before the stop", to_vm(10.2, seen(10.201, *TO_OLD, (OUT, "nve1"))), FACTS, Cause.UNKNOWN),
     ("the policy took it", to_vm(10.75, seen(10.751, *TO_OLD)), FACTS, Cause.POLICY),
     ("to the old NVE after the move", to_vm(11.2, seen(11.201, *TO_OLD)), FACTS, Cause.MISDIRECTED),

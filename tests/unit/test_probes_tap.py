@@ -203,7 +203,7 @@ def test_each_packet_that_is_not_once_and_in_order_has_one_row_and_the_rows_add_
 
 def test_how_long_others_took_in_an_nve_is_asked_of_those_next_to_a_moment() -> None:
     into, out = {"point": 1, "outgoing": 1}, {"point": 1, "outgoing": 0}
-    took_ms = {1: 0.1, 2: 30.0, 3: 0.2}
+    took_ms = {1: 0.1, 2: 30.0, 3: 40.0}
     rows: list[dict[str, int]] = []
     for number, milliseconds in took_ms.items():
         at_ns = number * 10**9
@@ -211,5 +211,6 @@ def test_how_long_others_took_in_an_nve_is_asked_of_those_next_to_a_moment() -> 
         rows += [{"t_ns": at_ns + int(milliseconds * 1e6), "seq": number, **out}]
     seen = seen_of(*rows, {"t_ns": int(2.5e9), "seq": 9, **into})  # 9 went in and never came out
     assert seen.queue_s("to_vm", "nve1", 2.5) == pytest.approx(0.030)
-    assert seen.queue_s("to_vm", "nve1", 3.5) == pytest.approx(0.0002)
+    assert seen.queue_s("to_vm", "nve1", 1.5) == pytest.approx(0.0001)
+    assert seen.queue_s("to_vm", "nve1", 3.5) == pytest.approx(0.040)
     assert seen.queue_s("to_vm", "nve2", 2.5) == 0.0
