@@ -135,7 +135,10 @@ def move_lines(record: MigrationRecord) -> list[str]:
 def _conclusion(record: MigrationRecord, phases: Sequence[Phase]) -> str:
     times = {phase.name: phase for phase in phases}
     text = f"{record.vm} is at {record.new_nve}: moved in {_ms(phases[-1].end_s - phases[0].start_s)}"
-    if "stop" in times and "resume" in times:
+    if "stop" in times and "resume" in times and times["resume"].start_s < times["stop"].start_s:
+        both_s = times["switch"].end_s - times["resume"].end_s
+        text += f"; for {_ms(both_s)} both copies were there, from the end of resume to the end of switch"
+    elif "stop" in times and "resume" in times:
         text += (
             f", of which {_ms(times['resume'].end_s - times['stop'].start_s)} from stop to the end of resume"
         )

@@ -137,7 +137,10 @@ def trouble_lines(outcome: Outcome, location: dict[str, str]) -> list[str]:
         if isinstance(error, KeyboardInterrupt):
             lines.append(f"interrupted: the move was taken back, {vm} stays at {location[vm]}")
         else:
-            lines.append("; ".join([f"{vm} is at {location[vm]}: {error}", *getattr(error, "__notes__", [])]))
+            why = "; ".join(getattr(error, "__notes__", [])) or str(
+                error
+            )  # a move's own note has the reason in it
+            lines.append(f"{vm} is at {location[vm]}: {why}")
     lines += [
         f"{vm} did not go on to {', '.join(nves)}; it is at {location[vm]}"
         for vm, nves in outcome.not_begun.items()

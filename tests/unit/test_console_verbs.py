@@ -19,6 +19,7 @@ from experiments.interrupts import ignored_interrupts, interrupts_between
 from experiments.watching import EventTap, watch_command
 from experiments.whereabouts import Whereabouts, Wire, read_wire
 from mobility.migration import PHASES, MigrationRecord, MigrationRefusedError, MoveOptions, Phase
+from mobility.order import PHASES_OF
 from topologies import load_topology, topology_file
 
 TOPOLOGY = load_topology(topology_file("two_racks"))
@@ -262,6 +263,16 @@ def test_more_of_a_move_is_chosen_and_refused_before_it_begins(
         console.onecmd(line)
         assert told in capsys.readouterr().err, line
     assert len(laboratory.moves) == 1
+
+
+def test_two_copies_that_run_at_once_are_told_as_such() -> None:
+    order = PHASES_OF["resume-first"]
+    phases = [Phase(name, index / 1000, (index + 1) / 1000) for index, name in enumerate(order)]
+    both = record()
+    both.phases = phases
+    # resume ends at 4 ms, announce, converge and stop follow, switch ends at 8 ms
+    assert "for 4.00 ms both copies were there" in move_lines(both)[-1]
+    assert "from stop to" not in move_lines(both)[-1]
 
 
 def test_a_pause_that_lies_is_told_with_the_move() -> None:
