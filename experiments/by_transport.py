@@ -58,5 +58,5 @@ def compare(
                         way = groups[name][step]
                         target = there if laboratory.network.location[vm] == here else here
                         move = partial(laboratory.move, vm, target, options=way.options)
-                        valid = run.trial(way.parameters, move, after_s=way.after_s)
+                        valid = run.trial(way.parameters, move, way.guarded_s, after_s=way.after_s)
                     mix.count(step, valid)

@@ -37,6 +37,8 @@ class Group:
     options: MoveOptions
     after_s: float | None = None
     """Time of its trials after the move began, when it needs more than the parameter ``after`` says."""
+    guarded_s: float | None = None
+    """How long after the move's begin a busy machine spoils a trial; None: to its end."""
 
     @property
     def name(self) -> str:
@@ -101,6 +103,8 @@ def comparison(groups: Groups, observe: Callable[[Run], Observe] | None = None) 
                     continue
                 target = there if laboratory.network.location[vm] == here else here
                 move = partial(laboratory.move, vm, target, options=ways[name].options)
-                mix.count(name, run.trial(ways[name].parameters, move, after_s=ways[name].after_s))
+                way = ways[name]
+                valid = run.trial(way.parameters, move, way.guarded_s, after_s=way.after_s)
+                mix.count(name, valid)
 
     return trials

@@ -44,6 +44,8 @@ WAYS = {"buffer": "hold", "silent-drop": "drop"}
 """Policy of the old NVE, and the pause that goes with it: what is not kept in one place is not kept in the other."""
 REGAINED_S = 1.0
 """Time of a trial after the VM, or the last timeout, went on: to be back at the rate of before."""
+GUARDED_S = 0.5
+"""Beyond the pause a sender waits for a timeout, of 200 ms at least: 20 ms of a busy machine are no matter there."""
 LATER_TIMEOUTS = 1.5
 """A timeout is 200 ms and the round trip: up to 32 ms in the queue, over the wide area 85 ms."""
 SATISFIED_MOS = 3.6
@@ -82,7 +84,8 @@ def groups(values: Mapping[str, Any], name: str = VOICE) -> Sequence[Group]:
             elif policy == "silent-drop":
                 after_s += max(0.0, LATER_TIMEOUTS * until_timeout_s(pause_s) - pause_s)
             options = MoveOptions(policy=policy, pause=pause, downtime_s=pause_s, announcements=1)
-            made.append(Group({"transport": name, "policy": policy, "pause_s": pause_s}, options, after_s))
+            own = {"transport": name, "policy": policy, "pause_s": pause_s}
+            made.append(Group(own, options, after_s, pause_s + GUARDED_S))
     return made
 
 

@@ -93,7 +93,7 @@ class FakeRun:
         yield
         self._running = None
 
-    def trial(self, parameters, move, after_s=None):
+    def trial(self, parameters, move, guarded_s=None, *, after_s=None):
         if move is not None:
             move()
         self.done.append((self._running, dict(parameters), move is not None))

@@ -130,6 +130,8 @@ def test_streams_tell_stall_life_and_what_the_sender_sent_again(tmp_path: Path) 
     assert measures["tcp_stall_s_from_vm"] == pytest.approx(0.5)  # from 2.0 s to the window's end
     assert measures["alive_connections_count"] == 3
     assert measures["tcp_retransmitted_segments_to_vm_by_peer"] == 4
+    assert measures["resent_segments_to_vm"] == 4
+    assert "resent_segments_from_vm" not in measures  # nothing was polled there
     assert measures["tcp_spurious_segments_to_vm_by_peer"] == 2
     assert measures["tcp_timeouts_count_to_vm_by_peer"] == 1
     assert measures["tcp_retransmitted_segments_from_vm_by_vm"] is None  # nothing was polled

@@ -180,16 +180,22 @@ class StreamsOutcome(Outcome):
     def measures(self, window: Window) -> dict[str, Measure]:
         """Per connection (its name behind the measure's) stall, bytes and recovery, retransmits and timeouts.
 
-        ``tcp_stall_s_to_vm`` and ``_from_vm`` are the longest of that direction's connections;
+        ``tcp_stall_s_to_vm`` and ``_from_vm`` are the longest of that direction's connections,
+        ``resent_segments_to_vm`` the sum of theirs;
         ``alive_connections_count``: those that go on. Of another protocol than TCP the names begin with its name;
         ``multipath_connections_count``: those that ask for MPTCP and are not plain TCP.
         """
         found: dict[str, Measure] = {}
+        resent: dict[str, int] = {}
         for connection, progress in self._timelines.items():
             own = tcp_measures(progress, window)
             if self._info:
                 own |= info_measures(self._info[connection.direction], window, connection.port)
             found |= {f"{self._named(name)}_{connection.name}": value for name, value in own.items()}
+            again = own.get("tcp_retransmitted_segments")
+            if isinstance(again, int):
+                resent[connection.direction] = resent.get(connection.direction, 0) + again
+        found |= {f"resent_segments_{direction}": again for direction, again in resent.items()}
         for direction, stall_s in self.stalls_s(window).items():
             found[self._named(f"tcp_stall_s_{direction}")] = stall_s
         found["alive_connections_count"] = sum(
