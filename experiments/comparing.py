@@ -102,8 +102,8 @@ def comparison(groups: Groups, observe: Callable[[Run], Observe] | None = None) 
                     mix.count(name, run.trial({}, None))
                     continue
                 target = there if laboratory.network.location[vm] == here else here
-                move = partial(laboratory.move, vm, target, options=ways[name].options)
                 way = ways[name]
+                move = partial(laboratory.move, vm, target, options=way.options)
                 valid = run.trial(way.parameters, move, way.guarded_s, after_s=way.after_s)
                 mix.count(name, valid)
 

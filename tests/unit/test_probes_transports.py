@@ -23,6 +23,7 @@ from experiments.probes.transports.base import Ends
 from experiments.probes.transports.streams import (
     MPTCP,
     QUIC,
+    SCTP,
     TCP,
     Connection,
     Protocol,
@@ -147,6 +148,34 @@ def test_a_connection_whose_log_is_missing_stalls_for_the_whole_window(tmp_path:
     assert outcome.measures(WINDOW)["alive_connections_count"] == 0
 
 
+def test_sctp_has_measures_of_its_own_name_and_none_of_tcp_info(tmp_path: Path) -> None:
+    steady = list(range(1, 3000))
+    logs = {
+        f"sctp_{direction}_{initiator}_receive": stream_log(tmp_path, steady)
+        for direction in ("to_vm", "from_vm")
+        for initiator in ("by_peer", "by_vm")
+    }
+    outcome = Streams(ends(tmp_path), 1e6, protocol=SCTP).parse(logs)
+    measures = outcome.measures(WINDOW)
+    assert measures["sctp_stall_s_to_vm"] == pytest.approx(0.001)
+    assert measures["sctp_bytes_from_vm_by_vm"] == 2_000_000  # 2 s at 1,000 bytes a ms
+    assert not [name for name in measures if "tcp_" in name.replace("sctp_", "")]
+    assert set(outcome.samples([(0, WINDOW)])) == {"sctp_to_vm", "sctp_from_vm"}
+
+
+def test_mptcp_counts_the_connections_that_are_no_plain_tcp(tmp_path: Path) -> None:
+    log = IntegerLog(tmp_path / "plain", ("t_ns", "bytes"), ("fell_back",))
+    log.counters["fell_back"] = 1
+    log.announce()
+    log.close()
+    logs = {
+        "mptcp_to_vm_by_peer_receive": stream_log(tmp_path, [1]),
+        "mptcp_to_vm_by_vm_receive": log.path.read_bytes(),
+    }
+    measures = Streams(ends(tmp_path), 1e6, protocol=MPTCP).parse(logs).measures(WINDOW)
+    assert measures["multipath_connections_count"] == 1  # of two that are there, one is plain TCP
+
+
 def free_port(kind: int) -> int:
     with socket.socket(type=kind) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -180,7 +209,7 @@ def over_loopback(folder: Path, protocol: Protocol, rate_bps: float) -> dict[str
     return dict(outcome.measures((begin_s + 0.25, begin_s + 0.75)))
 
 
-@pytest.mark.parametrize("protocol", [TCP, MPTCP, QUIC], ids=lambda one: one.name)
+@pytest.mark.parametrize("protocol", [TCP, MPTCP, SCTP, QUIC], ids=lambda one: one.name)
 def test_both_ways_carry_their_rate_whoever_opened_the_connection(tmp_path: Path, protocol: Protocol) -> None:
     if problem := lacking(protocol.name):
         pytest.skip(problem)
