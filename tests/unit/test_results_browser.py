@@ -14,7 +14,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from results.answers import write_answers
+from results.answers_pages import write_answers
 from results.record import load_record
 from results.report import write_report
 from tests.chromium import PROGRAM, Browser, browser
