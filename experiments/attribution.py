@@ -6,6 +6,7 @@ The taps only look. What they cost is measured by ``make bench only=attribution`
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,6 +78,9 @@ class Attribution:
         self._events: dict[int, list[Event]] = {}
         self._drops: Drops = {}
         self._seen: Seen
+        self._began_s = 0.0
+        self.cost: dict[str, float] = {}
+        """Points, frames logged and lost by the taps themselves, their process's CPU time and the time they ran, in s."""
         self._facts = Facts()
 
     def _watched_nves(self) -> dict[str, Any]:
@@ -89,12 +93,21 @@ class Attribution:
         self._drops = read_drops(self._watched_nves())
         flows = [flow.tapped for flow in self._flows]
         devices = [point.tapped for point in self._points]
+        self._began_s = time.monotonic()
         self._tap.start(self._spawn, devices, flows, list(self._nves), self._network.topology.tunnel.udp_port)
 
     def stop(self) -> None:
         """Look no more, and read what was seen. ProbeError when that is not whole."""
         self._tap.stop()
-        records = self._tap.log().records
+        log = self._tap.log()
+        records = log.records
+        self.cost = {
+            "points": len(self._points),
+            "frames": log.counters["frames"],
+            "lost_frames": log.counters["own_drops"] + log.counters["no_room"],
+            "cpu_s": log.counters["cpu_ns"] / 1e9,
+            "wall_s": time.monotonic() - self._began_s,
+        }
         directions = [flow.direction for flow in self._flows]
         self._seen = Seen(records, self._points, directions, list(self._nves.values()))
         after = read_drops(self._watched_nves())

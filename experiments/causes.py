@@ -96,6 +96,10 @@ class MoveFacts:
     drops_outbound: bool = False
     holds: tuple[Hold, ...] = ()
 
+    def nowhere(self, t_s: float) -> bool:
+        """Whether the VM was attached to no NVE then."""
+        return self.left_s - SLACK_S <= t_s <= self.there_s + SLACK_S
+
     def holding(self, t_s: float, *holders: str) -> bool:
         """Whether one of these holders kept frames then."""
         return any(
@@ -161,6 +165,8 @@ def cause_of_loss(packet: Packet, facts: Facts) -> Cause:
 
 
 def _never_left(packet: Packet, facts: Facts) -> Cause:
+    if any(move.vm == packet.sender and not move.wired and move.nowhere(packet.tx_s) for move in facts.moves):
+        return Cause.STOPPED  # while its port is carried from one NVE to another its device has no carrier
     asked = facts.asked_s.get(packet.sender, ())
     waiting = any(packet.tx_s - NEIGHBOUR_WAIT_S <= at_s <= packet.tx_s + NEIGHBOUR_WAIT_S for at_s in asked)
     return Cause.NEIGHBOUR if waiting else Cause.SENDER
@@ -172,12 +178,11 @@ def _behind_sender(packet: Packet, last: Sighting, facts: Facts) -> Cause:
     for move in wired:
         if move.holding(last.t_s, "outbound"):
             return Cause.HELD
-        if move.left_s - SLACK_S <= last.t_s <= move.there_s + SLACK_S:
+        if move.nowhere(last.t_s):
             return Cause.STOPPED
     if wired:
         return Cause.UNKNOWN
-    unplugged = [move for move in facts.moves if move.vm == packet.sender]
-    if any(move.left_s - SLACK_S <= last.t_s <= move.there_s + SLACK_S for move in unplugged):
+    if any(move.vm == packet.sender and move.nowhere(last.t_s) for move in facts.moves):
         return Cause.STOPPED
     return _inside(packet, last, facts, last.nve or facts.at.get(packet.sender, ""), from_vm=True)
 
@@ -211,6 +216,8 @@ def _inside(packet: Packet, last: Sighting, facts: Facts, nve: str, *, from_vm: 
         if packet.queue_s >= QUEUE_S:
             return Cause.OVERRUN
         if move.new_nve == nve and last.t_s >= move.start_s and _is_of(move, packet):
+            if not move.wired and move.vm == packet.receiver and last.t_s <= move.there_s:
+                return Cause.EARLY
             if _without_rules(facts, nve):
                 return Cause.UNPROGRAMMED
             # A port gives no more when all its buffers are kept.

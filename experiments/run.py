@@ -183,6 +183,7 @@ class Run:
             self._guard.stop()
             if self._attribution is not None:
                 self._attribution.stop()
+                self.record.set_environment({"taps": self._attribution.cost})
         except BaseException:
             if self._attribution is not None:
                 self._attribution.kill()

@@ -134,6 +134,17 @@ def test_replug_leaves_no_leg_to_look_at() -> None:
     assert cause_of_loss(to_vm(10.49, seen(10.501, *TO_OLD)), facts) is Cause.IN_FLIGHT
     assert cause_of_loss(to_vm(10.75, seen(10.751, *TO_OLD)), facts) is Cause.MISDIRECTED
     assert cause_of_loss(from_vm(10.55, seen(10.551, (LEFT, ""))), facts) is Cause.STOPPED
+    assert cause_of_loss(from_vm(10.55, ()), facts) is Cause.STOPPED
+    assert cause_of_loss(from_vm(10.65, ()), facts) is Cause.SENDER
+    at_its_peers = Packet("peer2", "vm1", 10.55, seen(10.551, (LEFT, "nve2")))
+    assert cause_of_loss(at_its_peers, facts) is Cause.EARLY
+    assert (
+        cause_of_loss(
+            replace(at_its_peers, sightings=seen(10.65, (LEFT, "nve2"))),
+            replace(facts, rule_drops=WITH_MISSES),
+        )
+        is Cause.UNPROGRAMMED
+    )
 
 
 def test_two_copies_of_the_vm_send_everything_twice() -> None:

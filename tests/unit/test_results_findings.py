@@ -121,6 +121,12 @@ def test_an_unprogrammed_new_nve_is_named() -> None:
     assert "up to 40 ms after the switch" in said
 
 
+def test_with_replug_an_unprogrammed_new_nve_is_no_wrong_setting() -> None:
+    replugged = trial(0, {"new_nve_unprogrammed": 40}, places=[place("new_nve_unprogrammed")])
+    replugged["migration"]["attachment"] = "replug"
+    assert findings(record(replugged)) == []
+
+
 def test_a_small_mtu_is_named_by_what_vanished_and_what_passed() -> None:
     lost = {"too_large": 40}
     where = [place("too_large", nve="nve1", frame_bytes=1442)]
