@@ -80,7 +80,7 @@ class Attribution:
         self._seen: Seen
         self._began_s = 0.0
         self.cost: dict[str, float] = {}
-        """Points, frames logged and lost by the taps themselves, their process's CPU time and the time they ran, in s."""
+        """Points; frames logged, and lost by the taps themselves; their CPU time and the time they ran, in s."""
         self._facts = Facts()
 
     def _watched_nves(self) -> dict[str, Any]:
@@ -109,7 +109,8 @@ class Attribution:
             "wall_s": time.monotonic() - self._began_s,
         }
         directions = [flow.direction for flow in self._flows]
-        self._seen = Seen(records, self._points, directions, list(self._nves.values()))
+        full = log.counters["no_room"] > 0
+        self._seen = Seen(records, self._points, directions, list(self._nves.values()), full=full)
         after = read_drops(self._watched_nves())
         self._facts = Facts(
             at=dict(self._network.location) | self._clients(),

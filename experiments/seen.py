@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -26,11 +27,21 @@ Records = npt.NDArray[np.void]
 
 
 class Seen:
-    """The records of one log. ``flows``: names in the order the tap was told; ``nves``: likewise."""
+    """The records of one log. ``flows``: names in the order the tap was told; ``nves``: likewise.
+
+    ``full``: the log had no room for what came after its last record.
+    """
 
     def __init__(
-        self, records: Records, points: Sequence[Point], flows: Sequence[str], nves: Sequence[str]
+        self,
+        records: Records,
+        points: Sequence[Point],
+        flows: Sequence[str],
+        nves: Sequence[str],
+        *,
+        full: bool = False,
     ) -> None:
+        self._full = full
         self._records, self._points, self._nves = records, points, nves
         self._flow_numbers = {name: number for number, name in enumerate(flows)}
         self._probes = records["kind"] == Kind.PROBE
@@ -93,7 +104,10 @@ class Seen:
     def blind_s(self) -> list[tuple[float, float]]:
         """Spans in which some tap lost frames itself."""
         drops = self._records[self._records["kind"] == Kind.OWN_DROPS]
-        return [(float(at_s) - _BLIND_BEFORE_S, float(at_s)) for at_s in seconds(drops["t_ns"])]
+        found = [(float(at_s) - _BLIND_BEFORE_S, float(at_s)) for at_s in seconds(drops["t_ns"])]
+        if self._full:
+            found.append((float(seconds(self._records["t_ns"].max())) - _BLIND_BEFORE_S, math.inf))
+        return found
 
     def lost_by_taps(self, window: tuple[float, float]) -> int:
         """Frames that the taps themselves lost within a window."""

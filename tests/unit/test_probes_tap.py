@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -130,13 +131,18 @@ POINTS = [
 ]
 
 
-def seen_of(*rows: dict[str, int]) -> Seen:
+def seen_of(*rows: dict[str, int], full: bool = False) -> Seen:
     blank = {"flow": 0, "kind": Kind.PROBE, "sender": NOBODY, "target": NOBODY, "bytes": 106}
     records = np.zeros(len(rows), record_type(SEEN_LAYOUT))
     for number, row in enumerate(rows):
         for name, value in (blank | row).items():
             records[name][number] = value
-    return Seen(records, POINTS, ["to_vm", "from_vm"], ["nve1", "nve2"])
+    return Seen(records, POINTS, ["to_vm", "from_vm"], ["nve1", "nve2"], full=full)
+
+
+def test_a_log_that_is_full_is_blind_from_then_on() -> None:
+    seen = seen_of({"t_ns": 2 * 10**9, "seq": 1, "point": 0, "outgoing": 1}, full=True)
+    assert seen.blind_s() == [(1.8, math.inf)]
 
 
 def test_sightings_are_in_order_of_time_whatever_the_order_of_the_log() -> None:
