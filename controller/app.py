@@ -29,6 +29,9 @@ def guarded(handler: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
+PORT_CHANGES = {framework.ofproto.OFPPR_ADD: "added", framework.ofproto.OFPPR_DELETE: "removed"}
+
+
 class NvaApp(framework.App):  # type: ignore[misc] # the framework ships no types
     """One app per process; :attr:`nva` is set before the framework makes it."""
 
@@ -79,6 +82,17 @@ class NvaApp(framework.App):  # type: ignore[misc] # the framework ships no type
         if session is not None:
             counts = [FlowCount(s.priority, dict(s.match.items()), s.packet_count) for s in message.body]
             session.on_counts(message.xid, counts, bool(message.flags & framework.ofproto.OFPMPF_REPLY_MORE))
+
+    @framework.on("port_status")
+    @guarded
+    def on_port_status(self, event: Any) -> None:
+        """A port of an NVE has come, gone or changed."""
+        message = event.msg
+        session = self._sessions.get(message.datapath)
+        if session is not None:
+            name = bytes(message.desc.name).rstrip(b"\0").decode(errors="replace")
+            up = not message.desc.state & framework.ofproto.OFPPS_LINK_DOWN
+            self.nva.port_changed(session.dpid, name, PORT_CHANGES.get(message.reason, "changed"), up)
 
     @framework.on("packet_in")
     @guarded

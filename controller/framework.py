@@ -74,6 +74,7 @@ EVENTS = {
     "barrier": (_ofp_event.EventOFPBarrierReply, [MAIN]),
     "error": (_ofp_event.EventOFPErrorMsg, [MAIN]),
     "counts": (_ofp_event.EventOFPFlowStatsReply, [MAIN]),
+    "port_status": (_ofp_event.EventOFPPortStatus, [MAIN]),
     "packet_in": (_ofp_event.EventOFPPacketIn, [MAIN]),
 }
 

@@ -75,6 +75,10 @@ class Nva:
         if self.fabric.gone(session):
             self.events.publish("nve_gone", nve=self.nve_name(session.dpid), dpid=session.dpid)
 
+    def port_changed(self, dpid: int, port: str, change: str, up: bool) -> None:
+        """Tell watchers of a port that an NVE has added, removed or seen change."""
+        self.events.publish("port", nve=self.nve_name(dpid), port=port, change=change, up=up)
+
     def packet_in(self, packet: PacketIn) -> None:
         """Take a frame sent to the NVA; it is dealt with in a thread of its own."""
         self._packet_ins.put(packet)

@@ -31,7 +31,8 @@ def _attribute(kind: int, payload: bytes) -> bytes:
     return struct.pack("=HH", length, kind) + payload + b"\0" * (-length % 4)
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
+    """The attributes of a netlink message by number; nested ones are not opened. Pure."""
     found = {}
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)
@@ -92,7 +93,7 @@ class TrafficControl:
         message = struct.pack("=BxxxiIII", 0, interface, 0, TC_H_ROOT, 0)
         # Without the echo flag the kernel answers only those who listen to its notifications.
         reply = self._request(RTM_GETQDISC, NLM_F_ECHO, message, "read a queue's length")
-        stats = _attributes(_attributes(reply[20:])[TCA_STATS2])
+        stats = attributes(attributes(reply[20:])[TCA_STATS2])
         frames, size, dropped, _, _ = struct.unpack_from("=IIIII", stats[TCA_STATS_QUEUE])
         return frames, size, dropped
 

@@ -16,6 +16,7 @@ from typing import Any
 from controller.client import NvaClient, NvaError, Watch
 from emulation import commands
 from emulation.errors import EmulationError
+from emulation.link_monitor import LinkMonitor, Told
 from emulation.network import RUN_FOLDER, EmulatedNetwork, Options
 from emulation.plan import NVA_ADDRESS, NVA_PORT
 from mobility.lifecycle import Life
@@ -85,6 +86,7 @@ class Laboratory:
         self._watch: Watch | None = None
         self.hooks: Callable[[str, str], Hooks] = lambda _vm, _new_nve: {}
         """What the phases of a move do besides, for a VM and its new NVE."""
+        self._links: LinkMonitor | None = None
         self.lives = {vm.name: Life(self.network, self.nva, vm.name, self.move) for vm in topology.vms}
 
     def start(self, progress: Progress = _silent) -> None:
@@ -106,6 +108,8 @@ class Laboratory:
         self.nva.configure(**self.network.nva_configuration())
         self.nva.wait_programmed(PROGRAMMED_BOUND_S)
         self._follow()
+        nodes = (*self.network.hosts, *self.network.switches)
+        self._links = LinkMonitor({node.name: node.pid for node in nodes}, self._take_link)
         self.network.dhcp.start()
         done("NVEs programmed")
 
@@ -148,8 +152,14 @@ class Laboratory:
             elif kind in ("peer_updated", "mapping_refreshed"):
                 self.learned.append((event["t_s"], event["nve"], event["vm"]))
                 self.emit(event.pop("t_s"), kind, **event)
+            elif kind == "port":
+                self.emit(event.pop("t_s"), kind, **event)
             elif kind in ("nve_gone", "nve_connected"):
                 self.emit(event.pop("t_s"), "note", text=f"{kind.replace('_', ' ')}: {event.get('nve')}")
+
+    def _take_link(self, t_s: float, node: str, told: Told) -> None:
+        name = "device" if told.kind == "link" else "address"
+        self.emit(t_s, told.kind, node=node, **{name: told.what}, change=told.change)
 
     def set_strategy(self, strategy: str, mapping_age_s: int | None = None) -> None:
         """How NVEs learn of moves from now on; every NVE has the true mapping when this returns.
@@ -188,6 +198,8 @@ class Laboratory:
         """End the NVA in order; the rest ends with the sandbox."""
         for wiring in self.network.wirings.values():
             wiring.stop_announcing()
+        if self._links is not None:
+            self._links.close()
         if self._watch is not None:
             self._watch.close()
         self.nva.close()

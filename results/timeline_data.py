@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
 BEFORE_MS, AFTER_MS = 5.0, 15.0  # shown before the first phase and after the last
 NULL_WINDOW_MS = 60.0  # shown of a trial without a move, from the middle of its samples
-POINTS = ("flow_mods", "barrier", "end_marker", "rarp")
+POINTS = (
+    "flow_mods",
+    "barrier",
+    "end_marker",
+    "rarp",
+    "garp",
+    "unsolicited_na",
+    "peer_updated",
+    "port",
+    "link",
+    "neighbour",
+)
 
 
 @dataclass(frozen=True)
@@ -132,8 +143,8 @@ def build(
     points: dict[str, list[tuple[float, str, str]]] = {kind: [] for kind in POINTS}
     for event in events:
         if event["kind"] in points:
-            text = str(event.get("count") or event.get("step") or event.get("vm") or "")
-            points[event["kind"]].append((ms(event["t_s"]), str(event.get("nve", "?")), text))
+            row = str(event.get("nve") or event.get("node") or "?")
+            points[event["kind"]].append((ms(event["t_s"]), row, _beside(event)))
     calls = [
         (str(event.get("method", "?")), ms(event["start_s"]), ms(event["end_s"]))
         for event in events
@@ -163,6 +174,14 @@ def build(
         old_nve=str(migration.get("old_nve", "")),
         new_nve=str(migration.get("new_nve", "")),
     )
+
+
+def _beside(event: Mapping[str, Any]) -> str:
+    """What is told of an event when one points at it."""
+    if "change" in event:
+        what = event.get("port") or event.get("device") or event.get("address") or "?"
+        return f"{what} {event['change']}"
+    return str(event.get("count") or event.get("step") or event.get("vm") or "")
 
 
 def _phases_of(trial: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -32,6 +32,12 @@ EVENT_KINDS = (
     EventKind("barrier", "commit", "barrier: committed", "square", style.PURPLE),
     EventKind("end_marker", None, "end marker", "diamond", style.GOLD),
     EventKind("rarp", None, "RARP", "star", style.INK),
+    EventKind("garp", None, "gratuitous ARP", "star", style.TO_VM),
+    EventKind("unsolicited_na", None, "unsolicited NA", "star", style.FROM_VM),
+    EventKind("peer_updated", None, "mapping known", "diamond", style.GREEN),
+    EventKind("port", None, "port", "square", style.STEEL),
+    EventKind("link", None, "link", "triangle", style.STEEL),
+    EventKind("neighbour", None, "neighbour entry", "bar", style.STEEL),
 )
 
 

@@ -12,14 +12,15 @@ from scapy.utils import PcapReader
 
 from experiments.captures import clock_offset_ns
 from results.capture_view import load_trace
-from results.record import load_record, read_samples
+from results.record import Record, load_record, read_events, read_samples
 from tests.root.test_run import RUN_BOUND_S, SMALL, started
 
 pytestmark = pytest.mark.root
 
 
-def test_captures_account_for_every_packet(tmp_path: Path) -> None:
-    words = ("hot-l2", *SMALL, "policy=silent-drop", "pcap=*-underlay,vm1*,peer1")
+@pytest.mark.parametrize("attachment", ["rebind", "replug"])
+def test_captures_account_for_every_packet(tmp_path: Path, attachment: str) -> None:
+    words = ("hot-l2", *SMALL, "policy=silent-drop", f"attachment={attachment}", "pcap=*-underlay,vm1*,peer1")
     with started(tmp_path, *words) as run:
         status, _, said = run.ended(RUN_BOUND_S)
     assert status == 0, said
@@ -29,6 +30,8 @@ def test_captures_account_for_every_packet(tmp_path: Path) -> None:
     for link in captures["links"]:
         with PcapReader(str(record.folder / link["file"])) as reader:
             assert sum(1 for _ in reader) == link["packets"], link  # flushed, and nothing after it
+    if attachment == "replug":
+        _ports_and_links_are_told(record)
     trace = load_trace(record)
 
     # Every packet of a trial that the probes call lost is one that the captures saw leave and not arrive, and no other.
@@ -63,3 +66,24 @@ def test_captures_account_for_every_packet(tmp_path: Path) -> None:
     offset_ns = captures["realtime_minus_monotonic_ns"][0]
     first_ns = trace.way(to_vm, number)[0].t_ns
     assert 0 <= (first_ns - offset_ns) / 1e9 - sent_s < 0.05  # from the stamp to the wire: scheduling
+
+
+def _ports_and_links_are_told(record: Record) -> None:
+    """A replug takes the port out of the old NVE, moves the link, adds the port at the new one: all of it events."""
+    moves = [trial for trial in record.trials if not trial["null"]]
+    assert moves
+    for trial in moves:
+        old, new = trial["migration"]["old_nve"], trial["migration"]["new_nve"]
+        own = [event for event in read_events(record.folder) if event["trial"] == trial["index"]]
+        ports = [
+            (event["nve"], event["change"])
+            for event in own
+            if event["kind"] == "port" and event["port"] == "vm1"
+        ]
+        assert (old, "removed") in ports and (new, "added") in ports, ports
+        assert ports.index((old, "removed")) < ports.index((new, "added"))
+        links = [(event["node"], event["change"]) for event in own if event["kind"] == "link"]
+        assert (old, "gone") in links, links
+        assert any(node == new and change.startswith("new") for node, change in links), links
+        begin_s, end_s = trial["window_s"]
+        assert all(begin_s <= event["t_s"] <= end_s for event in own if event["kind"] in ("port", "link"))

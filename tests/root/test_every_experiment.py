@@ -20,6 +20,7 @@ from results.answer import answer_sentence
 from results.causes import attributed, counted
 from results.findings import UNKNOWN_SHARE, findings
 from results.record import load_record
+from tests.documented import undocumented
 from tests.root.test_run import started
 
 pytestmark = pytest.mark.root
@@ -254,6 +255,7 @@ def test_the_quick_form_answers(name: str, tmp_path: Path) -> None:
     loaded = load_record(folder / "latest")
     assert findings(loaded) == []
     assert_explained(loaded.trials)
+    assert undocumented(loaded.folder) == []  # results/FORMAT.md names all that a run leaves
     told = answer_sentence(loaded)
     assert told.endswith((".", ".)")), told
     moves = [trial for trial in record["trials"] if not trial["null"]]

@@ -184,9 +184,13 @@ def test_mininets_cmd_is_not_used() -> None:
     ] == []
 
 
-def test_raw_netlink_is_in_two_files() -> None:
+def test_raw_netlink_is_in_three_files() -> None:
     text = {name_of(path) for path in sources() if "AF_NETLINK" in path.read_text()}
-    assert text == {"emulation/netlink.py", "experiments/probes/tcp_info.py"}  # tc; sock_diag of a probe
+    assert text == {
+        "emulation/netlink.py",  # tc
+        "emulation/link_monitor.py",  # listens only
+        "experiments/probes/tcp_info.py",  # sock_diag of a probe
+    }
 
 
 def test_nothing_is_killed_by_name() -> None:

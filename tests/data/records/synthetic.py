@@ -112,7 +112,7 @@ def measures(random, *, moved, lost, reordered, stall_s):
         "blackout_s_from_vm": 0.0,
         "tcp_stall_s_to_vm": stall_s,
         "tcp_stall_s_from_vm": abs(random.normal(0.012, 0.002)) + (0.003 if moved else 0),
-        "max_delay_s_to_vm": 0.004 if moved else 0.0009,
+        "delay_max_s_to_vm": 0.004 if moved else 0.0009,
     }
 
 
