@@ -93,14 +93,14 @@ def capture_points(topology: Topology, attachment: str) -> list[CapturePoint]:
 
 
 def chosen_points(points: Sequence[CapturePoint], wanted: str) -> list[CapturePoint]:
-    """The points that ``wanted`` names: links or patterns such as ``nve*-underlay`` with commas; ``1``: all.
+    """The points that ``wanted`` names: links or patterns such as ``nve*-underlay`` with commas or +; ``1``: all.
 
     Raises EmulationError with the links there are.
     """
     if wanted in ("1", "all"):
         return list(points)
     found: dict[str, CapturePoint] = {}
-    for pattern in wanted.split(","):
+    for pattern in re.split("[,+]", wanted):
         own = [point for point in points if fnmatch.fnmatchcase(point.link, pattern.strip())]
         if not own:
             raise EmulationError(

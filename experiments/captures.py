@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 NONE = "0"
 PARAMETERS = (
     text(
-        "pcap", NONE, "capture these links", "0: none, 1: all, or links such as nve*-underlay,vm1 with commas"
+        "pcap",
+        NONE,
+        "capture these links",
+        "0: none, 1: all, or links such as nve*-underlay,vm1 (in a sweep: with +)",
     ),
     whole("pcap_snap", 160, "bytes kept of each captured frame", 64, 65_535),
 )

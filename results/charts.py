@@ -80,18 +80,25 @@ def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]
     import numpy as np
 
     factor, _ = scale(name)
+    looks: dict[str, Any]
     colour = (
         style.FROM_VM if name.endswith("from_vm") else style.TO_VM if name.endswith("to_vm") else style.GREEN
     )
     for row, (_, values, null) in enumerate(data):
         if not values:
-            panel.text(0, row, " not measured", va="center", size=7, color=style.MUTED)
+            looks = {
+                "va": "center",
+                "size": 7,
+                "color": style.MUTED,
+                "transform": panel.get_yaxis_transform(),
+            }
+            panel.text(0.02, row, "not measured", **looks)
             continue
         shown = np.asarray(values) * factor
         spread = np.random.default_rng(row).uniform(
             -0.26, 0.26, shown.size
         )  # seeded: same record, same picture
-        looks: dict[str, Any] = {"mec": style.MUTED if null else colour, "mfc": "none" if null else colour}
+        looks = {"mec": style.MUTED if null else colour, "mfc": "none" if null else colour}
         panel.plot(shown, row + spread, ls="none", marker="o", ms=3.4, mew=0.7, alpha=0.75, **looks)
         interval = interval_of(name, values)
         if interval is not None:
@@ -104,7 +111,7 @@ def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]
     everything = [value * factor for _, values, _ in data for value in values]
     if log_scale(everything):
         set_log(panel, "x", everything)
-        _write_out(panel)
+        _write_out(panel, least=min(value for value in everything if value > 0) if 0 in everything else 0.0)
     else:
         least, most = min(0.0, *everything), max(0.0, *everything)
         panel.set_xlim(least - 0.03 * (most - least), most + 0.04 * (most - least))
@@ -115,9 +122,11 @@ def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]
     panel.set_axisbelow(True)
 
 
-def _write_out(panel: Axes) -> None:
-    """Plain numbers on a log axis, at whole decades."""
+def _write_out(panel: Axes, least: float) -> None:
+    """Plain numbers on a log axis, at whole decades; not the smallest value, which is too near to the zero beside it."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    panel.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: "" if 0 < value <= least else f"{value:,g}")
+    )
     panel.xaxis.set_minor_formatter(NullFormatter())

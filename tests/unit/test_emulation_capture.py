@@ -37,11 +37,12 @@ def test_a_vm_that_is_replugged_has_no_legs_and_the_outside_has_links() -> None:
 def test_links_are_chosen_by_name_or_pattern_and_others_refused() -> None:
     points = capture_points(TWO_RACKS, "rebind")
     assert chosen_points(points, "1") == points
-    assert [point.link for point in chosen_points(points, "nve?-underlay, vm1")] == [
+    assert [point.link for point in chosen_points(points, "nve?-underlay,vm1+peer2")] == [
         "nve1-underlay",
         "nve2-underlay",
         "nve3-underlay",
         "vm1",
+        "peer2",
     ]
     with pytest.raises(
         EmulationError, match=r"there is no link 'nve9'; pcap=1 takes all, and there are: nve1-und"
