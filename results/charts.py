@@ -123,7 +123,7 @@ def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]
 
 
 def _write_out(panel: Axes, least: float) -> None:
-    """Plain numbers on a log axis, at whole decades; not the smallest value, which is too near to the zero beside it."""
+    """Plain numbers on a log axis, at whole decades; none at the smallest value, too near to the zero beside it."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     panel.xaxis.set_major_formatter(
