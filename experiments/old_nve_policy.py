@@ -107,6 +107,7 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     )
 
 
+IPV6_CODES = "; Linux does so for ICMPv6 'no route', not for 'address unreachable', which the NVE sends"
 NO_FORWARD = (
     "Forward was left out: without the overlay header a packet needs an underlay of its own IP version."
 )
@@ -122,10 +123,12 @@ def _backoff(of: Callable[..., list[float]], kinds: set[tuple[Any, ...]]) -> str
     if not quiet or not told:
         return ""
     reverted = statistics.median(told) < statistics.median(quiet)
+    with_ipv6 = "forward" not in {name for name, _ in kinds}
     return (
         f"When it stands still for {milliseconds([long_s])}, a sender's RTO grows to {milliseconds(quiet)} with "
         f"silent-drop and to {milliseconds(told)} with icmp ({figure(of(errors, 'icmp', long_s), 1, '')} errors came): "
-        f"{'the errors take its backoff back' if reverted else 'the errors do not take its backoff back'} (RFC 6069), "
+        f"{'the errors take its backoff back' if reverted else 'the errors do not take its backoff back'} (RFC 6069"
+        f"{IPV6_CODES if with_ipv6 and not reverted else ''}), "
         f"and TCP waits {milliseconds(of(stall, 'silent-drop', long_s))} and "
         f"{milliseconds(of(stall, 'icmp', long_s))}. "
     )
