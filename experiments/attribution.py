@@ -29,6 +29,7 @@ from .rule_drops import Drops, read_drops
 from .seen import Seen
 from .tap_points import Role, Stage, points_for
 
+DIRECTIONS = ("to_vm", "from_vm")
 EVENTS = ("hold", "release", "switch", "northbound")
 """Kinds of events that causes are judged by."""
 
@@ -41,7 +42,7 @@ class AttributionError(Exception):
 
 @dataclass(frozen=True)
 class Flow:
-    """One flow of probe packets between two VMs or clients."""
+    """One flow of probe packets between two VMs or clients. ``direction`` ends the names of its measures."""
 
     direction: str
     sender: str
@@ -60,7 +61,8 @@ class TrialCauses:
         """``lost_unknown_packets`` each way, and what still came through the old leg."""
         found = {
             f"lost_unknown_packets_{direction}": self.counts[direction]["lost"].get(Cause.UNKNOWN.value, 0)
-            for direction in self.counts["directions"]
+            for direction in DIRECTIONS
+            if direction in self.counts
         }
         return found | {"old_leg_packets": self.counts["old_leg_packets"]}
 
@@ -126,7 +128,7 @@ class Attribution:
 
     def begin_trial(self) -> None:
         """One ping, before the trial's window: what is small passes here and now, whatever becomes of the probes."""
-        for flow in self._flows[-1:]:
+        for flow in [one for one in self._flows if one.direction == "from_vm"] or self._flows[:1]:
             argv = ["ping", "-c", "1", "-W", PING_WAIT_S, "-n", "-q", flow.tapped.address]
             with contextlib.suppress(CommandError):  # nothing passes: then nothing is said of sizes
                 commands.run(argv, pid=self._network[flow.sender].pid, node=flow.sender)

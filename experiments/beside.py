@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .attribution import Flow
 from .probes.measures import Measure, Window, udp_measures
+from .probes.packets import Packets
 from .probes.process import Spawn
+from .probes.tap import TappedFlow
 from .probes.udp import ANY_ADDRESS, UdpProbe, UdpStream, leaked_packets
 
 PAYLOAD_BYTES = 64
@@ -75,6 +78,18 @@ class Beside:
                 own = {name: own[name] for name in ("sent_packets", "lost_packets")}
             found |= {f"{name}_{flow.label}": value for name, value in own.items()}
         return found
+
+    def numbered_flows(self) -> list[Flow]:
+        """The flows whose packets should arrive, so that each one's fate can be followed."""
+        return [
+            Flow(flow.label, flow.sender, flow.receiver, TappedFlow(flow.address, flow.port, flow.stream))
+            for flow in self.flows
+            if not flow.forbidden
+        ]
+
+    def numbered_packets(self) -> dict[str, Packets]:
+        """What became of their packets, by label."""
+        return {flow.label: self._probes[flow.label].packets() for flow in self.flows if not flow.forbidden}
 
     def leaked_packets(self, window: Window) -> int:
         """Packets of other flows that these flows' receivers got within the window."""

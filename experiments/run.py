@@ -32,7 +32,7 @@ from topologies import load_topology, topology_file
 from topologies.model import Topology
 
 from . import mistakes
-from .attribution import Attribution, TrialCauses, cause_columns, check_sums
+from .attribution import Attribution, Flow, TrialCauses, cause_columns, check_sums
 from .beside import Beside, SideFlow
 from .captures import capturing
 from .experiment import Experiment
@@ -163,7 +163,7 @@ class Run:
         plan = TrafficPlan(**{**named, "directions": tuple(directions), **changes})
         self._traffic = Traffic(self.laboratory.network, plan, RUN_FOLDER / "probes")
         self._beside = Beside(beside, RUN_FOLDER / "probes", self._traffic.spawner) if beside else None
-        followed = values.get("attribution", "on") == "on" and self._traffic.numbered_flows()
+        followed = values.get("attribution", "on") == "on" and self._numbered_flows()
         self._attribution = self.follower() if followed else None
         guard_folder = RUN_FOLDER / "guard"
         guard_folder.mkdir(exist_ok=True)
@@ -199,10 +199,11 @@ class Run:
 
     def follower(self) -> Attribution:
         """What follows the packets of the traffic under way; whoever asks starts and stops it."""
+        return Attribution(self.laboratory.network, self._numbered_flows(), RUN_FOLDER / "probes", _as_child)
+
+    def _numbered_flows(self) -> list[Flow]:
         assert self._traffic is not None
-        return Attribution(
-            self.laboratory.network, self._traffic.numbered_flows(), RUN_FOLDER / "probes", _as_child
-        )
+        return self._traffic.numbered_flows() + (self._beside.numbered_flows() if self._beside else [])
 
     def trial(
         self,
@@ -297,19 +298,21 @@ class Run:
 
     def _evaluate(self, traffic: Traffic) -> None:
         windows = [(trial["index"], tuple(trial["window_s"])) for trial in self._pending]
+        packets = traffic.numbered_packets() | (self._beside.numbered_packets() if self._beside else {})
         found: list[TrialCauses] = []
         for trial, (_, window) in zip(self._pending, windows, strict=True):
             measures = traffic.measures(window) | trial.pop("observed")
-            if self._attribution is not None:
-                causes = self._causes(self._attribution, trial, window, traffic)
-                check_sums(causes.counts, measures, trial["index"])
-                trial["causes"] = causes.counts
-                measures |= causes.measures()
-                found.append(causes)
             if self._beside is not None:
                 measures |= self._beside.measures(window)
                 leaked = self._beside.leaked_packets(window) + traffic.leaked_packets(window)
                 measures["leaked_packets"] = leaked
+            if self._attribution is not None:
+                moves = trial.get("migrations") or ([trial["migration"]] if trial["migration"] else [])
+                causes = self._attribution.causes(trial["index"], window, moves, packets)
+                check_sums(causes.counts, measures, trial["index"])
+                trial["causes"] = causes.counts
+                measures |= causes.measures()
+                found.append(causes)
             if trial["migration"] is not None:
                 measures |= moves_measures(trial.get("migrations") or [trial["migration"]])
             words = {name: value for name, value in measures.items() if isinstance(value, str)}
@@ -327,13 +330,6 @@ class Run:
         lag = lag[lag["is_event"] == 1]
         lags = {"t_s": lag["t_ns"] / 1e9, "cpu": lag["cpu"], "lag_s": lag["lag_ns"] / 1e9}
         self.record.add_samples("lag", lags)
-
-    @staticmethod
-    def _causes(
-        attribution: Attribution, trial: Mapping[str, Any], window: Window, traffic: Traffic
-    ) -> TrialCauses:
-        moves = trial.get("migrations") or ([trial["migration"]] if trial["migration"] else [])
-        return attribution.causes(trial["index"], window, moves, traffic.numbered_packets())
 
 
 def _as_child(argv: list[str]) -> subprocess.Popen[bytes]:

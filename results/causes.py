@@ -65,6 +65,16 @@ class CauseRow:
         )
 
 
+def direction_text(direction: str) -> str:
+    """→ to the VM, ← from it; of a flow beside, its label."""
+    return DIRECTIONS.get(direction, direction.replace("_", " "))
+
+
+def _ways(trials: Trials) -> list[str]:
+    """All directions that were followed, the VM's own first."""
+    return list(dict.fromkeys(way for trial in attributed(trials) for way in trial["causes"]["directions"]))
+
+
 def attributed(trials: Trials) -> list[Mapping[str, Any]]:
     """The valid trials whose packets got causes."""
     return [trial for trial in trials if trial["valid"] and trial.get("causes")]
@@ -86,7 +96,7 @@ def cause_rows(record: Record) -> list[CauseRow]:
     groups = [*groups_of(record.trials, record.group_by), *null_groups(record.trials, record.group_by)]
     for group in groups:
         for fate in FATES:
-            for direction in DIRECTIONS:
+            for direction in _ways(group.trials):
                 causes = counted(group.trials, fate, direction)
                 if causes:
                     number = len(attributed(group.trials))

@@ -10,7 +10,7 @@ from typing import Any
 
 from results import style
 from results.answer import answer_sentence, environment_rows, limits, reproduce_command
-from results.causes import DIRECTIONS, cause_rows, cause_sentence, meanings_of
+from results.causes import cause_rows, cause_sentence, direction_text, meanings_of
 from results.chosen import chosen_trials
 from results.contract import RecordError
 from results.display import label, median_text, scale, shown_measures, spread_text
@@ -59,7 +59,7 @@ def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str
         answer=answer_sentence(record),
         table=_table(record),
         findings=findings(record),
-        causes=[(row, DIRECTIONS[row.direction]) for row in causes],
+        causes=[(row, direction_text(row.direction)) for row in causes],
         meanings=meanings_of(causes),
         followed=cause_sentence(record),
         percentile_rule=PERCENTILE_RULE,

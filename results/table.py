@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.answer import answer_sentence
-from results.causes import DIRECTIONS, cause_rows
+from results.causes import cause_rows, direction_text
 from results.display import NOT_MEASURED, Column, columns_of, heading, median_text, shown_measures
 from results.findings import findings
 from results.grouping import DEFAULT_GROUP_BY, Group, groups_of, null_groups, parameter_label
@@ -149,7 +149,7 @@ def cause_table(record: Record) -> Table | None:
         table.add_column(name, style="bold" if not table.columns else None)
     before = ""
     for row in rows:
-        fate = f"{DIRECTIONS[row.direction]} {row.fate}"
+        fate = f"{direction_text(row.direction)} {row.fate}"
         table.add_row(
             "" if row.group == before else row.group, fate, f"{row.packets:,} in {row.trials}", row.text
         )

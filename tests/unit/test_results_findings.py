@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from results.causes import cause_rows, cause_sentence, meanings_of
+from results.causes import cause_rows, cause_sentence, direction_text, meanings_of
 from results.findings import findings
 from results.reading import Record
 from results.report import render_report
@@ -104,6 +104,17 @@ def test_a_clean_run_has_no_finding_and_says_that_it_looked() -> None:
     assert cause_rows(clean) == [] and cause_table(clean) is None
     assert cause_sentence(clean) == "Every packet was followed: none lost in 1 moves."
     assert "Found in this run" not in render_report(clean)
+
+
+def test_a_flow_beside_has_rows_of_its_own() -> None:
+    beside = trial(0, directions=["to_vm", "from_vm", "near_to_vm"], near_to_vm={"lost": {"early": 3}})
+    (row,) = cause_rows(record(beside))
+    assert (row.direction, direction_text(row.direction), row.text) == (
+        "near_to_vm",
+        "near to vm",
+        "early 3 (100 %)",
+    )
+    assert cause_sentence(record(beside)).startswith("Of 3 packets lost in 1 moves")
 
 
 def test_a_run_that_was_not_followed_says_nothing_of_causes() -> None:
