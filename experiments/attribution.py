@@ -133,6 +133,11 @@ class Attribution:
             with contextlib.suppress(CommandError):  # nothing passes: then nothing is said of sizes
                 commands.run(argv, pid=self._network[flow.sender].pid, node=flow.sender)
 
+    @property
+    def until_s(self) -> float:
+        """Packets of windows that end later cannot be followed: the log was full."""
+        return self._seen.until_s
+
     def kill(self) -> None:
         """End the taps at once; for the path of an error."""
         self._tap.kill()

@@ -6,6 +6,7 @@ The record exists before the sandbox does and says that the run died; only a run
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shlex
@@ -185,6 +186,9 @@ class Run:
             if self._attribution is not None:
                 self._attribution.stop()
                 self.record.set_environment({"taps": self._attribution.cost})
+                if math.isfinite(self._attribution.until_s):
+                    text = "the taps' log was full: packets of later trials were not followed"
+                    self.record.event(self._attribution.until_s, "note", trial=-1, text=text)
         except BaseException:
             if self._attribution is not None:
                 self._attribution.kill()
@@ -306,7 +310,7 @@ class Run:
                 measures |= self._beside.measures(window)
                 leaked = self._beside.leaked_packets(window) + traffic.leaked_packets(window)
                 measures["leaked_packets"] = leaked
-            if self._attribution is not None:
+            if self._attribution is not None and window[1] < self._attribution.until_s:
                 moves = trial.get("migrations") or ([trial["migration"]] if trial["migration"] else [])
                 causes = self._attribution.causes(trial["index"], window, moves, packets)
                 check_sums(causes.counts, measures, trial["index"])

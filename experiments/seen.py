@@ -104,10 +104,12 @@ class Seen:
     def blind_s(self) -> list[tuple[float, float]]:
         """Spans in which some tap lost frames itself."""
         drops = self._records[self._records["kind"] == Kind.OWN_DROPS]
-        found = [(float(at_s) - _BLIND_BEFORE_S, float(at_s)) for at_s in seconds(drops["t_ns"])]
-        if self._full:
-            found.append((float(seconds(self._records["t_ns"].max())) - _BLIND_BEFORE_S, math.inf))
-        return found
+        return [(float(at_s) - _BLIND_BEFORE_S, float(at_s)) for at_s in seconds(drops["t_ns"])]
+
+    @property
+    def until_s(self) -> float:
+        """From then on nothing was logged: there was no room."""
+        return float(seconds(self._records["t_ns"].max())) - _BLIND_BEFORE_S if self._full else math.inf
 
     def lost_by_taps(self, window: tuple[float, float]) -> int:
         """Frames that the taps themselves lost within a window."""

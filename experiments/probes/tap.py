@@ -104,8 +104,12 @@ class PacketTap:
             self._process.kill()
 
     def log(self) -> ProbeLog:
-        """What they saw. ProbeError when the log is not whole, or the clock was set meanwhile."""
+        """What they saw, once: the file, which lies in memory, goes.
+
+        ProbeError when it is not whole, or the clock was set meanwhile.
+        """
         log = parse_seen(self.log_path.read_bytes() if self.log_path.exists() else b"")
+        self.log_path.unlink(missing_ok=True)
         if not log.complete:
             raise ProbeError(f"the packet tap: {log.problem}")
         if log.counters["clock_steps"]:

@@ -140,9 +140,10 @@ def seen_of(*rows: dict[str, int], full: bool = False) -> Seen:
     return Seen(records, POINTS, ["to_vm", "from_vm"], ["nve1", "nve2"], full=full)
 
 
-def test_a_log_that_is_full_is_blind_from_then_on() -> None:
-    seen = seen_of({"t_ns": 2 * 10**9, "seq": 1, "point": 0, "outgoing": 1}, full=True)
-    assert seen.blind_s() == [(1.8, math.inf)]
+def test_a_log_that_is_full_says_nothing_of_what_came_later() -> None:
+    row = {"t_ns": 2 * 10**9, "seq": 1, "point": 0, "outgoing": 1}
+    assert seen_of(row, full=True).until_s == 1.8
+    assert seen_of(row).until_s == math.inf
 
 
 def test_sightings_are_in_order_of_time_whatever_the_order_of_the_log() -> None:

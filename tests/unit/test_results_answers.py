@@ -279,3 +279,21 @@ def test_every_optional_key_is_in_the_format(tmp_path):
     record.finish("answered", "x", answer="y.")
     for key in json.loads((record.folder / "record.json").read_text()):
         assert f"`{key}`" in text, key
+
+
+def test_an_answer_says_what_was_lost_by_cause_and_what_is_set_wrongly(tmp_path):
+    record = RunRecord.create(tmp_path, "hot-l2", ["Q1"], {}, {})
+    none = {"lost": {}, "duplicated": {}, "reordered": {}}
+    causes = {"directions": ["to_vm"], "to_vm": none | {"lost": {"misdirected": 4}}, "old_leg_packets": 7}
+    places = {
+        "kind": "hot",
+        "old_nve": "nve1",
+        "new_nve": "nve2",
+        "phases": [],
+        "call_to_last_barrier_s": 0.01,
+    }
+    record.add_trial(trial(0, 4) | {"causes": causes, "migration": places})
+    record.finish("answered", "all done")
+    (answer,) = next(row for row in rows_of([load_record(record.folder)]) if row.number == "Q1").answers
+    assert answer.notes[0].startswith("found: The old leg was left open")
+    assert answer.notes[1] == "Of 4 packets lost in 1 moves: misdirected 4 (100 %)."
