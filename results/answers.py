@@ -1,12 +1,14 @@
 """The answers of all questions from the records of a results folder: one row a question and experiment.
 
 Of each experiment the newest answered run counts, apart for each datapath and accelerator: figures made under
-other conditions are never mixed. A short form (`quick`) counts only where there is no full run.
+other conditions are never mixed. A run with other choices than the experiment's own, or a short form (`quick`), counts
+only where there is no better one; one with a wrong setting on purpose (`fault`) never does.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +27,7 @@ from results.statistics import count_trials
 
 NO_RECORD = "Not yet answered."
 EMULATED = "tcg"  # `environment.accelerator` of a guest without KVM
+_NO_CHOICE = ("quick", "repeat", "seed", "ports")
 
 
 @dataclass(frozen=True)
@@ -111,13 +114,28 @@ def _in_order(number: str) -> tuple[int, str]:
 
 
 def _chosen(records: Iterable[Record]) -> list[Record]:
-    """The newest answered record of each experiment and conditions, full runs before short ones."""
+    """The best answered record of each experiment and conditions, the newest of those that are as good."""
     best: dict[tuple[str, ...], Record] = {}
     for record in records:
         key = (record.experiment, *conditions(record))
-        if record.status == "answered" and not (is_quick(record) and key in best and not is_quick(best[key])):
+        if record.status != "answered" or record.parameters.get("fault", "none") != "none":
+            continue
+        if key not in best or _worth(record) >= _worth(best[key]):
             best[key] = record
     return [best[key] for key in sorted(best)]
+
+
+def _worth(record: Record) -> tuple[bool, bool]:
+    """The experiment as it is before one with other choices, a full run before a short one."""
+    return not choices_of(record), not is_quick(record)
+
+
+def choices_of(record: Record) -> list[str]:
+    """What its command chose besides how much is done and where: ['policy=tunnel']; nothing of one that names an EXP."""
+    words = shlex.split(str(record.environment.get("command") or ""))
+    if words[:1] != ["make"] or any(word.upper().startswith("EXP=") for word in words):
+        return []
+    return [word for word in words[2:] if word.partition("=")[0] not in _NO_CHOICE]
 
 
 def is_quick(record: Record) -> bool:
@@ -139,6 +157,8 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
     notes = [f"found: {one}" for one in findings(record)]
     if followed := cause_sentence(record):
         notes.append(followed)
+    if choices := choices_of(record):
+        notes.append(f"not with the experiment's own choices: {', '.join(choices)}")
     if is_quick(record):
         notes.append("short form (quick): fewer trials than a full run")
     if conditions(record)[1] == EMULATED:
@@ -155,7 +175,8 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
     ]
     if newer:
         notes.append(f"a newer run ({_date(newer[-1])}) is {newer[-1].status}: {newer[-1].why}")
-    larger = max(same, key=lambda one: one.status == "answered" and count_trials(one.trials)["valid"])
+    alike = [one for one in same if _worth(one) == _worth(record)]
+    larger = max(alike, key=lambda one: one.status == "answered" and count_trials(one.trials)["valid"])
     more = count_trials(larger.trials)["valid"]
     if larger.status == "answered" and more > counts["valid"]:
         notes.append(f"an older run ({larger.name}) has more valid trials: {more}")

@@ -135,6 +135,28 @@ def test_a_short_run_counts_only_without_a_full_one_and_says_so(runs):
     assert rows(runs.folder)["Q8"].answers[0].folder == later.resolve()
 
 
+def test_a_run_with_other_choices_counts_only_without_one_that_has_the_experiments_own(runs):
+    chosen = runs.add(command="make hot-l2 policy=silent-drop repeat=3 pcap=1")
+    (answer,) = rows(runs.folder)["Q1"].answers
+    assert answer.folder == chosen.resolve()
+    assert answer.notes == ["not with the experiment's own choices: policy=silent-drop, pcap=1"]
+    own = runs.add(quick=True, command="make hot-l2 quick=1 repeat=3 seed=4 ports=afpacket")
+    runs.add(command="make hot-l2 'tcp_rate=1Mbit'")
+    (answer,) = rows(runs.folder)["Q1"].answers
+    assert answer.folder == own.resolve()
+
+
+def test_a_run_with_a_wrong_setting_on_purpose_is_no_answer(runs):
+    right = runs.add()
+    wrong = runs.add(command="make hot-l2 fault=small-mtu")
+    path = wrong / "record.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "parameters": {**data["parameters"], "fault": "small-mtu"}}))
+    assert [answer.folder for answer in rows(runs.folder)["Q1"].answers] == [right.resolve()]
+    (right / "record.json").unlink()
+    assert rows(runs.folder)["Q1"].answers == []
+
+
 def test_an_older_run_with_more_trials_is_named(runs):
     larger = runs.add(trials=9)
     runs.add(trials=4)
