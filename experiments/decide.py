@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from mobility.options import KINDS, MoveOptions
 from mobility.policies import POLICIES
 from results.contract import RecordError
-from results.display import label, scale
+from results.display import label, scale, three_digits
 from results.merging import finished_runs
 from results.reading import list_runs, load_record
 
-from .decision_model import FIGURES, Move, Price, advice, learn_model, moves_of
+from .decision_model import FIGURES, Move, Price, advice, learn_model, moves_of, unseen
 from .parameters import Parameter, ParameterError, choice, duration_s, rate_bps, read_parameters, whole
 
 FEWEST_MOVES = 6
@@ -42,8 +43,20 @@ def known_moves(results_folder: Path) -> list[Move]:
             record = load_record(folder)
         except RecordError:
             continue
-        found += moves_of(record.name, record.trials)
+        if record.parameters.get("fault", "none") == "none":  # a wrong setting on purpose teaches nothing
+            found += moves_of(record.name, record.trials)
     return found
+
+
+def typical_errors(moves: Sequence[Move]) -> dict[str, float]:
+    """Per figure, how far predictions of runs that were not seen are off: the median error, a share of the measured."""
+    errors: dict[str, list[float]] = {}
+    for move, predicted in unseen(moves):
+        for name, value in predicted.items():
+            measured = move.measured.get(name)
+            if measured:
+                errors.setdefault(name, []).append(abs(value - measured) / measured)
+    return {name: median(values) for name, values in errors.items()}
 
 
 def decide(words: Sequence[str], results_folder: Path) -> int:
@@ -66,18 +79,20 @@ def decide(words: Sequence[str], results_folder: Path) -> int:
     )
     move = Move("", options, {}, {})
     predicted = learn_model(moves).predict(move)
+    errors = typical_errors(usable)
     for name in FIGURES:
         if name in predicted:
             factor, unit = scale(name)
-            print(f"{label(name)}: {predicted[name] * factor:,.3g} {unit}" if unit == "ms" else
-                  f"{label(name)}: {predicted[name] * factor:,.0f} {unit}")  # fmt: skip
+            off = f" (off by {errors[name]:.0%} in runs not seen, at the median)" if name in errors else ""
+            print(f"{label(name)}: {three_digits(predicted[name] * factor)} {unit}{off}")
     cost_s = Price(copying_share=values["copying_percent"] / 100).of(predicted)
     if cost_s is None:
         raise ParameterError("the records have no TCP stalls to learn from; run make decision first")
     runs = len({one.run for one in moves})
     most_s = max(one.measured.get("move_total_s", 0.0) for one in moves)
     print(
-        f"cost: {cost_s:.3g} s of service; gain: {values['gain']:.3g} s; learned from {len(moves)} moves of {runs} runs"
+        f"cost: {cost_s:.3g} s of service; gain: {values['gain']:.3g} s; learned from {len(moves)} moves of "
+        f"{runs} run{'s' if runs != 1 else ''}"
     )
     if predicted["move_total_s"] > 2 * most_s:
         print(f"beyond what was measured: no recorded move took more than {most_s:.3g} s")

@@ -131,7 +131,7 @@ def _worth(record: Record) -> tuple[bool, bool]:
 
 
 def choices_of(record: Record) -> list[str]:
-    """What its command chose besides how much is done and where: ['policy=tunnel']; nothing of one that names an EXP."""
+    """What its command chose besides how much is done and where: ['policy=tunnel']; nothing of one with an EXP."""
     words = shlex.split(str(record.environment.get("command") or ""))
     if words[:1] != ["make"] or any(word.upper().startswith("EXP=") for word in words):
         return []

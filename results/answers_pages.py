@@ -15,9 +15,9 @@ HEAD = "# Answers\n"
 INTRODUCTION = (
     "Made from records by `make answers`; do not edit. A run's folder stays on the machine that ran it: its name "
     "and its command stand here, its commit under what it ran on. One row a question and experiment, from the "
-    "newest run with the experiment's own choices; runs on another datapath or accelerator have a row of their own. Figures are "
-    "medians with the bootstrap 95 % interval in brackets; → is towards the VM, ← from it. The floor is the same "
-    "measure with nothing moving. Invalid trials (a busy machine) enter no figure."
+    "newest run with the experiment's own choices; runs on another datapath or accelerator have a row of their own. "
+    "Figures are medians with the bootstrap 95 % interval in brackets; → is towards the VM, ← from it. The floor is "
+    "the same measure with nothing moving. Invalid trials (a busy machine) enter no figure."
 )
 _COLUMNS = ("question", "experiment", "figures: median [95 %]", "noise floor", "trials")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,3 +206,17 @@ def test_deciding_without_records_says_what_to_do(tmp_path: Path) -> None:
         decide([], tmp_path)
     with pytest.raises(ParameterError, match="did you mean 'memory_mib'"):
         decide(["memory=3"], tmp_path)
+
+
+def test_a_decision_tells_each_figure_its_usual_error_and_no_exponents(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.decide.known_moves", lambda folder: world())
+    assert decide(["memory_mib=512", "gain=2s"], tmp_path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    total = next(line for line in lines if line.startswith("Move total"))
+    assert re.fullmatch(r"Move total: [\d,.]+ ms \(off by \d+% in runs not seen, at the median\)", total)
+    off = float(total.partition("off by ")[2].partition("%")[0])
+    assert 0 < off < 20  # the made-up world has a noise of 5 %
+    assert not any("e+" in line for line in lines)
+    assert lines[-1] in ("move", "stay")
