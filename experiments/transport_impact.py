@@ -8,7 +8,7 @@ Varies     The pause, 0 to 2,000 ms; the sender: TCP bulk with cubic, reno, bbr,
 Held fixed The path (between two NVEs at which the peer is not), a bottleneck of 20 Mbit/s with a queue of 32 ms between
            VM and peer, one connection in one direction. By default to the VM, whose sender is no paused one: the
            counters of a paused sender are those of a kernel that ran on.
-Answer     Per pause: stall, timeouts, segments sent again and those of them in vain (DSACK), timeouts in vain (F-RTO),
+Answer     Per pause: stall, timeouts, segments sent again and those of them in vain (DSACK), timeouts in vain (undone),
            time to 90 % of the rate of before; frames late and lost, longest silence, E-model MOS. As a table and as
            curves. With topology=bottleneck_wan (in the VM image: it needs netem) with 20 ms of delay.
 """
@@ -32,7 +32,7 @@ from .parameters import choice, duration_s, repetitions
 from .probes.counters import counters
 from .probes.transports.base import DIRECTIONS, Ends, Transport
 from .probes.transports.streams import FOUR, Streams, lacking
-from .probes.transports.voice import Voice
+from .probes.transports.voice import TALK_S, Voice
 from .run import Observe, Run
 from .sentences import figure, measured, milliseconds
 from .traffic import FAMILIES, Make
@@ -48,6 +48,7 @@ GUARDED_S = 0.5
 """Beyond the pause a sender waits for a timeout, of 200 ms at least: 20 ms of a busy machine are no matter there."""
 LATER_TIMEOUTS = 1.5
 """A timeout is 200 ms and the round trip: up to 32 ms in the queue, over the wide area 85 ms."""
+SOON_S = 0.1
 SATISFIED_MOS = 3.6
 """At R = 70; below it many users are dissatisfied (G.107 annex B, table B.1)."""
 
@@ -63,7 +64,7 @@ def makes(values: Mapping[str, Any]) -> dict[str, Make]:
     connection = next(one for one in FOUR if (one.direction, one.initiator) == (direction, "by_peer"))
 
     def voice(ends: Ends) -> Transport:
-        return Voice(ends, values["jitter_buffer"])
+        return Voice(ends, values["jitter_buffer"], values["talk"])
 
     made: dict[str, Make] = {
         f"tcp {name}": partial(Streams, rate_bps=0.0, congestion_control=name, connections=(connection,))
@@ -74,14 +75,11 @@ def makes(values: Mapping[str, Any]) -> dict[str, Make]:
 
 def groups(values: Mapping[str, Any], name: str = VOICE) -> Sequence[Group]:
     """Every pause, kept and lost, under one sender."""
-    longest_s = max(pauses_s(values))
     made = []
     for policy, pause in WAYS.items():
         for pause_s in pauses_s(values):
             after_s = REGAINED_S
-            if name == VOICE:  # every window has the same length: a score depends on it
-                after_s += longest_s - pause_s
-            elif policy == "silent-drop":
+            if policy == "silent-drop" and name != VOICE:
                 after_s += max(0.0, LATER_TIMEOUTS * until_timeout_s(pause_s) - pause_s)
             options = MoveOptions(policy=policy, pause=pause, downtime_s=pause_s, announcements=1)
             own = {"transport": name, "policy": policy, "pause_s": pause_s}
@@ -90,12 +88,12 @@ def groups(values: Mapping[str, Any], name: str = VOICE) -> Sequence[Group]:
 
 
 def spurious_timeouts(run: Run) -> Observe:
-    """Counts the timeouts that the sender's kernel found to have been in vain (RFC 5682, RFC 4015)."""
+    """Counts timeouts after which the sender's kernel took its cut back: the first copy had come (RFC 4015, 5682)."""
     sender = run.values["peer" if run.values["direction"] == "to_vm" else "vm"]
     table = Path(f"/proc/{run.laboratory.network[sender].pid}/net/netstat")
 
     def read() -> int:
-        return counters(table.read_text()).get("TcpExt.TCPSpuriousRTOs", 0)
+        return counters(table.read_text()).get("TcpExt.TCPLossUndo", 0)
 
     def begin() -> Callable[[], Mapping[str, float]]:
         before = read()
@@ -123,7 +121,7 @@ def trials(run: Run) -> None:
         wanted,
         partial(groups, values),
         rounds_of(repeat, repeat),
-        null_after_s=lambda name: REGAINED_S + (max(pauses_s(values)) if name == VOICE else 0.0),
+        null_after_s=lambda _: REGAINED_S,
         observe=lambda name: None if name == VOICE else spurious_timeouts(run),
     )
 
@@ -140,26 +138,45 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         told.append(
             f"Packets {'kept' if pause == 'hold' else 'lost'} meanwhile ({policy}): {'; '.join(parts)}."
         )
-    return " ".join(told)
+    return " ".join((*told, *_return(moves)))
+
+
+def _return(moves: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How soon behind a stall the rate was back, and why that says little of a long way."""
+    ends = [f"_{way}_by_peer" for way in DIRECTIONS]
+    behind = [
+        trial["measures"][f"tcp_recovery_s{end}"] - trial["measures"][f"tcp_stall_s{end}"]
+        for trial in moves
+        for end in ends
+        if trial["measures"].get(f"tcp_recovery_s{end}") is not None
+    ]
+    if not behind:
+        return []
+    never = sum(trial["measures"].get(f"tcp_recovery_s{end}", 0.0) is None for trial in moves for end in ends)
+    told = (
+        f"Behind a stall the rate was back within {milliseconds(behind)}, at most {milliseconds([max(behind)])}"
+        f"{f', in {never} trials not at all' if never else ''}"
+    )
+    if statistics.median_low(behind) < SOON_S:
+        told += ": the round trip is that of the queue alone, so slow start is soon over"
+    return [f"{told}."]
 
 
 def _bulk(moves: Sequence[Mapping[str, Any]]) -> str:
     """What senders went through at a middle pause and at the longest."""
     pauses, told = _pauses(moves), []
     for sender in sorted({trial["parameters"]["transport"] for trial in moves} - {VOICE}):
+        parts = []
         for pause_s in dict.fromkeys((pauses[len(pauses) // 2], pauses[-1])):
-            stall, recovery = (
-                milliseconds(_values(moves, f"tcp_{name}_s", sender, pause_s))
-                for name in ("stall", "recovery")
-            )
             timeouts, again, vain = (
                 figure(_values(moves, f"tcp_{name}", sender, pause_s), 1, "")
                 for name in ("timeouts_count", "retransmitted_segments", "spurious_segments")
             )
-            told.append(
-                f"{sender}, pause {milliseconds([pause_s])}: stands still for {stall}, at 90 % of its rate after "
-                f"{recovery}, timeouts {timeouts}, segments again {again}, in vain {vain}"
+            parts.append(
+                f"{milliseconds(_values(moves, 'tcp_stall_s', sender, pause_s))} at a pause of "
+                f"{milliseconds([pause_s])} (timeouts {timeouts}, segments again {again}, in vain {vain})"
             )
+        told.append(f"{sender} stands still for {', '.join(parts)}")
     return "; ".join(told)
 
 
@@ -214,6 +231,7 @@ EXPERIMENT = Experiment(
         ),
         choice("family", "ipv4", "IP version of the traffic", FAMILIES),
         duration_s("jitter_buffer", 0.06, "how long voice waits for late frames"),
+        duration_s("talk", TALK_S, "length of talk by which a call with one pause in it is rated"),
     ),
     trials=trials,
     check=check,
@@ -221,28 +239,23 @@ EXPERIMENT = Experiment(
     group_by=("transport", "policy", "pause_s"),
     shown_measures=(
         *(
-            f"{measure}_{way}"
-            for measure in (
-                "tcp_stall_s",
-                "voice_mos",
-                "silence_s",
-                "late_frames",
-                "lost_frames",
-                "unsent_frames",
-            )
-            for way in DIRECTIONS
-        ),
-        *(
-            f"{measure}_{way}_by_peer"
-            for measure in (
-                "tcp_recovery_s",
-                "tcp_timeouts_count",
-                "tcp_retransmitted_segments",
-                "tcp_spurious_segments",
-                "tcp_before_bps",
+            f"tcp_{measure}_{way}{of}"
+            for measure, of in (
+                ("stall_s", ""),
+                ("recovery_s", "_by_peer"),
+                ("timeouts_count", "_by_peer"),
+                ("retransmitted_segments", "_by_peer"),
+                ("spurious_segments", "_by_peer"),
             )
             for way in DIRECTIONS
         ),
         "tcp_spurious_timeouts_count",
+        "voice_mos_to_vm",
+        "voice_mos_from_vm",
+        "silence_s_to_vm",
+        "silence_s_from_vm",
+        "lost_frames_to_vm",
+        "late_frames_to_vm",
+        "unsent_frames_from_vm",
     ),
 )

@@ -30,7 +30,7 @@ from .probes.counters import counters
 from .probes.transports.base import DIRECTIONS, Ends, Transport
 from .probes.transports.streams import MPTCP, QUIC, SCTP, TWO, Streams, lacking
 from .probes.transports.udp import Udp
-from .probes.transports.voice import Voice
+from .probes.transports.voice import TALK_S, Voice
 from .run import Observe, Run
 from .sentences import groups_tried, measured, milliseconds
 from .traffic import FAMILIES, Make
@@ -48,7 +48,7 @@ def makes(values: Mapping[str, Any]) -> dict[str, Make]:
         return Udp(ends, values["rate_pps"], values["payload"])
 
     def voice(ends: Ends) -> Transport:
-        return Voice(ends, values["jitter_buffer"])
+        return Voice(ends, values["jitter_buffer"], values["talk"])
 
     paced = {f"tcp {name}": partial(Streams, rate_bps=rate, congestion_control=name) for name in CONTROLS}
     return {
@@ -184,6 +184,7 @@ EXPERIMENT = Experiment(
         ),
         choice("family", "ipv4", "IP version of the traffic", FAMILIES),
         duration_s("jitter_buffer", 0.06, "how long voice waits for late frames"),
+        duration_s("talk", TALK_S, "length of talk by which a call with one move in it is rated"),
     ),
     trials=trials,
     check=check,

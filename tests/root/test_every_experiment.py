@@ -160,7 +160,8 @@ def _pauses_are_felt(moves: Sequence[Trial]) -> None:
         measures, frames = trial["measures"], pause_s * 50
         if name == "voice":
             if pause_s:
-                assert measures["voice_mos_to_vm"] < 4 and measures["voice_mos_from_vm"] < 4
+                # From 200 ms on: 7 of 500 frames or more, R = 93.2 - 95 x 1.4 / (0.7 + 4.3) = 67.
+                assert measures["voice_mos_to_vm"] < 3.6 and measures["voice_mos_from_vm"] < 3.6
                 gone = (
                     measures["lost_frames_to_vm"]
                     if policy == "silent-drop"
@@ -181,8 +182,9 @@ def _pauses_are_felt(moves: Sequence[Trial]) -> None:
             assert measures["alive_connections_count"] == 1
             assert measures["tcp_before_bps_to_vm_by_peer"] > 10e6  # of 20 Mbit/s, less what headers take
             if policy == "silent-drop" and pause_s:
-                assert measures["tcp_timeouts_count_to_vm_by_peer"] >= 1
                 assert measures["tcp_retransmitted_segments_to_vm_by_peer"] >= 1
+                # A timeout takes 200 ms and the round trip, so a pause of 200 ms may end before it.
+                assert measures["tcp_timeouts_count_to_vm_by_peer"] >= 1 or pause_s <= 0.2, measures
 
 
 EXPECTED: Mapping[str, Sequence[Check]] = {

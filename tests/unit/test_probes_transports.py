@@ -248,8 +248,8 @@ def call(lost: range = range(0), late: range = range(0), late_s: float = 1.0, un
     return Packets(np.arange(len(slots)), tx_s, rx_s, (~gone).astype(np.int16), order, np.empty(0))
 
 
-def heard(packets: Packets, buffer_s: float = 0.06):
-    return voice_measures(packets, (102.0, 105.0), buffer_s)
+def heard(packets: Packets, buffer_s: float = 0.06, talk_s: float = 3.0):
+    return voice_measures(packets, (102.0, 105.0), buffer_s, talk_s)
 
 
 def test_a_call_without_trouble_is_as_good_as_g711_can_be() -> None:
@@ -267,6 +267,12 @@ def test_lost_frames_leave_silence_and_cost_quality() -> None:
     # 3 of 150 slots are 2 %, in one burst: BurstR 3 x 0.98 is rated as 2. Ie,eff = 95 x 2 / (2 / 2 + 4.3) = 35.8,
     # R = 57.4: 1 + 0.035 x 57.4 + 57.4 x (-2.6) x 42.6 x 7e-6 = 2.96
     assert measures["voice_mos"] == pytest.approx(2.96, abs=0.01)
+
+
+def test_a_call_is_rated_by_the_whole_talk() -> None:
+    # 9 of 500 slots of 10 s are 1.8 %, BurstR 2: Ie,eff = 95 x 1.8 / (1.8 / 2 + 4.3) = 32.9, R = 60.3:
+    # 1 + 0.035 x 60.3 + 60.3 x 0.3 x 39.7 x 7e-6 = 3.12
+    assert heard(call(lost=range(150, 159)), talk_s=10.0)["voice_mos"] == pytest.approx(3.12, abs=0.01)
 
 
 def test_what_comes_within_the_jitter_buffer_is_played_and_later_is_not() -> None:

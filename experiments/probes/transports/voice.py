@@ -19,36 +19,42 @@ PORT = 5004
 FRAME_S = 0.020
 FRAMES_PPS = 1 / FRAME_S
 FRAME_BYTES = 12 + 160
+TALK_S = 10.0
 
 
 class Voice(Udp):
-    """Frames as packets; ``buffer_s``: how long the listener waits with each for those that come late."""
+    """Frames as packets; ``buffer_s``: how long the listener waits with each for those that come late.
 
-    def __init__(self, ends: Ends, buffer_s: float) -> None:
+    ``talk_s``: length of the talk that is rated.
+    """
+
+    def __init__(self, ends: Ends, buffer_s: float, talk_s: float = TALK_S) -> None:
         super().__init__(ends, FRAMES_PPS, FRAME_BYTES, port=PORT)
-        self._buffer_s = buffer_s
+        self._buffer_s, self._talk_s = buffer_s, talk_s
 
     def outcome_of(self, packets: Mapping[str, Packets]) -> VoiceOutcome:
         """What the listeners hear."""
-        return VoiceOutcome(packets, FRAME_S, self._buffer_s)
+        return VoiceOutcome(packets, self._buffer_s, self._talk_s)
 
 
 class VoiceOutcome(UdpOutcome):
     """Frames that were played, and what the call was like."""
 
-    def __init__(self, packets: Mapping[str, Packets], period_s: float, buffer_s: float) -> None:
-        super().__init__(packets, period_s)
-        self._buffer_s = buffer_s
+    def __init__(self, packets: Mapping[str, Packets], buffer_s: float, talk_s: float) -> None:
+        super().__init__(packets, FRAME_S)
+        self._buffer_s, self._talk_s = buffer_s, talk_s
 
     def measures(self, window: Window) -> dict[str, Measure]:
         """Those of UDP packets, and ``voice_measures`` of each direction."""
         found = super().measures(window)
         for direction, packets in self.packets.items():
-            found |= with_direction(voice_measures(packets, window, self._buffer_s), direction)
+            found |= with_direction(voice_measures(packets, window, self._buffer_s, self._talk_s), direction)
         return found
 
 
-def voice_measures(packets: Packets, window: Window, buffer_s: float) -> dict[str, Measure]:
+def voice_measures(
+    packets: Packets, window: Window, buffer_s: float, talk_s: float = TALK_S
+) -> dict[str, Measure]:
     """What a listener heard of the frames that were due in ``window``; each has a slot of 20 ms. Pure.
 
     The listener plays a frame ``buffer_s`` after the delay that is usual for its stream (the median of all frames): a
@@ -57,8 +63,8 @@ def voice_measures(packets: Packets, window: Window, buffer_s: float) -> dict[st
     - ``lost_frames``: never arrived. ``late_frames``: arrived after their slot. ``unsent_frames``: slots for which the
       sender, standing still, had no frame.
     - ``silence_s``: the longest time without anything to play.
-    - ``voice_mos``: E-model score (``emodel``) of the window, as if a call were so all the time; so it depends on how
-      long the window is. None when nothing was sent.
+    - ``voice_mos``: E-model score (``emodel``) of ``talk_s`` of talk in which this window happened and all else went
+      well; a longer window is rated by itself. None when nothing was sent.
     """
     sent_s = packets.tx_s
     names = ("lost_frames", "late_frames", "unsent_frames", "silence_s", "voice_mos")
@@ -81,7 +87,7 @@ def voice_measures(packets: Packets, window: Window, buffer_s: float) -> dict[st
     sent = np.zeros(last - first, np.bool_)
     sent[slots[inside] - first] = True
     bursts = _bursts(~played)
-    lost_share = float(np.mean(~played))
+    lost_share = float((~played).sum()) / max(len(played), round(talk_s / FRAME_S))
     burst_ratio = float(np.mean(bursts)) * (1 - lost_share) if bursts else 1.0
     return {
         "lost_frames": int((inside & ~arrived).sum()),
