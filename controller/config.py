@@ -61,7 +61,7 @@ def state_from_config(config: object, version: int) -> State:
 
     def nve(path: str, item: Any) -> None:
         required = {"name", "dpid", "underlay_ip", "tunnel_port"}
-        data = reader.keys(path, item, required, frozenset({"plain"}))
+        data = reader.keys(path, item, required, frozenset({"plain", "nd_by_nva"}))
         name = reader.text(f"{path}.name", data.get("name"))
         read = NVE(
             name,
@@ -69,7 +69,10 @@ def state_from_config(config: object, version: int) -> State:
             reader.ipv4(f"{path}.underlay_ip", data.get("underlay_ip")),
             reader.number(f"{path}.tunnel_port", data.get("tunnel_port"), 1, MAX_PORT),
             read_plain_port(reader, f"{path}.plain", data.get("plain")),
+            data.get("nd_by_nva", False) is True,
         )
+        if not isinstance(data.get("nd_by_nva", False), bool):
+            reader.wrong(f"{path}.nd_by_nva", data["nd_by_nva"], "must be true or false")
         unique(f"{path}.name", name, "NVE name")
         unique(f"{path}.dpid", read.dpid, "datapath id")
         unique(f"{path}.underlay_ip", read.underlay_ip, "underlay address")

@@ -29,7 +29,7 @@ from controller.pipeline import (
     flow,
 )
 from controller.policies import OldNve, Source, counted_flows, old_nve_flows, to_tunnel
-from controller.resolve import COMPLETE_ADVERTISEMENT, answers, own_questions
+from controller.resolve import COMPLETE_ADVERTISEMENT, answers, asking_nva, own_questions, written_answer
 from controller.routing import Door, OutsideAt, doors, gateway_flows, outside_port, routes_to, to_outside
 
 __all__ = ["Flow", "delta", "desired_flows", "diff", "peer_flows"]
@@ -247,6 +247,11 @@ def _part_keys(state: State, nve: str) -> Iterator[Part]:
 
 
 def _part(state: State, nve_name: str, part: Part) -> frozenset[Flow]:
+    found = _part_as_written(state, nve_name, part)
+    return asking_nva(found) if state.nves[nve_name].nd_by_nva else found
+
+
+def _part_as_written(state: State, nve_name: str, part: Part) -> frozenset[Flow]:
     kind, key = part
     nve, outside = state.nves[nve_name], state.outside
     if kind == "vm":
@@ -265,6 +270,13 @@ def _part(state: State, nve_name: str, part: Part) -> frozenset[Flow]:
 def desired_flows(state: State, nve_name: str) -> frozenset[Flow]:
     """Return every flow the NVE is to have. Raises KeyError for an unknown NVE."""
     return frozenset().union(*(_part(state, nve_name, part) for part in _part_keys(state, nve_name)))
+
+
+def advertised(state: State, nve: str, vni: int, target: str, asker: str | None) -> tuple[str, int] | None:
+    """Return MAC and flags of the advertisement that answers a solicitation at an NVE; None: nobody answers."""
+    parts = (_part_as_written(state, nve, part) for part in _part_keys(state, nve))
+    found = (written_answer(part, vni, target, asker) for part in parts)
+    return next((answer for answer in found if answer is not None), None)
 
 
 def peer_flows(state: State, nve: str, vm: str) -> frozenset[Flow]:

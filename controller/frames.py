@@ -137,6 +137,36 @@ def _unreachable_v6(ip: bytes, source: IPv6Address) -> bytes | None:
     return struct.pack("!IHBB", 6 << 28, len(body), ICMPV6, 64) + addresses + body
 
 
+# Neighbour discovery
+
+ALL_NODES = IPv6Address("ff02::1")
+_SOLICITATION, _ADVERTISEMENT, _TARGET_LINK_LAYER_ADDRESS = 135, 136, 2
+
+
+def solicited_target(frame: bytes) -> str | None:
+    """Return whom a neighbour solicitation asks for (RFC 4861 section 4.3), None for any other frame."""
+    ip = frame[ETHERNET_BYTES:]
+    if ethertype(frame) != ETH_IPV6 or len(ip) < 64 or ip[6] != ICMPV6 or ip[40] != _SOLICITATION:
+        return None
+    return str(IPv6Address(ip[48:64]))
+
+
+def advertisement(solicitation: bytes, mac: str, flags: int) -> bytes:
+    """Return the neighbour advertisement that answers a solicitation (RFC 4861 sections 4.4 and 7.2.4).
+
+    It goes to the asker's MAC; its IPv6 destination is the asker, or all nodes when the asker has no address yet.
+    """
+    ip = solicitation[ETHERNET_BYTES:]
+    target, asker = ip[48:64], IPv6Address(ip[8:24])
+    addresses = target + (ALL_NODES if asker.is_unspecified else asker).packed
+    option = bytes([_TARGET_LINK_LAYER_ADDRESS, 1]) + mac_bytes(mac)
+    body = bytes([_ADVERTISEMENT, 0, 0, 0]) + flags.to_bytes(4, "big") + target + option
+    pseudo_header = addresses + struct.pack("!II", len(body), ICMPV6)
+    body = body[:2] + checksum(pseudo_header + body).to_bytes(2, "big") + body[4:]
+    packet = struct.pack("!IHBB", 6 << 28, len(body), ICMPV6, 255) + addresses + body
+    return solicitation[6:12] + mac_bytes(mac) + ETH_IPV6.to_bytes(2, "big") + packet
+
+
 def ip_sender(frame: bytes) -> str | None:
     """Return the sender's IP address, None for a frame without one."""
     ip, kind = frame[ETHERNET_BYTES:], ethertype(frame)

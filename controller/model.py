@@ -52,13 +52,17 @@ class PlainPort:
 
 @dataclass(frozen=True)
 class NVE:
-    """A network virtualization edge. ``tunnel_port`` is the port number of vx0 on br-int."""
+    """A network virtualization edge. ``tunnel_port`` is the port number of vx0 on br-int.
+
+    ``nd_by_nva``: its datapath cannot write a neighbour advertisement, so that the NVA answers solicitations for it.
+    """
 
     name: str
     dpid: int
     underlay_ip: str
     tunnel_port: int
     plain: PlainPort | None = None
+    nd_by_nva: bool = False
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,11 @@ def tunnel_packet_out(frame: bytes, remote_ip: str, vni: int, tunnel_port: int) 
     return _packet_out(frame, actions)
 
 
+def port_packet_out(frame: bytes, port: int) -> bytes:
+    """Return the packet-out that sends a frame to one port."""
+    return _packet_out(frame, [_action(Output(port))])
+
+
 def resubmit_packet_out(frame: bytes, vni: int, table: str) -> bytes:
     """Return the packet-out that lets an NVE treat a frame as if a VM of a network here had sent it.
 

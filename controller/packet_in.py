@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 from controller import openflow
 from controller.fabric import FabricError
+from controller.flows import advertised
 from controller.frames import (
     Reporter,
+    advertisement,
     destination_mac,
     dhcp_client_mac,
     ethertype,
     ip_sender,
     sender_mac,
+    solicited_target,
     unreachable,
     with_destination,
 )
@@ -31,6 +34,7 @@ from controller.pipeline import (
     MISDIRECTED,
     MISS,
     RESOLVE,
+    SOLICITATION,
     UNREACHABLE,
 )
 
@@ -69,6 +73,7 @@ class PacketIns:
             MISDIRECTED: self._misdirected,
             UNREACHABLE: self._unreachable,
             MISS: self._miss,
+            SOLICITATION: self._solicitation,
         }
         self._answered_s: dict[tuple[str, str], float] = {}
         threading.Thread(target=self._run, name="packet-in", daemon=True).start()
@@ -163,6 +168,14 @@ class PacketIns:
             return
         self._nva.fabric.packet_out(packet.dpid, [openflow.resubmit_packet_out(error, packet.vni, table)])
         self._nva.events.publish("icmp_unreachable", nve=nve, vm=vm.name, to=ip_sender(packet.frame))
+
+    def _solicitation(self, nve: str, packet: PacketIn) -> None:
+        """Answer as the NVE's flows would if its datapath could write an advertisement."""
+        target, asker = solicited_target(packet.frame), ip_sender(packet.frame)
+        answer = target and advertised(self._nva.state, nve, packet.vni, target, asker)
+        if answer:
+            frame = advertisement(packet.frame, *answer)
+            self._nva.fabric.packet_out(packet.dpid, [openflow.port_packet_out(frame, packet.in_port)])
 
     def _dhcp_answer(self, nve: str, packet: PacketIn) -> None:
         """Send a server's broadcast on to the one client whose hardware address is in the message."""

@@ -53,6 +53,8 @@ UNREACHABLE = 4
 """Reason: a frame ends at the old NVE, and its sender is to be told."""
 MISS = 5
 """Reason: an NVE's mapping of this VM has expired."""
+SOLICITATION = 6
+"""Reason: a neighbour solicitation whose answer the NVE's datapath cannot write."""
 
 
 class PipelineError(ValueError):

@@ -5,8 +5,11 @@ RFC 9161 calls it proxy-ARP/ND; RFC 8014 section 4.2 makes it the NVE's duty.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
 
+from controller import pipeline
 from controller.model import VM, Ports
 from controller.pipeline import (
     ADVERTISE,
@@ -80,6 +83,36 @@ def nd_answers(vni: int, address: str, mac: str, router: bool = False) -> Iterat
     # Who asks from "::" has no address yet: to all nodes, not flagged as solicited (RFC 4861 section 7.2.4).
     to_all = answer(SetField("ipv6_dst", ALL_NODES), flags)
     yield flow(RESOLVE, 105, {**match, "ipv6_src": "::"}, to_all, ADVERTISE)
+
+
+@lru_cache(maxsize=65536)
+def asking_nva(flows: frozenset[Flow]) -> frozenset[Flow]:
+    """Return the same flows for a datapath that cannot write a neighbour message's flags and option type.
+
+    Linux's own has no fields for them (Open vSwitch's userspace datapath has): what would be answered by ADVERTISE goes
+    to the NVA, whole.
+    """
+    return frozenset(
+        replace(entry, actions=(ToNva(pipeline.SOLICITATION),), goto=None)
+        if entry.goto == ADVERTISE
+        else entry
+        for entry in flows
+        if entry != COMPLETE_ADVERTISEMENT
+    )
+
+
+def written_answer(flows: Iterable[Flow], vni: int, target: str, asker: str | None) -> tuple[str, int] | None:
+    """Return what the flows would answer a solicitation: MAC and flags; None when they do not.
+
+    ``asker``: its IPv6 address, "::" in duplicate address detection.
+    """
+    for entry in flows:
+        match = dict(entry.match)
+        asked = (match.get(VNI), match.get("ipv6_nd_target"), match.get("ipv6_src") == "::")
+        if entry.goto == ADVERTISE and asked == (vni, target, asker == "::"):
+            written = {one.field: one.value for one in entry.actions if isinstance(one, SetField)}
+            return str(written["eth_src"]), int(written["nd_reserved"])
+    return None
 
 
 def answers(vm: VM) -> Iterator[Flow]:

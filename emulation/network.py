@@ -163,6 +163,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             self.ofports,
             self.location,
             lambda vm: {nve: self.vm_ports(vm, nve) for nve in self._attached_nves(vm)},
+            nd_by_nva=self.options.datapath.kind == "kernel",
         )
 
     def next_hop_mac(self, nve: str) -> str:

@@ -20,8 +20,13 @@ def configuration(
     ofports: OfPorts,
     location: Mapping[str, str],
     ports_of: Callable[[str], Mapping[str, Any]],
+    *,
+    nd_by_nva: bool = False,
 ) -> dict[str, Any]:
-    """All parameters. ``location``: VM -> NVE; ``ports_of``: a VM's port numbers by NVE."""
+    """All parameters. ``location``: VM -> NVE; ``ports_of``: a VM's port numbers by NVE.
+
+    ``nd_by_nva``: the NVEs' datapath cannot answer neighbour solicitations.
+    """
     more: dict[str, Any] = {}
     beyond = topology.outside
     if routes := [list(pair) for pair in topology.routes]:
@@ -30,7 +35,10 @@ def configuration(
         more["outside"] = outside.nva_entry(beyond, ofports[beyond.nve][outside.PORT])
     return {
         **more,
-        "nves": [_nve(topology, plan, nve, ofports[nve.name]) for nve in topology.nves],
+        "nves": [
+            _nve(topology, plan, nve, ofports[nve.name]) | ({"nd_by_nva": True} if nd_by_nva else {})
+            for nve in topology.nves
+        ],
         "networks": [addressing.network_entry(network) for network in topology.virtual_networks],
         "vms": [_vm(topology, vm, location[vm.name], ports_of(vm.name)) for vm in topology.vms],
     }
