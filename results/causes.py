@@ -60,9 +60,18 @@ class CauseRow:
     def text(self) -> str:
         """'misdirected 200 (76 %), in flight at the stop 62 (24 %)'."""
         return ", ".join(
-            f"{MEANINGS.get(cause, (cause,))[0]} {count:,} ({100 * count / self.packets:.0f} %)"
+            f"{MEANINGS.get(cause, (cause,))[0]} {count:,} ({_percent(count / self.packets)})"
             for cause, count in self.causes
         )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.005 else "<1 %"
+
+
+def moves_text(number: int) -> str:
+    """'1 move', '2 moves'."""
+    return f"{number} move{'' if number == 1 else 's'}"
 
 
 def direction_text(direction: str) -> str:
@@ -119,7 +128,7 @@ def cause_sentence(record: Record) -> str:
         return ""
     causes = counted(moves, "lost")
     if not causes:
-        return f"Every packet was followed: none lost in {len(moves)} moves."
+        return f"Every packet was followed: none lost in {moves_text(len(moves))}."
     ranked = sorted(causes.items(), key=lambda one: (-one[1], one[0]))
     told = CauseRow("", "lost", "", causes.total(), len(moves), tuple(ranked)).text
-    return f"Of {causes.total():,} packets lost in {len(moves)} moves: {told}."
+    return f"Of {causes.total():,} packets lost in {moves_text(len(moves))}: {told}."

@@ -102,7 +102,7 @@ def test_a_clean_run_has_no_finding_and_says_that_it_looked() -> None:
     clean = record(trial(0), trial(1, null=True))
     assert findings(clean) == []
     assert cause_rows(clean) == [] and cause_table(clean) is None
-    assert cause_sentence(clean) == "Every packet was followed: none lost in 1 moves."
+    assert cause_sentence(clean) == "Every packet was followed: none lost in 1 move."
     assert "Found in this run" not in render_report(clean)
 
 
@@ -114,7 +114,7 @@ def test_a_flow_beside_has_rows_of_its_own() -> None:
         "near to vm",
         "early 3 (100 %)",
     )
-    assert cause_sentence(record(beside)).startswith("Of 3 packets lost in 1 moves")
+    assert cause_sentence(record(beside)).startswith("Of 3 packets lost in 1 move")
 
 
 def test_a_run_that_was_not_followed_says_nothing_of_causes() -> None:
@@ -155,7 +155,7 @@ def test_a_small_mtu_is_named_even_when_only_tcp_is_as_large() -> None:
     dead = trial(0, largest_on_underlay_bytes=156)
     dead["measures"]["alive_connections_count"] = 0
     (said,) = findings(record(dead))
-    assert "MTU of the underlay is too small: TCP stood still at the end of each of 1 moves" in said
+    assert "MTU of the underlay is too small: TCP stood still at the end of 1 move" in said
     assert "156 bytes" in said
     assert findings(record(dead, trial(1))) == []
 
@@ -181,4 +181,4 @@ def test_invalid_trials_find_nothing() -> None:
 def test_the_report_shows_findings_before_figures_and_causes_behind_them() -> None:
     page = render_report(record(trial(0, {"misdirected": 8}, old_leg_packets=12)))
     assert page.index("Found in this run") < page.index("<h2>Figures") < page.index("<h2>By cause")
-    assert "misdirected 8 (100 %)" in page
+    assert "misdirected 8 (100\u00a0%)" in page
