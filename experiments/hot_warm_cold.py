@@ -54,7 +54,13 @@ MEMORY: tuple[Parameter, ...] = (
     rate_bps("bandwidth", 1_000_000_000, "rate of the copy"),
     rate_bps("dirty_rate", 100_000_000, "how fast the running VM changes its memory"),
     whole("downtime_limit_ms", 50, "pre-copy goes on until the rest takes less than this, in ms", 1, 10_000),
-    whole("real", 0, "1: copy real bytes over the underlay instead of waiting as long", 0, 1),
+    whole(
+        "real",
+        0,
+        "1: copy real bytes over the underlay instead of waiting as long; they load the machine: 200Mbit or so",
+        0,
+        1,
+    ),
 )
 
 DOWNTIME = duration_s(

@@ -38,7 +38,7 @@ def answer_sentence(record: Record) -> str:
 
 UNFAITHFUL = (
     "UNFAITHFUL (pause=freeze): the VM's processes stood still while its kernel went on acknowledging and sending, as "
-    "no hypervisor lets it; losses and stalls are understated."
+    "no hypervisor lets it; losses are understated."
 )
 
 
