@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.catalog import EXPERIMENTS
 from experiments.parameters import rate_bps, whole
 from image.pace import AT_MOST, gentler
 
@@ -14,7 +15,12 @@ KNOWN = (
 
 def test_rates_are_lowered_and_said() -> None:
     assert gentler([], KNOWN, "tcg") == ["rate_pps=1000", "tcp_rate=1Mbit"]
-    assert [KNOWN[0].read("1000"), KNOWN[1].read("1Mbit")] == list(AT_MOST.values())
+    assert [AT_MOST[one.name] for one in KNOWN[:2]] == [KNOWN[0].read("1000"), KNOWN[1].read("1Mbit")]
+
+
+def test_what_has_a_bound_is_a_parameter_of_some_experiment() -> None:
+    known = {parameter.name for experiment in EXPERIMENTS.values() for parameter in experiment.parameters}
+    assert set(AT_MOST) <= known
 
 
 def test_what_was_said_stands() -> None:
