@@ -87,7 +87,7 @@ def attribution_rows(pairs: int, results_folder: Path) -> list[Row]:
     taps = record.environment["taps"]
     share = taps["cpu_s"] / taps["wall_s"]
     used = f"{100 * share:.1f} % at {taps['points']} points, {taps['frames'] / taps['wall_s']:,.0f} frames/s"
-    rows = [_row(made, *measure) for measure in MEASURES]
+    rows = [difference_row(made, *measure) for measure in MEASURES]
     return [*rows, Row("  the taps' process, of a core", "at most 5 %", used, "", share <= 0.05)]
 
 
@@ -100,7 +100,7 @@ def valid_pairs(trials: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], 
     return [(pair["on"], pair["off"]) for pair in found.values() if len(pair) == 2]
 
 
-def _row(
+def difference_row(
     pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]],
     what: str,
     stem: str,
