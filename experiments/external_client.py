@@ -97,11 +97,15 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         for way, words in BOTH_WAYS.items()
         for who, end in (("by_peer", "client"), ("by_vm", "VM"))
     }
+
+    def flow_mods_at(where: str) -> str:
+        """Where the gateway NVE is neither the old NVE nor the new one; its own VM's ports would count as well."""
+        return figure(measured(trials, f"flow_mods_count_{where}", path="remote to remote"), 1, "")
+
     return (
-        f"{moves_cost(trials, flows)}{stalls(trials, ends)} A move takes "
-        f"{figure(measured(trials, 'flow_mods_count_gateway'), 1, '')} flow-mods at the gateway NVE and "
-        f"{figure(measured(trials, 'flow_mods_count_others'), 1, '')} at all others; of the routes outside "
-        f"{figure(measured(trials, 'changed_routes_count'), 1, '')} changed."
+        f"{moves_cost(trials, flows)}{stalls(trials, ends)} A move between two other NVEs takes "
+        f"{flow_mods_at('gateway')} flow-mods at the gateway NVE and {flow_mods_at('others')} at those two; of the "
+        f"routes outside {figure(measured(trials, 'changed_routes_count'), 1, '')} changed."
     )
 
 

@@ -1,6 +1,6 @@
 """The words of answers, and every experiment's own sentence of made-up trials."""
 
-from experiments import cold, hot_l2, hot_l2_v6, hot_warm_cold, stage_order, tenants
+from experiments import cold, external_client, hot_l2, hot_l2_v6, hot_warm_cold, stage_order, tenants
 from experiments.sentences import BOTH_WAYS, groups_tried, measured, moves_cost, packets, stalls
 from mobility.order import PHASES
 
@@ -102,6 +102,16 @@ def test_tenants_count_what_came_to_the_wrong_one_over_all_moves():
     said = tenants.conclude([one, one])
     assert "In 2 moves 4 packets came to a VM of another tenant" in said
     assert "of 1,000 sent to a network that the topology does not route to 0 arrived" in said
+
+
+def test_the_gateways_flow_mods_are_those_of_moves_between_other_nves():
+    def one(path, gateway):
+        counts = {"flow_mods_count_gateway": gateway, "flow_mods_count_others": 61, "changed_routes_count": 0}
+        return trial({"path": path}, **counts)
+
+    said = external_client.conclude([one("remote to remote", 1), one("co-located to remote", 58)])
+    assert "A move between two other NVEs takes 1 flow-mods at the gateway NVE and 61 at those two" in said
+    assert "of the routes outside 0 changed" in said
 
 
 def test_ipv6_says_what_discovery_did():
