@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_BESIDE_HEADLINE = 8  # of more kinds of marks the keys take all of the line
 _LOOKS = {
     "triangle": ("^", 5.0),
     "bar": ("|", 7.0),
@@ -103,8 +104,8 @@ def _draw_phases(panel: Axes, timeline: Timeline, lo: float, hi: float) -> None:
 
 
 def _draw_control(panel: Axes, timeline: Timeline, rows: list[str], lo: float, hi: float) -> None:
-    headline(panel, "control plane")
     if not rows:
+        headline(panel, "control plane")
         empty(panel, "no events of this trial in the record")
         return
     place = {row: number for number, row in enumerate(rows)}
@@ -135,6 +136,8 @@ def _draw_control(panel: Axes, timeline: Timeline, rows: list[str], lo: float, h
     marks = {timeline.old_nve: " (old)", timeline.new_nve: " (new)"}
     panel.set_yticks(range(len(rows)), [row + marks.get(row, "") for row in rows], size=7)
     panel.set_ylim(len(rows) - 0.4, -0.6)
+    if len(handles) <= MOST_BESIDE_HEADLINE:
+        headline(panel, "control plane")
     if handles:
         legend(panel, handles)
 
