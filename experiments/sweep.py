@@ -198,7 +198,8 @@ class _Sweep:
         own = cell_parameters(self.experiment, self.plan, self.values[0])
         swept = () if self.evaluate is not None else own
         group_by = (*swept, *(name for name in self.experiment.group_by if name not in own))
-        around = runs[-1].environment if runs else environment(datapath, self.values[0], self.command)
+        around = dict(runs[-1].environment) if runs else environment(datapath, self.values[0], self.command)
+        around.pop("captures", None)  # of that one run, beneath the sweep
         parameters = {name: value for name, value in self.values[0].items() if name not in self.plan.axes} | {
             name: ", ".join(values) for name, values in self.plan.axes.items()
         }

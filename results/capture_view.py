@@ -20,6 +20,10 @@ VXLAN_PORT = 4789  # IANA; what dissectors expect
 def load_trace(record: Record) -> Trace:
     """All captures of a run. RecordError when it has none, or one is gone or damaged."""
     links = record.captures.get("links", [])
+    if not links and (record.folder / "sweep.json").exists():
+        raise RecordError(
+            f"{record.name}: is a sweep; its captures are in the runs beneath it: RUN={record.folder}/runs/.."
+        )
     if not links:
         raise RecordError(f"{record.name}: has no captures; run it again with PCAP=1")
     port = int(record.data["topology"]["tunnel"]["udp_port"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 from scapy.utils import PcapNgWriter, PcapWriter
 
+from results.__main__ import main
 from results.contract import RecordError
 from results.pcap import PROBE_MAGIC, Frames, read_pcap
+from results.record import RunRecord
 from results.trace import Flow, Names, Trace, names_of, range_text, ranges
 
 A, B = "02:00:00:00:00:01", "02:00:00:00:00:02"
@@ -224,3 +227,99 @@ def test_ranges_and_their_words() -> None:
     assert range_text([(1, 3), (7, 7)]) == "1-3, 7"
     assert range_text([(n, n) for n in range(6)]) == "0, 1, 2, 3 and 2 more ranges"
     assert Names().nve(0xC0000201) == "192.0.2.1"
+
+
+def captured_run(tmp_path: Path) -> Path:
+    """A finished run with captures of two links: packet 1 leaves and does not arrive."""
+    tunnel = {"encapsulation": "vxlan", "udp_port": 8472}
+    record = RunRecord.create(tmp_path, "hot-l2", ["Q1"], {"rate_pps": 5000}, {**TOPOLOGY, "tunnel": tunnel})
+    (record.folder / "pcap").mkdir()
+    plain = [frame(probe(number)) for number in range(3)]
+    begin_s = 1_700_000_000.0
+    seen = {
+        "peer1": [(begin_s + number, one) for number, one in enumerate(plain)],
+        "nve1-underlay": [(begin_s + 1.25, in_tunnel(plain[1], 8472))],
+        "vm1": [(begin_s + 0.5, plain[0]), (begin_s + 2.5, plain[2])],
+    }
+    links = []
+    for link, rows in seen.items():
+        file = f"pcap/{link}.pcap"
+        write(record.folder / file, [one for _, one in rows], [t_s for t_s, _ in rows])
+        links.append({"link": link, "file": file, "packets": len(rows), "dropped_packets": link == "vm1"})
+    # The run's clock is 1,700,000,000 s behind the frames'.
+    offsets_ns = [1_700_000_000 * 10**9] * 2
+    troubles = ["pcap/vm1.pcap: tcpdump was too slow for 1 packets; they are not in it"]
+    record.set_environment(
+        {"captures": {"links": links, "realtime_minus_monotonic_ns": offsets_ns, "troubles": troubles}}
+    )
+    phases = [{"name": "switch", "start_s": 0.75, "end_s": 0.76}]
+    move = {
+        "kind": "hot",
+        "old_nve": "nve1",
+        "new_nve": "nve3",
+        "phases": phases,
+        "call_to_last_barrier_s": 0.01,
+    }
+    trial = {
+        "index": 4,
+        "valid": True,
+        "invalid_reason": None,
+        "null": False,
+        "parameters": {},
+        "migration": move,
+    }
+    record.add_trial({**trial, "measures": {}, "window_s": [0.0, 3.0]})
+    record.finish("answered", "a test")
+    return record.folder
+
+
+def test_the_command_says_where_packets_were_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = captured_run(tmp_path)
+    assert main(["pcap", str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert "nve1 -> nve3, VNI 5001: 1 packets" in text
+    assert re.search(r"peer1 -> vm1 +3 +2 +0 +1 on nve1-underlay: 1 *\n", text)
+    assert "tcpdump was too slow for 1 packets" in text
+    assert "PACKET=1" in text
+    assert "-d udp.port==8472,vxlan" in text  # not the port that Wireshark knows
+
+
+def test_the_command_follows_one_packet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = captured_run(tmp_path)
+    assert main(["pcap", str(folder), "--packet", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "Packet 1, peer1 -> vm1: trial 4, +250.0 ms from the switch" in " ".join(text.split())
+    assert re.search(r"250\.000 +nve1-underlay +nve1 -> nve3, VNI 5001 +64", text)
+    assert "never on vm1: lost" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: (folder / "pcap/vm1.pcap").unlink(), "vm1.pcap: no such capture"),
+        (lambda folder: (folder / "pcap/vm1.pcap").write_bytes(b""), "is not a capture"),
+        (lambda folder: None, "no link saw a probe packet number 99"),
+    ],
+)
+def test_what_is_missing_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Path], None], words: str
+) -> None:
+    folder = captured_run(tmp_path)
+    change(folder)
+    assert main(["pcap", str(folder), "--packet", "99"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert words in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_runs_without_captures_and_sweeps_say_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = RunRecord.create(tmp_path, "hot-l2", ["Q1"], {}, {})
+    record.finish("answered", "a test")
+    assert main(["pcap", str(record.folder)]) == 2
+    assert "run it again with PCAP=1" in capsys.readouterr().err
+    (record.folder / "sweep.json").write_text("{}")
+    assert main(["pcap", str(record.folder)]) == 2
+    assert "its captures are in the runs beneath it" in capsys.readouterr().err
