@@ -23,6 +23,7 @@ def named() -> tuple[re.Pattern[str], ...]:
             pattern = re.sub(r"<[^>]*>|\*", "\0", name)
             if pattern.strip("\0_"):  # not a name that could be any
                 found.add(re.escape(pattern).replace("\0", ".+"))
+                found.add(re.escape(pattern.removesuffix("_\0")).replace("\0", ".+"))
     return tuple(re.compile(pattern + r"\Z") for pattern in found)
 
 
@@ -30,6 +31,15 @@ def is_named(name: str) -> bool:
     """Whether FORMAT.md has the name, with or without the direction and initiator at its end."""
     bare = _ENDS.sub("", name)
     return any(pattern.match(one) for one in (name, bare) for pattern in named())
+
+
+def without_flows(measures: Any) -> list[str]:
+    """The measures' names without the name of a flow beside the traffic: each such flow has its packets counted."""
+    flows = [name.removeprefix("sent_packets") for name in measures if name.startswith("sent_packets_")]
+    longest = sorted((flow for flow in flows if _ENDS.sub("", flow)), key=len, reverse=True)
+    return [
+        next((name.removesuffix(flow) for flow in longest if name.endswith(flow)), name) for name in measures
+    ]
 
 
 def undocumented(folder: Path) -> list[str]:
@@ -44,7 +54,7 @@ def undocumented(folder: Path) -> list[str]:
     ask("environment", record.environment)
     for trial in record.trials:
         ask("trial", trial)
-        ask("measure", trial["measures"])
+        ask("measure", without_flows(trial["measures"]))
         ask("class", trial.get("classes", {}))
         for move in trial.get("migrations") or [trial["migration"] or {}]:
             ask("migration", move)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from results.record import RunRecord
-from tests.documented import is_named, undocumented
+from tests.documented import is_named, undocumented, without_flows
 
 SYNTHETIC = runpy.run_path(str(Path(__file__).parents[1] / "data/records/synthetic.py"))
 
@@ -56,3 +56,15 @@ def test_direction_initiator_and_flow_may_stand_behind_a_name() -> None:
     assert is_named("lost_packets_from_vm")
     assert not is_named("tcp_recovery_ms_to_vm_by_peer")
     assert not is_named("nothing_s")
+    measures = [
+        "sent_packets_to_vm",
+        "delay_max_s_to_vm",
+        "sent_packets_stays_to_vm",
+        "delay_max_s_stays_to_vm",
+    ]
+    assert without_flows(measures) == [
+        "sent_packets_to_vm",
+        "delay_max_s_to_vm",
+        "sent_packets",
+        "delay_max_s",
+    ]
