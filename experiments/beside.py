@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .attribution import Flow
+from .packet_fates import Flow
 from .probes.measures import Measure, Window, udp_measures
 from .probes.packets import Packets
 from .probes.process import Spawn

@@ -11,8 +11,8 @@ def refusals() -> tuple[type[Exception], ...]:
     from results.contract import RecordError
     from topologies import TopologyErrors, UnknownNameError
 
-    from .attribution import AttributionError
     from .catalog import UnknownExperimentError
+    from .packet_fates import AttributionError
     from .parameters import ParameterError
     from .probes.build import BuildError
     from .probes.process import ProbeError

@@ -33,13 +33,14 @@ from topologies import load_topology, topology_file
 from topologies.model import Topology
 
 from . import mistakes
-from .attribution import Attribution, Flow, TrialCauses, cause_columns, check_sums
+from .attribution import Attribution
 from .beside import Beside, SideFlow
 from .captures import capturing
 from .experiment import Experiment
 from .laboratory import PROJECT, Laboratory
 from .move_facts import Event
 from .move_measures import moves_measures
+from .packet_fates import Flow, TrialCauses, cause_columns, check_sums
 from .parameters import as_words
 from .probes.build import TAP_SOURCE, probe_binary
 from .probes.guard import Bounds, LoadGuard, bounds_on

@@ -14,7 +14,7 @@ from pathlib import Path
 from emulation.network import EmulatedNetwork
 from topologies.model import Topology, UnknownNameError
 
-from .attribution import Flow
+from .packet_fates import Flow
 from .probes.measures import Measure, Window
 from .probes.packets import Packets
 from .probes.process import Spawn

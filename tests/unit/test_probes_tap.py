@@ -14,8 +14,8 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
 from emulation import commands
-from experiments.attribution import AttributionError, Flow, check_sums, counted, packet_causes, places
 from experiments.causes import Facts, Sighting
+from experiments.packet_fates import AttributionError, Flow, check_sums, counted, packet_causes, places
 from experiments.probes.build import FLAGS, TAP_SOURCE
 from experiments.probes.logs import record_type
 from experiments.probes.packets import Packets
