@@ -15,7 +15,6 @@ Answer     Per pause: stall, timeouts, segments sent again and those of them in 
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,23 +33,17 @@ from .probes.transports.base import DIRECTIONS, Ends, Transport
 from .probes.transports.streams import FOUR, Streams, lacking
 from .probes.transports.voice import TALK_S, Voice
 from .run import Observe, Run
-from .sentences import figure, measured, milliseconds
 from .traffic import FAMILIES, Make
+from .transport_impact_answer import VOICE, WAYS, conclude
 
 PAUSES_S, QUICK_PAUSES_S = (0.0, 0.01, 0.05, 0.2, 0.5, 1.0, 2.0), (0.0, 0.2, 0.5)
 CONTROLS, QUICK_CONTROLS = ("cubic", "reno", "bbr"), ("cubic", "bbr")
-VOICE = "voice"
-WAYS = {"buffer": "hold", "silent-drop": "drop"}
-"""Policy of the old NVE, and the pause that goes with it: what is not kept in one place is not kept in the other."""
 REGAINED_S = 1.0
 """Time of a trial after the VM, or the last timeout, went on: to be back at the rate of before."""
 GUARDED_S = 0.5
 """Beyond the pause a sender waits for a timeout, of 200 ms at least: 20 ms of a busy machine are no matter there."""
 LATER_TIMEOUTS = 1.5
 """A timeout is 200 ms and the round trip: up to 32 ms in the queue, over the wide area 85 ms."""
-SOON_S = 0.1
-SATISFIED_MOS = 3.6
-"""At R = 70; below it many users are dissatisfied (G.107 annex B, table B.1)."""
 
 
 def pauses_s(values: Mapping[str, Any]) -> Sequence[float]:
@@ -87,17 +80,24 @@ def groups(values: Mapping[str, Any], name: str = VOICE) -> Sequence[Group]:
     return made
 
 
-def spurious_timeouts(run: Run) -> Observe:
-    """Counts timeouts after which the sender's kernel took its cut back: the first copy had come (RFC 4015, 5682)."""
+COUNTED = {"tcp_timeouts_count": "TcpExt.TCPTimeouts", "tcp_spurious_timeouts_count": "TcpExt.TCPLossUndo"}
+"""Of the sender's kernel: timeouts, and how often it took a cut back as the first copy had come (RFC 4015, RFC 5682).
+
+Polling sees a timeout only while its backoff lasts, which may be less than a poll; counters miss none."""
+
+
+def sender_counts(run: Run) -> Observe:
+    """Counts what the sender's kernel counts; in its namespace there is no connection but the one of the trial."""
     sender = run.values["peer" if run.values["direction"] == "to_vm" else "vm"]
     table = Path(f"/proc/{run.laboratory.network[sender].pid}/net/netstat")
 
-    def read() -> int:
-        return counters(table.read_text()).get("TcpExt.TCPLossUndo", 0)
+    def read() -> dict[str, int]:
+        found = counters(table.read_text())
+        return {measure: found.get(name, 0) for measure, name in COUNTED.items()}
 
     def begin() -> Callable[[], Mapping[str, float]]:
         before = read()
-        return lambda: {"tcp_spurious_timeouts_count": read() - before}
+        return lambda: {measure: value - before[measure] for measure, value in read().items()}
 
     return begin
 
@@ -122,89 +122,8 @@ def trials(run: Run) -> None:
         partial(groups, values),
         rounds_of(repeat, repeat),
         null_after_s=lambda _: REGAINED_S,
-        observe=lambda name: None if name == VOICE else spurious_timeouts(run),
+        observe=lambda name: None if name == VOICE else sender_counts(run),
     )
-
-
-def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
-    """By way: each sender's stall and return at a middle and at the longest pause; the longest pause a call stands."""
-    moves = [trial for trial in trials if trial["valid"] and not trial["null"]]
-    if not moves:
-        return None
-    told = []
-    for policy, pause in WAYS.items():
-        own = [trial for trial in moves if trial["parameters"]["policy"] == policy]
-        parts = [text for text in (_bulk(own), _call(own)) if text]
-        told.append(
-            f"Packets {'kept' if pause == 'hold' else 'lost'} meanwhile ({policy}): {'; '.join(parts)}."
-        )
-    return " ".join((*told, *_return(moves)))
-
-
-def _return(moves: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How soon behind a stall the rate was back, and why that says little of a long way."""
-    ends = [f"_{way}_by_peer" for way in DIRECTIONS]
-    behind = [
-        trial["measures"][f"tcp_recovery_s{end}"] - trial["measures"][f"tcp_stall_s{end}"]
-        for trial in moves
-        for end in ends
-        if trial["measures"].get(f"tcp_recovery_s{end}") is not None
-    ]
-    if not behind:
-        return []
-    never = sum(trial["measures"].get(f"tcp_recovery_s{end}", 0.0) is None for trial in moves for end in ends)
-    told = (
-        f"Behind a stall the rate was back within {milliseconds(behind)}, at most {milliseconds([max(behind)])}"
-        f"{f', in {never} trials not at all' if never else ''}"
-    )
-    if statistics.median_low(behind) < SOON_S:
-        told += ": the round trip is that of the queue alone, so slow start is soon over"
-    return [f"{told}."]
-
-
-def _bulk(moves: Sequence[Mapping[str, Any]]) -> str:
-    """What senders went through at a middle pause and at the longest."""
-    pauses, told = _pauses(moves), []
-    for sender in sorted({trial["parameters"]["transport"] for trial in moves} - {VOICE}):
-        parts = []
-        for pause_s in dict.fromkeys((pauses[len(pauses) // 2], pauses[-1])):
-            timeouts, again, vain = (
-                figure(_values(moves, f"tcp_{name}", sender, pause_s), 1, "")
-                for name in ("timeouts_count", "retransmitted_segments", "spurious_segments")
-            )
-            parts.append(
-                f"{milliseconds(_values(moves, 'tcp_stall_s', sender, pause_s))} at a pause of "
-                f"{milliseconds([pause_s])} (timeouts {timeouts}, segments again {again}, in vain {vain})"
-            )
-        told.append(f"{sender} stands still for {', '.join(parts)}")
-    return "; ".join(told)
-
-
-def _call(moves: Sequence[Mapping[str, Any]]) -> str:
-    """The longest pause at which a call is still good, and its score at the longest pause of all."""
-    scores = {pause_s: _values(moves, "voice_mos", VOICE, pause_s) for pause_s in _pauses(moves)}
-    scores = {pause_s: found for pause_s, found in scores.items() if found}
-    if not scores:
-        return ""
-    longest_s = max(scores)
-    stands = [pause_s for pause_s, found in scores.items() if statistics.median_low(found) >= SATISFIED_MOS]
-    worst = f"{figure(scores[longest_s], 1, '')} at {milliseconds([longest_s])}"
-    if not stands:
-        return f"no call has MOS {SATISFIED_MOS}, the last one {worst}"
-    return f"a call has MOS {SATISFIED_MOS} or better up to a pause of {milliseconds([max(stands)])}, and {worst}"
-
-
-def _pauses(moves: Sequence[Mapping[str, Any]]) -> list[float]:
-    return sorted({trial["parameters"]["pause_s"] for trial in moves})
-
-
-def _values(moves: Sequence[Mapping[str, Any]], measure: str, transport: str, pause_s: float) -> list[float]:
-    """Of that sender and pause: both directions of a call, the one connection of TCP."""
-    names = [f"{measure}_{way}{of}" for of in ("_by_peer", "") for way in DIRECTIONS]
-    found = [measured(moves, name, transport=transport, pause_s=pause_s) for name in names]
-    if transport == VOICE:
-        return [value for values in found for value in values]
-    return next(filter(None, found), [])
 
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
@@ -243,13 +162,12 @@ EXPERIMENT = Experiment(
             for measure, of in (
                 ("stall_s", ""),
                 ("recovery_s", "_by_peer"),
-                ("timeouts_count", "_by_peer"),
                 ("retransmitted_segments", "_by_peer"),
                 ("spurious_segments", "_by_peer"),
             )
             for way in DIRECTIONS
         ),
-        "tcp_spurious_timeouts_count",
+        *COUNTED,
         "voice_mos_to_vm",
         "voice_mos_from_vm",
         "silence_s_to_vm",

@@ -65,6 +65,20 @@ def test_all_transports_are_named_and_one_can_be_asked_for():
     ]
 
 
+def test_the_senders_timeouts_are_those_its_kernel_counts(tmp_path, monkeypatch):
+    table = tmp_path / "netstat"
+    monkeypatch.setattr(
+        transport_impact, "Path", lambda text: table if text == "/proc/7/net/netstat" else None
+    )
+    run = FakeRun(values(transport_impact))
+    run.laboratory.network = {"peer3": SimpleNamespace(pid=7)}  # the peer sends to the VM
+    heads = "TcpExt: TCPTimeouts TCPLossUndo"
+    table.write_text(f"{heads}\nTcpExt: 5 1\n")
+    end = transport_impact.sender_counts(run)()
+    table.write_text(f"{heads}\nTcpExt: 8 2\n")
+    assert end() == {"tcp_timeouts_count": 3, "tcp_spurious_timeouts_count": 1}
+
+
 class FakeRun:
     """Trials that are noted instead of done: (transport whose traffic runs, its parameters, moved)."""
 
@@ -165,7 +179,7 @@ def test_the_answer_of_impact_tells_what_was_kept_and_what_was_lost():
             tcp = {
                 "tcp_stall_s_to_vm": factor * pause_s + 0.01,
                 "tcp_stall_s_to_vm_by_peer": factor * pause_s + 0.01,
-                "tcp_timeouts_count_to_vm_by_peer": factor,
+                "tcp_timeouts_count": factor,
                 "tcp_retransmitted_segments_to_vm_by_peer": 9,
                 "tcp_spurious_segments_to_vm_by_peer": 4,
                 "tcp_recovery_s_to_vm_by_peer": factor * pause_s + 0.1,
@@ -174,13 +188,18 @@ def test_the_answer_of_impact_tells_what_was_kept_and_what_was_lost():
                 "voice_mos_to_vm": 4.4 - factor * 3 * pause_s,
                 "voice_mos_from_vm": 4.4 - factor * 3 * pause_s,
             }
-            for name, measures in (("tcp cubic", tcp), ("voice", call)):
+            bbr = {**tcp, "tcp_timeouts_count": factor - 1}
+            for name, measures in (("tcp bbr", bbr), ("tcp cubic", tcp), ("voice", call)):
                 made.append(trial({"transport": name, "policy": policy, "pause_s": pause_s}, measures))
     told = transport_impact.conclude(made)
     kept, lost = told.split("Packets lost meanwhile (silent-drop): ")
-    assert "Packets kept meanwhile (buffer): tcp cubic stands still for 210 ms at a pause of 200 ms" in kept
+    assert kept.startswith(
+        "Packets kept meanwhile (buffer): tcp bbr stands still for 210 ms at a pause of 200 ms"
+    )
+    assert "at 200 ms tcp cubic must wait for a timeout and tcp bbr need not" in kept
+    assert "must wait" not in lost  # there both do
     assert "(timeouts 1, segments again 9, in vain 4), 510 ms at a pause of 500 ms" in kept
-    assert lost.startswith("tcp cubic stands still for 410 ms at a pause of 200 ms (timeouts 2,")
+    assert "; tcp cubic stands still for 410 ms at a pause of 200 ms (timeouts 2," in lost
     assert "a call has MOS 3.6 or better up to a pause of 200 ms" in told  # 4.4 - 0.6 = 3.8
     assert "a call has MOS 3.6 or better up to a pause of 0 ms, and" in told  # 4.4 - 1.2 = 3.2
     assert "Behind a stall the rate was back within 90 ms [90, 90], at most 90 ms: the round trip is" in told
