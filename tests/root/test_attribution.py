@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from emulation import commands
+from emulation.network import RUN_FOLDER
+from emulation.nve import NVE
+from experiments.attribution import Attribution
+from experiments.packet_fates import check_sums
+from experiments.rule_drops import read_drops
+from experiments.traffic import Traffic, TrafficPlan
 from results.causes import attributed, counted
 from results.findings import findings
 from results.record import load_record
 from results.report import render_report
+from tests.root.sandboxed import in_sandbox, laboratory, topology
 from tests.root.test_run import started
 
 pytestmark = pytest.mark.root
@@ -44,3 +57,71 @@ def test_a_wrong_setting_is_found_and_named(fault: str, tmp_path: Path) -> None:
         assert lost["too_large"] > 0.9 * lost.total() > 100, lost
     if fault == "new-nve-unprogrammed":
         assert lost["new_nve_unprogrammed"] > 0, lost
+
+
+RATE_PPS = 200
+LEAST_PACKETS = 20  # 0.1 s of them: enough to see that it is all of them and not one at a border
+
+
+@contextlib.contextmanager
+def without_rules(nve: NVE, match: str) -> Iterator[None]:
+    """The rules that match are gone within the block."""
+    dump = nve.dpctl("dump-flows", "--no-stats", match)
+    nve.dpctl("del-flows", match)
+    yield
+    for line in dump.splitlines():
+        if "actions=" in line:
+            nve.dpctl("add-flow", line.strip())
+
+
+def test_packets_refused_as_spoofs_and_packets_without_a_neighbour_are_told_apart() -> None:
+    """Nothing moves: the NVE of both VMs loses its anti-spoofing rules, then what answers ARP while the peer asks."""
+
+    def body() -> list[dict[str, int]]:
+        with laboratory(topology()) as made:
+            made.warm_up()
+            network, nve = made.network, made.network.nves["nve1"]
+            traffic = Traffic(network, TrafficPlan("vm1", "peer1", RATE_PPS, 64, 0), RUN_FOLDER / "probes")
+            attribution = Attribution(
+                network,
+                traffic.numbered_flows(),
+                RUN_FOLDER / "probes",
+                lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE),
+            )
+            attribution.start()
+            traffic.start()
+
+            def refused() -> bool:
+                return read_drops({"nve1": nve})["nve1", "ANTI_SPOOF"] > LEAST_PACKETS
+
+            peer = network["peer1"].pid
+            times_s = [time.monotonic()]
+            with without_rules(nve, "table=1,ip"):
+                commands.wait_until(refused, 10.0, "packets refused for want of an anti-spoofing rule")
+            times_s.append(time.monotonic())
+            with without_rules(nve, "table=2,arp"):
+                commands.run(["ip", "neigh", "flush", "all"], pid=peer)
+                # It asks three times, a second apart, and then says so.
+                commands.wait_until(
+                    lambda: "FAILED" in commands.run(["ip", "neigh", "show"], pid=peer),
+                    20.0,
+                    "the peer to give up",
+                )
+            times_s.append(time.monotonic())
+            traffic.stop()
+            attribution.stop()
+            found = []
+            for window in pairwise(times_s):
+                causes = attribution.causes(0, window, [], traffic.numbered_packets())
+                check_sums(causes.counts, traffic.measures(window), 0)
+                found.append({way: causes.counts[way]["lost"] for way in ("to_vm", "from_vm")})
+            return found
+
+    spoofed, unresolved = in_sandbox(body)
+    for way in ("to_vm", "from_vm"):
+        assert set(spoofed[way]) == {"spoof_drop"} and spoofed[way]["spoof_drop"] >= LEAST_PACKETS / 2, (
+            spoofed
+        )
+    # Only the peer asked; the first packets wait for the answer, then all are dropped.
+    assert set(unresolved["to_vm"]) == {"neighbour_unresolved"}, unresolved
+    assert unresolved["to_vm"]["neighbour_unresolved"] >= LEAST_PACKETS, unresolved
