@@ -102,10 +102,10 @@ image-cli: image ## Mininet's CLI inside the VM image (TOPO=wide_area)
 evaluate: image ## Every experiment inside the VM image, then the answers page (QUICK=1: short forms); goes on where it stopped
 	@$(PYTHON) -m image evaluate $(INSIDE)
 
-evaluate-compare: setup ## Do the newest runs of the VM image agree with results/reference? Exit status 1 if not
+evaluate-compare: setup ## Do the newest runs agree with results/reference? Exit status 1 if not
 	@$(PYTHON) -m results reference
 
-evaluate-reference: setup ## Keep the newest runs of the VM image as results/reference
+evaluate-reference: setup ## Keep the newest runs, of the VM image and of this host, as results/reference
 	@$(PYTHON) -m results reference --write
 
 test: setup-test ## Unit tests (no root, seconds) and root tests (real Open vSwitch)

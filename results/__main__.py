@@ -91,11 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         help="default ANSWERS.md in the results folder; answers.html goes beside it",
     )
     reference = commands.add_parser(
-        "reference", parents=[common], help="do the newest runs of the VM image agree with results/reference?"
+        "reference", parents=[common], help="do the newest runs agree with results/reference?"
     )
-    reference.add_argument(
-        "--write", action="store_true", help="keep the newest runs of the VM image as reference instead"
-    )
+    reference.add_argument("--write", action="store_true", help="keep the newest runs as reference instead")
     reference.add_argument(
         "--reference-dir", type=Path, default=REFERENCE, metavar="DIR", help="default results/reference"
     )

@@ -26,6 +26,7 @@ from results.reading import Record, list_runs, load_record
 from results.statistics import count_trials
 
 NO_RECORD = "Not yet answered."
+REFERENCE = "reference"  # folder of records that are kept beside the runs
 EMULATED = "tcg"  # `environment.accelerator` of a guest without KVM
 _NO_CHOICE = ("quick", "repeat", "seed", "ports")
 
@@ -45,6 +46,7 @@ class Answer:
     ran_on: str
     date: str
     folder: Path
+    run: str
     command: str
     notes: list[str] = field(default_factory=list)
 
@@ -76,6 +78,12 @@ def read_all(results_dir: Path) -> tuple[list[Record], list[str]]:
         except RecordError as error:
             troubles.append(str(error))
     return records, troubles
+
+
+def read_kept(results_dir: Path) -> list[Record]:
+    """The records that are kept as reference, oldest first. Raises RecordError: they are the project's own."""
+    folders = (path.parent for path in (results_dir / REFERENCE).glob("*/record.json"))
+    return sorted(map(load_record, folders), key=lambda record: record.name)
 
 
 def conditions(record: Record) -> tuple[str, str]:
@@ -189,6 +197,7 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
         ran_on=_ran_on(record),
         date=_date(record),
         folder=record.folder,
+        run=record.name,
         command=str(record.environment.get("command") or ""),
         notes=notes,
     )

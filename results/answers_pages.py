@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from results.answers import Row, link_from, read_all, rows_of
+from results.answers import Row, link_from, read_all, read_kept, rows_of
 from results.contract import RecordError
 from results.files import write_atomic
 from results.page import page_template, theme
@@ -32,7 +32,7 @@ def write_answers(results_dir: Path, output: Path | None = None) -> list[Path]:
     if not output.parent.is_dir():
         raise RecordError(f"{output.parent}: no such folder; make it first or choose another")
     records, troubles = read_all(results_dir)
-    rows = rows_of(records)
+    rows = rows_of(sorted([*read_kept(results_dir), *records], key=lambda one: one.name))
     page = output.with_name("answers.html")
     write_atomic(output, as_markdown(rows, troubles).encode())
     write_atomic(page, as_html(rows, troubles, page).encode())
@@ -63,7 +63,7 @@ def _section(row: Row) -> list[str]:
     """A question with its answers; a blank line before each paragraph."""
     lines = ["", f"## {row.number}", "", _cell(row.text)]
     for answer in row.answers:
-        where = f"{answer.date}, `{answer.folder.name}`; {_cell(answer.ran_on)}"
+        where = f"{answer.date}, `{answer.run}`; {_cell(answer.ran_on)}"
         where += f"; `{answer.command}`" if answer.command else ""
         told = " ".join(_cell(text) for text in (answer.sentence, *(f"({note})" for note in answer.notes)))
         lines += ["", f"**`{answer.experiment}`**: {told}", "", f"*{where}*"]

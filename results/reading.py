@@ -21,8 +21,8 @@ class Record:
 
     @property
     def name(self) -> str:
-        """The run's folder name."""
-        return self.folder.name
+        """The run's folder name; of a record that is kept as reference, that of the run it was made of."""
+        return str(self.data.get("kept_from") or self.folder.name)
 
     @property
     def experiment(self) -> str:

@@ -1,7 +1,7 @@
-"""Reference results: the figures of runs made in the VM image, kept small, and a new run held against them.
+"""Reference results: the figures of runs, kept small in the repository, and a new run held against them.
 
-`results/reference/<experiment>-<accelerator>/record.json` is a record like any other, without what no comparison
-needs: events, samples, phases of moves, the topology, measures that are not shown.
+`results/reference/<experiment>-<accelerator, or host>/record.json` is a record like any other, without
+what no comparison needs: events, samples, phases of moves, the topology, measures that are not shown.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from results.display import label, shown_measures
 from results.files import write_atomic
 from results.reading import Record, load_record
 
-FOLDER = "reference"
-_KEPT_OF_TRIALS = ("index", "valid", "invalid_reason", "null", "parameters")
+_KEPT_OF_TRIALS = ("index", "valid", "invalid_reason", "null", "parameters", "causes")
+HOST = "host"
 
 
 def reduced(record: Record) -> dict[str, Any]:
@@ -27,37 +27,36 @@ def reduced(record: Record) -> dict[str, Any]:
     shown = {*shown_measures(record.trials, record.shown_measures), *ROUND_TRIP}
     trials = [
         {
-            **{key: trial[key] for key in _KEPT_OF_TRIALS},
+            **{key: trial[key] for key in _KEPT_OF_TRIALS if key in trial},
             "migration": None,
             "measures": {name: value for name, value in trial["measures"].items() if name in shown},
         }
         for trial in record.trials
     ]
-    return {**record.data, "trials": trials, "topology": {}, "summary": {}}
+    return {**record.data, "trials": trials, "topology": {}, "summary": {}, "kept_from": record.name}
 
 
-def of_image(records: Iterable[Record]) -> dict[str, Record]:
-    """The newest answered run of each experiment and accelerator that was made in the image, by folder name.
+def worth_keeping(records: Iterable[Record]) -> dict[str, Record]:
+    """The newest answered run of each experiment in the image (by accelerator) and on the host, by folder name.
 
     A short form counts only where there is no full run. Records oldest first.
     """
     newest: dict[str, Record] = {}
     for record in records:
-        accelerator = conditions(record)[1]
-        if record.status != "answered" or not accelerator:
+        if record.status != "answered":
             continue
-        name = f"{record.experiment}-{accelerator}"
+        name = f"{record.experiment}-{conditions(record)[1] or HOST}"
         if not (is_quick(record) and name in newest and not is_quick(newest[name])):
             newest[name] = record
     return newest
 
 
 def write_reference(results_dir: Path, reference: Path) -> list[Path]:
-    """Keep the newest runs of the image as reference; what was written. Raises RecordError."""
-    found = of_image(read_all(results_dir)[0])
+    """Keep the newest runs as reference; what was written. Raises RecordError."""
+    found = worth_keeping(read_all(results_dir)[0])
     if not found:
         raise RecordError(
-            f"{results_dir}: no answered run of the VM image here: make evaluate, or make image-run"
+            f"{results_dir}: no answered run here to keep: make evaluate, or make an experiment"
         )
     written = []
     for name, record in found.items():
@@ -94,7 +93,9 @@ def compare_reference(results_dir: Path, reference: Path) -> int:
         kept = load_record(folder)
         new = counterpart(kept, records)
         if new is None:
-            print(f"{folder.name}: no run to compare; make image-run EXP={kept.experiment}")
+            print(
+                f"{folder.name}: no run to compare; {kept.environment.get('command') or f'make {kept.experiment}'}"
+            )
             continue
         try:
             found = compare(kept, new)

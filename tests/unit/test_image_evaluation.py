@@ -13,11 +13,12 @@ from experiments.catalog import EXPERIMENTS
 from image.errors import ImageError
 from image.evaluation import OVER_A_DISTANCE, Step, is_quick, plan, remaining
 from results.__main__ import main
+from results.answers_pages import write_answers
 from results.comparison import compare
 from results.questions import QUESTIONS
 from results.reading import Record, load_record
 from results.record import RunRecord
-from results.reference import counterpart, of_image, reduced
+from results.reference import counterpart, reduced, worth_keeping
 from topologies import load_topology, topology_file
 
 MADE = runpy.run_path(str(Path(__file__).parent / "test_results_comparison.py"))
@@ -118,10 +119,32 @@ def test_a_new_run_is_held_against_the_reference(tmp_path: Path, capsys: pytest.
     assert "hot-l2-tcg: TCP stall" in capsys.readouterr().out
 
 
-def test_runs_outside_the_image_are_no_reference(tmp_path: Path) -> None:
+def test_the_host_and_the_image_have_references_of_their_own(tmp_path: Path) -> None:
     inside, outside = run("a", accelerator="tcg"), run("a")
-    assert of_image([inside, outside]) == {"a-tcg": inside}
+    assert worth_keeping([inside, outside]) == {"a-tcg": inside, "a-host": outside}
     short = run("a", accelerator="tcg", quick=1)
-    assert of_image([inside, short]) == {"a-tcg": inside}
+    assert worth_keeping([inside, short]) == {"a-tcg": inside}
     assert counterpart(inside, [outside, short]) is None
     assert counterpart(inside, [inside, outside]) is inside
+
+
+def test_answers_stand_on_kept_records_where_the_runs_are_gone(tmp_path: Path) -> None:
+    made = make_run(tmp_path / "old")
+    assert (
+        main(
+            [
+                "reference",
+                "--write",
+                "--results-dir",
+                str(tmp_path / "old"),
+                "--reference-dir",
+                str(tmp_path / "reference"),
+            ]
+        )
+        == 0
+    )
+    page, _ = write_answers(tmp_path)
+    assert f"`{made.name}`" in page.read_text()
+    newer = make_run(tmp_path, 5)
+    page, _ = write_answers(tmp_path)
+    assert f"`{newer.name}`" in page.read_text() and f"`{made.name}`" not in page.read_text()
