@@ -58,6 +58,8 @@ def commands_for(raw: Path, files: list[Path], sectors: int, target: Path) -> li
             "mkfs.fat",
             "-F",
             "32",
+            "-s",  # sectors of a cluster: smaller tables, and still as many clusters as FAT32 must have
+            "4",
             "-i",
             f"{VOLUME_ID:08x}",
             "-n",
@@ -81,9 +83,11 @@ def build(image: Image) -> Path:
         scratch = Path(name)
         (scratch / "syslinux.cfg").write_text(CONFIGURATION)
         try:
-            commands.run(["git", "-C", str(PROJECT), "archive", "-o", str(scratch / "project.tar"), "HEAD"])
+            commands.run(
+                ["git", "-C", str(PROJECT), "archive", "-o", str(scratch / "project.tar.gz"), "HEAD"]
+            )
             files = [image.folder / file for file in BOOT_FILES]
-            files += [scratch / "project.tar", scratch / "syslinux.cfg"]
+            files += [scratch / "project.tar.gz", scratch / "syslinux.cfg"]
             sectors = size_sectors(sum(path.stat().st_size for path in files))
             raw = scratch / "disk.raw"
             with raw.open("wb") as disk:
