@@ -419,11 +419,15 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         nve.start_switch(names)
         self.ofports[nve.name] = nve.wait_for_ports([*names, TUNNEL_PORT])
         if self.options.datapath.kind == "kernel":
-            # A frame's way goes on, up to the VM that it is for, on the processor that took it in here.
+            # A frame's way goes on, up to the VM that it is for, on the processor that took it in here: one and the
+            # same for a VM at all its NVEs, or what comes by the new one overtakes what still comes by the old one.
+            own = {
+                wiring.nve_device(vm.name, which): self._processor(vm.name)
+                for vm in self.topology.vms
+                for which in (DIRECT, REDIRECTED)
+            }
             for name in names:
-                receive_on_one_processor(
-                    name, nve.number % (os.cpu_count() or 1), Path(f"/proc/{nve.pid}/root")
-                )
+                receive_on_one_processor(name, own.get(name, 0), Path(f"/proc/{nve.pid}/root"))
         device = UNDERLAY_BRIDGE if self.options.datapath.kind == "userspace" else UPLINK
         lines = underlay.access_lines(nve.access, device)
         commands.batch("ip", lines, pid=nve.pid, node=nve.name)
