@@ -32,7 +32,7 @@ class Bench:
         self.events = EventHub(time.monotonic)
         self.watcher = self.events.watch()
         self.nva = Nva(self.journal, self.events, self.faults.append)
-        self.nva.fabric._timeout_s = 0.2
+        self.nva.fabric._timeout_s = 1.0  # bound on an answer; only a silent NVE makes a test wait so long
         self.nves: dict[str, FakeNve] = {}
 
     def connect(self, *names: str) -> None:
@@ -162,7 +162,7 @@ def test_an_nve_that_does_not_answer_is_named_and_nothing_changed(bench: Bench) 
     bench.start()
     bench.nves["nve2"].silent_on = {"prepare"}
     before = bench.committed()
-    with pytest.raises(UnreachableError, match=r"NVE nve2 \(no answer to prepare within 0.2 s\)"):
+    with pytest.raises(UnreachableError, match=r"NVE nve2 \(no answer to prepare within 1.0 s\)"):
         bench.nva.change("prepare_move", PREPARE)
     assert bench.committed() == before
     assert bench.nva.state.moves == {}
@@ -220,7 +220,7 @@ def test_wait_programmed_names_who_is_missing(bench: Bench) -> None:
     bench.nva.change("configure", config())
     bench.connect("nve1")
     with pytest.raises(NotProgrammedError, match=r"missing: nve2 \(not connected\), nve3 \(not connected\)"):
-        bench.nva.wait_programmed(0.05)
+        bench.nva.wait_programmed(0.5)
 
 
 def test_an_nve_that_refuses_its_flows_is_named_with_the_reason(bench: Bench) -> None:
@@ -230,7 +230,7 @@ def test_an_nve_that_refuses_its_flows_is_named_with_the_reason(bench: Bench) ->
     bench.nva.nve_connected(bench.nves["nve1"].session)
     bench.connect("nve2", "nve3")
     with pytest.raises(NotProgrammedError, match=r"nve1 \(refused its flows: message 1: OFPET_BAD_ACTION"):
-        bench.nva.wait_programmed(0.3)
+        bench.nva.wait_programmed(1.0)
 
 
 def test_configure_again_changes_nothing_and_during_a_move_is_refused(bench: Bench) -> None:
