@@ -162,7 +162,7 @@ def test_an_nve_that_does_not_answer_is_named_and_nothing_changed(bench: Bench) 
     bench.start()
     bench.nves["nve2"].silent_on = {"prepare"}
     before = bench.committed()
-    with pytest.raises(UnreachableError, match=r"NVE nve2 \(no answer to prepare within 1.0 s\)"):
+    with pytest.raises(UnreachableError, match=r"NVE nve2 \(no answer to prepare within 1 s\)"):
         bench.nva.change("prepare_move", PREPARE)
     assert bench.committed() == before
     assert bench.nva.state.moves == {}
