@@ -37,6 +37,11 @@ _VSWITCHD_SETTINGS = {"n-handler-threads": "1", "n-revalidator-threads": "1"}
 _AF_XDP = {"type": "afxdp-nonpmd", "options": ovs_map({"xdp-mode": "native", "use-need-wakeup": "false"})}
 
 
+# A port without a QoS row loses the qdisc that it has to Open vSwitch, and with it the link's delay and rate.
+_NO_QDISC_OF_OVS = {"op": "insert", "table": "QoS", "uuid-name": "own_qdisc", "row": {"type": "linux-noop"}}
+_OWN_QDISC = {"qos": ["named-uuid", "own_qdisc"]}
+
+
 @dataclass(frozen=True)
 class Datapath:
     """How NVEs switch: ``kernel`` with its module, or ``userspace`` with AF_XDP or AF_PACKET ports."""
@@ -134,8 +139,9 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
 
     def _initial_configuration(self, ports: Sequence[str]) -> list[dict[str, Any]]:
         bridge = _Bridge(INTEGRATION_BRIDGE, self.datapath)
+        kernel = self.datapath.kind == "kernel"
         for name in ports:
-            bridge.add(name, self.datapath.interface_columns())
+            bridge.add(name, self.datapath.interface_columns(), _OWN_QDISC if kernel else {})
         options = {"remote_ip": "flow", "key": "flow", "local_ip": self.access.underlay_ip}
         options["dst_port"] = str(self.tunnel_udp_port)
         bridge.add(TUNNEL_PORT, {"type": self.encapsulation, "options": ovs_map(options)})
@@ -153,7 +159,7 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
                 "other_config": ovs_map({"datapath-id": self.dpid, "disable-in-band": "true"}),
             }
         )
-        operations = [controller, *integration]
+        operations = [controller, *([_NO_QDISC_OF_OVS] if kernel else []), *integration]
         bridges = [bridge]
         if self.datapath.kind == "userspace":
             underlay = _Bridge(UNDERLAY_BRIDGE, self.datapath)
@@ -286,7 +292,7 @@ class _Bridge:
 
     def __init__(self, name: str, datapath: Datapath) -> None:
         self.name, self.datapath = name, datapath
-        self.ports: list[tuple[str, dict[str, Any]]] = []
+        self.ports: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
 
     @property
     def uuid(self) -> str:
@@ -295,10 +301,13 @@ class _Bridge:
     def port_uuid(self, name: str) -> str:
         return "port_" + name.replace("-", "_")
 
-    def add(self, name: str, interface: dict[str, Any]) -> None:
-        self.ports.append((name, interface))
+    def add(self, name: str, interface: dict[str, Any], port: dict[str, Any] | None = None) -> None:
+        """``interface``, ``port``: columns of the two rows beside the name."""
+        self.ports.append((name, interface, port or {}))
 
-    def port_operations(self, name: str, interface: dict[str, Any]) -> list[dict[str, Any]]:
+    def port_operations(
+        self, name: str, interface: dict[str, Any], port: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         interface_uuid = "if_" + name.replace("-", "_")
         return [
             {
@@ -311,19 +320,17 @@ class _Bridge:
                 "op": "insert",
                 "table": "Port",
                 "uuid-name": self.port_uuid(name),
-                "row": {"name": name, "interfaces": ["named-uuid", interface_uuid]},
+                "row": {"name": name, "interfaces": ["named-uuid", interface_uuid], **(port or {})},
             },
         ]
 
     def operations(self, columns: dict[str, Any]) -> list[dict[str, Any]]:
-        ports = [(self.name, {"type": "internal"}), *self.ports]
-        operations = [
-            operation for name, interface in ports for operation in self.port_operations(name, interface)
-        ]
+        ports = [(self.name, {"type": "internal"}, {}), *self.ports]
+        operations = [operation for port in ports for operation in self.port_operations(*port)]
         row = {
             "name": self.name,
             "datapath_type": self.datapath.ovs_type,
-            "ports": ovs_set([["named-uuid", self.port_uuid(name)] for name, _ in ports]),
+            "ports": ovs_set([["named-uuid", self.port_uuid(name)] for name, *_ in ports]),
             **columns,
         }
         return [*operations, {"op": "insert", "table": "Bridge", "uuid-name": self.uuid, "row": row}]
