@@ -35,7 +35,7 @@ def _list(words: Sequence[str]) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    from .concluding import conclude
+    from .running.concluding import conclude
 
     return conclude(*_start(words))
 
@@ -49,8 +49,8 @@ def _record(words: Sequence[str]) -> int:
 
 def _start(words: Sequence[str]) -> tuple[int, Path]:
     from . import catalog
-    from .parameters import read_parameters
-    from .run import start_run
+    from .running.parameters import read_parameters
+    from .running.start import start_run
 
     if not words:
         raise catalog.UnknownExperimentError(
@@ -64,13 +64,13 @@ def _start(words: Sequence[str]) -> tuple[int, Path]:
 
 
 def _cli(words: Sequence[str]) -> int:
-    from .session import start_cli
+    from .console.session import start_cli
 
     return start_cli(words, results_folder())
 
 
 def _shell(words: Sequence[str]) -> int:
-    from .enter import shell
+    from .console.enter import shell
 
     return shell(words, results_folder())
 
@@ -82,13 +82,13 @@ def _bench(words: Sequence[str]) -> int:
 
 
 def _sweep(words: Sequence[str]) -> int:
-    from .sweep_words import start_sweep
+    from .sweeping.words import start_sweep
 
     return start_sweep(words, results_folder())
 
 
 def _decide(words: Sequence[str]) -> int:
-    from .decide import decide
+    from .deciding.decide import decide
 
     return decide(words, results_folder())
 
@@ -110,7 +110,7 @@ def main(words: Sequence[str]) -> int:
     if not words or words[0] not in COMMANDS:
         print(USAGE, file=sys.stderr)
         return 2
-    from .refusals import refusals
+    from .running.refusals import refusals
 
     try:
         return COMMANDS[words[0]](words[1:])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 
-from .captures import with_captures
 from .cold import EXPERIMENT as COLD
 from .decision import EXPERIMENT as DECISION
 from .dhcp_client import EXPERIMENT as DHCP_CLIENT
@@ -17,6 +16,7 @@ from .in_flight_tunnel import EXPERIMENT as IN_FLIGHT_TUNNEL
 from .l3_host_route import EXPERIMENT as L3_HOST_ROUTE
 from .lifecycle import EXPERIMENT as LIFECYCLE
 from .old_nve_policy import EXPERIMENT as OLD_NVE_POLICY
+from .running.captures import with_captures
 from .several_moves import EXPERIMENT as SEVERAL_MOVES
 from .stage_order import EXPERIMENT as STAGE_ORDER
 from .stale_mapping import EXPERIMENT as STALE_MAPPING

@@ -17,11 +17,11 @@ from typing import Any
 from mobility.options import MoveOptions
 from topologies.model import Topology
 
-from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
 from .hot_l2 import PAUSE
 from .hot_warm_cold import MEMORY, check_copy
-from .sentences import groups_tried, measured, milliseconds, packets
+from .running.comparing import Group, checker, comparison, traffic_parameters
+from .running.sentences import groups_tried, measured, milliseconds, packets
 
 
 def groups(values: Mapping[str, Any]) -> Sequence[Group]:

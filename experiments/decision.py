@@ -24,14 +24,14 @@ from mobility.options import KINDS, MoveOptions
 from results.reading import Record
 from topologies.model import Topology
 
-from . import comparing
-from .comparing import Group, traffic_parameters
-from .decision_model import Price, moves_of
-from .decision_verdict import judge
+from .deciding.model import Price, moves_of
+from .deciding.verdict import judge
 from .experiment import Experiment
-from .parameters import Parameter, ParameterError, duration_s, whole
-from .run import Run
-from .trials import NULL, Mix
+from .running import comparing
+from .running.comparing import Group, traffic_parameters
+from .running.parameters import Parameter, ParameterError, duration_s, whole
+from .running.run import Run
+from .running.trials import NULL, Mix
 
 POLICIES = ("buffer", "silent-drop")
 MEMORY_BYTES = (2 * 2**20, 32 * 2**20)
@@ -131,9 +131,9 @@ def evaluate(
 
 def start(values: Mapping[str, Any], results_folder: Path) -> tuple[int, Path]:
     """Make the runs, as a sweep over ``case``, and predict each from the others; exit status and folder."""
-    from .parameters import as_words
-    from .sweep import Asked, do_sweep
-    from .sweep_plan import SweepPlan
+    from .running.parameters import as_words
+    from .sweeping.plan import SweepPlan
+    from .sweeping.sweep import Asked, do_sweep
 
     runs = min(values["runs"], QUICK_RUNS) if values["quick"] else values["runs"]
     fixed = dict(word.split("=", 1) for word in as_words(PARAMETERS, values))

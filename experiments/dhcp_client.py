@@ -24,10 +24,10 @@ from topologies.model import Topology
 
 from . import hot_l2
 from .experiment import Experiment
-from .parameters import QUICK, Parameter, ParameterError, choice, repetitions, with_defaults
-from .run import Run
-from .sentences import BOTH_WAYS, measured, milliseconds, moves_cost, stalls
-from .trials import NULL, Schedule, path_of
+from .running.parameters import QUICK, Parameter, ParameterError, choice, repetitions, with_defaults
+from .running.run import Run
+from .running.sentences import BOTH_WAYS, measured, milliseconds, moves_cost, stalls
+from .running.trials import NULL, Schedule, path_of
 
 CONFIRMED_BOUND_S = 3.0
 WAYS = ("renew", "restart")

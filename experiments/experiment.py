@@ -9,10 +9,10 @@ from typing import Any
 
 from topologies.model import Topology
 
-from .parameters import Parameter
+from .running.parameters import Parameter
 
 Trials = Callable[[Any], None]
-"""The part of an experiment that runs inside the sandbox: does all trials of an ``experiments.run.Run``."""
+"""The part of an experiment that runs inside the sandbox: does all trials of an ``experiments.running.run.Run``."""
 
 
 @dataclass(frozen=True)

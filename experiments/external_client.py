@@ -23,11 +23,11 @@ from topologies.model import Topology
 from . import hot_l2
 from .experiment import Experiment
 from .hot_l2 import check_movable
-from .parameters import QUICK, Parameter, ParameterError, choice, with_defaults
-from .run import Run
-from .sentences import BOTH_WAYS, figure, measured, moves_cost, stalls
-from .side_measures import flow_mods
-from .traffic import FAMILIES, address_of
+from .running.parameters import QUICK, Parameter, ParameterError, choice, with_defaults
+from .running.run import Run
+from .running.sentences import BOTH_WAYS, figure, measured, moves_cost, stalls
+from .running.side_measures import flow_mods
+from .running.traffic import FAMILIES, address_of
 
 PARAMETERS: tuple[Parameter, ...] = (
     *with_defaults(hot_l2.PARAMETERS, topology="outside", peer="client1", rate_pps=2000),

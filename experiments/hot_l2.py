@@ -21,10 +21,10 @@ from mobility.options import PAUSES
 from mobility.policies import POLICIES, check_forwarding, policy_for
 from topologies.model import Topology, UnknownNameError, Vm
 
-from . import mistakes
-from .beside import SideFlow
 from .experiment import Experiment
-from .parameters import (
+from .running import mistakes
+from .running.beside import SideFlow
+from .running.parameters import (
     QUICK,
     Parameter,
     ParameterError,
@@ -35,9 +35,9 @@ from .parameters import (
     text,
     whole,
 )
-from .run import Run
-from .sentences import BOTH_WAYS, measured, milliseconds, moves_cost, stage_s, stalls
-from .trials import NULL, Schedule, path_of
+from .running.run import Run
+from .running.sentences import BOTH_WAYS, measured, milliseconds, moves_cost, stage_s, stalls
+from .running.trials import NULL, Schedule, path_of
 
 PAUSE = choice(
     "pause", PAUSES[0], "how the VM stands still; freeze (its processes alone) is not faithful", PAUSES

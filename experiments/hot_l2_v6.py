@@ -23,9 +23,9 @@ from topologies.model import Topology
 
 from . import hot_l2
 from .experiment import Experiment
-from .parameters import QUICK, Parameter, ParameterError, choice, with_defaults
-from .run import Run
-from .sentences import BOTH_WAYS, measured, moves_cost, packets, stalls
+from .running.parameters import QUICK, Parameter, ParameterError, choice, with_defaults
+from .running.run import Run
+from .running.sentences import BOTH_WAYS, measured, moves_cost, packets, stalls
 
 PARAMETERS: tuple[Parameter, ...] = (
     *with_defaults(hot_l2.PARAMETERS, topology="dual_stack"),

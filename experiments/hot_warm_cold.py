@@ -20,11 +20,11 @@ from mobility.options import KINDS, MoveOptions
 from topologies.model import Topology
 from topologies.units import format_duration, format_rate
 
-from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
 from .hot_l2 import PAUSE
-from .parameters import Parameter, ParameterError, duration_s, rate_bps, whole
-from .sentences import figure, groups_tried, measured, milliseconds, packets
+from .running.comparing import Group, checker, comparison, traffic_parameters
+from .running.parameters import Parameter, ParameterError, duration_s, rate_bps, whole
+from .running.sentences import figure, groups_tried, measured, milliseconds, packets
 
 
 def groups(values: Mapping[str, Any]) -> Sequence[Group]:

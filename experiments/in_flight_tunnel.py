@@ -26,15 +26,15 @@ from mobility.options import MoveOptions
 from topologies.model import Topology
 from topologies.units import format_duration
 
-from .beside import SideFlow
 from .buffer_fit import fit_buffer
-from .comparing import Group, checker, places, traffic_parameters
 from .experiment import Experiment
-from .parameters import ParameterError, duration_s, repetitions, whole
-from .run import Run
-from .sentences import milliseconds
-from .traffic import UDP_PORT, address_of
-from .trials import NULL, Mix
+from .running.beside import SideFlow
+from .running.comparing import Group, checker, places, traffic_parameters
+from .running.parameters import ParameterError, duration_s, repetitions, whole
+from .running.run import Run
+from .running.sentences import milliseconds
+from .running.traffic import UDP_PORT, address_of
+from .running.trials import NULL, Mix
 
 RATES_PPS, QUICK_RATES_PPS = (500, 2000, 5000), (500, 2000)
 DOWNTIMES_S, QUICK_DOWNTIMES_S = (0.01, 0.05, 0.2), (0.01, 0.2)

@@ -20,14 +20,14 @@ from typing import Any
 from topologies.model import Topology
 
 from . import hot_l2
-from .beside import SideFlow
 from .experiment import Experiment
 from .hot_l2 import check_movable, vm_of
-from .parameters import QUICK, Parameter, ParameterError, choice, text, whole, with_defaults
-from .run import Run
-from .sentences import BOTH_WAYS, figure, measured, moves_cost, stalls
-from .side_measures import flow_mods
-from .traffic import FAMILIES, UDP_PORT, address_of
+from .running.beside import SideFlow
+from .running.parameters import QUICK, Parameter, ParameterError, choice, text, whole, with_defaults
+from .running.run import Run
+from .running.sentences import BOTH_WAYS, figure, measured, moves_cost, stalls
+from .running.side_measures import flow_mods
+from .running.traffic import FAMILIES, UDP_PORT, address_of
 
 PARAMETERS: tuple[Parameter, ...] = (
     *with_defaults(hot_l2.PARAMETERS, topology="two_tenants", peer="green2", rate_pps=2000),

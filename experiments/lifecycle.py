@@ -29,10 +29,10 @@ from topologies.model import Topology
 
 from . import hot_l2
 from .experiment import Experiment
-from .laboratory import Laboratory
-from .parameters import QUICK, choice, repetitions, text, whole
-from .run import Run
-from .sentences import milliseconds
+from .running.laboratory import Laboratory
+from .running.parameters import QUICK, choice, repetitions, text, whole
+from .running.run import Run
+from .running.sentences import milliseconds
 
 _COUNTERS = re.compile(r"(duration|n_packets|n_bytes|idle_age|hard_age)=[^, ]+,? ?")
 ANSWER_S = 0.3  # a ping within one machine takes some 0.3 ms

@@ -24,13 +24,13 @@ from topologies.model import Topology
 from topologies.units import format_duration
 
 from . import hot_l2
-from .comparing import Group, check_family, checker, comparison, traffic_parameters
 from .experiment import Experiment
-from .parameters import ParameterError, choice, duration_s
 from .probes.counters import counters
-from .run import Observe, Run
-from .sentences import figure, groups_tried, measured, milliseconds, packets
-from .traffic import FAMILIES
+from .running.comparing import Group, check_family, checker, comparison, traffic_parameters
+from .running.parameters import ParameterError, choice, duration_s
+from .running.run import Observe, Run
+from .running.sentences import figure, groups_tried, measured, milliseconds, packets
+from .running.traffic import FAMILIES
 
 DROPPING = ("silent-drop", "icmp")
 RECOVERED_S = 2.5  # after a long downtime the next retransmission may be as far away as the downtime was long

@@ -24,15 +24,15 @@ from mobility.several import Itinerary, move_several
 from topologies.model import Topology
 
 from . import hot_l2
-from .beside import SideFlow
-from .comparing import traffic_parameters
 from .experiment import Experiment
-from .laboratory import Laboratory
-from .parameters import Parameter, ParameterError, choice, repetitions, text, whole
-from .run import Run
-from .sentences import milliseconds, packets
-from .traffic import FAMILIES, UDP_PORT, address_of
-from .trials import NULL, Mix
+from .running.beside import SideFlow
+from .running.comparing import traffic_parameters
+from .running.laboratory import Laboratory
+from .running.parameters import Parameter, ParameterError, choice, repetitions, text, whole
+from .running.run import Run
+from .running.sentences import milliseconds, packets
+from .running.traffic import FAMILIES, UDP_PORT, address_of
+from .running.trials import NULL, Mix
 
 PATTERNS = ("one move", "back and forth", "chain", "two at once", "towards each other")
 ENDS = {

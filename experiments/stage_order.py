@@ -17,9 +17,9 @@ from typing import Any
 from mobility.options import ORDERS, MoveOptions
 from mobility.policies import MigrationRefusedError
 
-from .comparing import Group, checker, comparison, traffic_parameters
 from .experiment import Experiment
-from .sentences import groups_tried, measured, milliseconds, packets
+from .running.comparing import Group, checker, comparison, traffic_parameters
+from .running.sentences import groups_tried, measured, milliseconds, packets
 
 POLICIES_COMPARED = ("silent-drop", "tunnel", "buffer")
 

@@ -29,14 +29,14 @@ from mobility.options import MoveOptions
 from topologies.model import Topology
 
 from . import hot_l2
-from .comparing import traffic_parameters
 from .experiment import Experiment
-from .laboratory import Laboratory
-from .parameters import Parameter, ParameterError, choice, repetitions
-from .run import Run
-from .sentences import measured, milliseconds, packets
-from .traffic import FAMILIES, address_of
-from .trials import NULL, Mix
+from .running.comparing import traffic_parameters
+from .running.laboratory import Laboratory
+from .running.parameters import Parameter, ParameterError, choice, repetitions
+from .running.run import Run
+from .running.sentences import measured, milliseconds, packets
+from .running.traffic import FAMILIES, address_of
+from .running.trials import NULL, Mix
 
 AGES_S, QUICK_AGES = (1, 2, 5), 1
 LEARNT_S = 0.3  # what push, pull and announcements need at most, with room

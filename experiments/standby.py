@@ -32,12 +32,12 @@ from topologies.model import Topology
 
 from . import hot_l2
 from .experiment import Experiment
-from .laboratory import PROJECT
-from .parameters import QUICK, ParameterError, choice, duration_s, repetitions, text, whole
-from .run import Run
-from .sentences import figure, measured, milliseconds
+from .running.laboratory import PROJECT
+from .running.parameters import QUICK, ParameterError, choice, duration_s, repetitions, text, whole
+from .running.run import Run
+from .running.sentences import figure, measured, milliseconds
+from .running.trials import NULL, Mix
 from .standby_ends import state_of
-from .trials import NULL, Mix
 
 INTERVALS_S, QUICK_INTERVALS_S = (0.01, 0.1, 1.0), (0.02, 0.2)
 HOT = "hot"

@@ -20,13 +20,13 @@ from typing import Any
 from topologies.model import Topology
 
 from . import hot_l2
-from .beside import SideFlow
 from .experiment import Experiment
 from .hot_l2 import vm_of
-from .parameters import QUICK, Parameter, ParameterError, choice, text, whole, with_defaults
-from .run import Run
-from .sentences import BOTH_WAYS, measured, moves_cost, stalls
-from .traffic import FAMILIES, UDP_PORT, address_of
+from .running.beside import SideFlow
+from .running.parameters import QUICK, Parameter, ParameterError, choice, text, whole, with_defaults
+from .running.run import Run
+from .running.sentences import BOTH_WAYS, measured, moves_cost, stalls
+from .running.traffic import FAMILIES, UDP_PORT, address_of
 
 PARAMETERS: tuple[Parameter, ...] = (
     *with_defaults(

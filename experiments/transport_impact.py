@@ -23,17 +23,17 @@ from typing import Any
 from mobility.options import MoveOptions
 from topologies.model import Topology
 
-from .by_transport import compare, rounds_of
-from .comparing import Group, check_family, checker, traffic_parameters
-from .decision_model import until_timeout_s
+from .deciding.model import until_timeout_s
 from .experiment import Experiment
-from .parameters import choice, duration_s, repetitions
 from .probes.counters import counters
 from .probes.transports.base import DIRECTIONS, Ends, Transport
 from .probes.transports.streams import FOUR, Streams, lacking
 from .probes.transports.voice import TALK_S, Voice
-from .run import Observe, Run
-from .traffic import FAMILIES, Make
+from .running.by_transport import compare, rounds_of
+from .running.comparing import Group, check_family, checker, traffic_parameters
+from .running.parameters import choice, duration_s, repetitions
+from .running.run import Observe, Run
+from .running.traffic import FAMILIES, Make
 from .transport_impact_answer import VOICE, WAYS, conclude
 
 PAUSES_S, QUICK_PAUSES_S = (0.0, 0.01, 0.05, 0.2, 0.5, 1.0, 2.0), (0.0, 0.2, 0.5)

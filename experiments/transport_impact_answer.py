@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .probes.transports.base import DIRECTIONS
-from .sentences import figure, measured, milliseconds
+from .running.sentences import figure, measured, milliseconds
 
 VOICE = "voice"
 WAYS = {"buffer": "hold", "silent-drop": "drop"}

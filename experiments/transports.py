@@ -22,18 +22,18 @@ from mobility.options import MoveOptions
 from mobility.policies import POLICIES
 from topologies.model import Topology
 
-from .by_transport import compare, rounds_of
-from .comparing import Group, check_family, checker, traffic_parameters
 from .experiment import Experiment
-from .parameters import choice, duration_s, rate_bps, repetitions
 from .probes.counters import counters
 from .probes.transports.base import DIRECTIONS, Ends, Transport
 from .probes.transports.streams import MPTCP, QUIC, SCTP, TWO, Streams, lacking
 from .probes.transports.udp import Udp
 from .probes.transports.voice import TALK_S, Voice
-from .run import Observe, Run
-from .sentences import groups_tried, measured, milliseconds
-from .traffic import FAMILIES, Make
+from .running.by_transport import compare, rounds_of
+from .running.comparing import Group, check_family, checker, traffic_parameters
+from .running.parameters import choice, duration_s, rate_bps, repetitions
+from .running.run import Observe, Run
+from .running.sentences import groups_tried, measured, milliseconds
+from .running.traffic import FAMILIES, Make
 
 ALL = "all"
 ROUNDS = 2

@@ -66,8 +66,8 @@ def _disk(_words: Sequence[str]) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    from experiments.concluding import conclude
-    from experiments.refusals import refusals
+    from experiments.running.concluding import conclude
+    from experiments.running.refusals import refusals
 
     from .errors import ImageError
     from .pace import gentler
@@ -92,9 +92,9 @@ def _run(words: Sequence[str]) -> int:
 
 
 def check(words: Sequence[str]) -> Experiment:
-    """Refuse what the guest would refuse, before it is booted; raises what `experiments.refusals` lists."""
+    """Refuse what the guest would refuse, before it is booted; raises what `experiments.running.refusals` lists."""
     from experiments import catalog
-    from experiments.parameters import read_parameters
+    from experiments.running.parameters import read_parameters
     from topologies import load_topology, topology_file
 
     experiment = catalog.find(words[0])

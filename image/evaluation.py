@@ -61,7 +61,7 @@ def remaining(
 def evaluate(image: Image, results: Path, say: Say, choice: Choice, *, quick: bool) -> int:
     """Run what remains, write the answers; 0 when every experiment has its answer. Raises ImageError."""
     from experiments.catalog import EXPERIMENTS
-    from experiments.concluding import conclude
+    from experiments.running.concluding import conclude
     from results.answers import read_all
     from results.answers_pages import write_answers
     from results.questions import QUESTIONS

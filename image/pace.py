@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.parameters import Parameter
+from experiments.running.parameters import Parameter
 
 from .boot import Accelerator
 

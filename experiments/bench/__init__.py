@@ -13,7 +13,7 @@ from typing import Any
 
 from emulation import preflight
 
-from ..parameters import Parameter, ParameterError, read_parameters, text, whole
+from ..running.parameters import Parameter, ParameterError, read_parameters, text, whole
 from .analysis import analysis_rows, report_rows
 from .attribution import attribution_rows
 from .captures import pcap_rows

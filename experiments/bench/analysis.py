@@ -28,7 +28,7 @@ from ..probes.tcp import (
     timeline,
 )
 from ..probes.udp import RECEIVED_LAYOUT, SENT_LAYOUT, UdpProbe, UdpStream
-from ..trials import PATHS
+from ..running.trials import PATHS
 from .rows import Row
 
 TRIAL_S, RATE_PPS = 60.0, 5000

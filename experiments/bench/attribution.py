@@ -14,8 +14,9 @@ from results.statistics import compare_paired
 
 from .. import hot_l2
 from ..experiment import Experiment
-from ..parameters import QUICK, ParameterError, read_parameters, whole
-from ..run import Run, start_run
+from ..running.parameters import QUICK, ParameterError, read_parameters, whole
+from ..running.run import Run
+from ..running.start import start_run
 from .rows import Row
 
 RATE_PPS = 5000

@@ -15,9 +15,9 @@ from results.statistics import quantile, values_of
 from topologies import load_topology, topology_file
 
 from ..catalog import find
-from ..laboratory import Laboratory
-from ..parameters import ParameterError, read_parameters
-from ..run import start_run
+from ..running.laboratory import Laboratory
+from ..running.parameters import ParameterError, read_parameters
+from ..running.start import start_run
 from .rows import Row, measured_inside, ms
 
 

@@ -13,7 +13,7 @@ from emulation.network import RUN_FOLDER, Options
 from emulation.nve import Datapath
 from topologies import generated
 
-from ..laboratory import Laboratory
+from ..running.laboratory import Laboratory
 from .rows import Row, measured_inside
 
 MEMORY_BOUND_BYTES = 6_000_000_000

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from emulation.sandbox import run_in_sandbox
 
-from ..parameters import ParameterError
-from ..run import keep_visible
+from ..running.parameters import ParameterError
+from ..running.start import keep_visible
 
 
 @dataclass(frozen=True)

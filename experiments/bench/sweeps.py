@@ -8,9 +8,9 @@ from pathlib import Path
 from results.reading import load_record
 
 from ..catalog import find
-from ..parameters import ParameterError
-from ..sweep import Asked, do_sweep
-from ..sweep_plan import read_plan
+from ..running.parameters import ParameterError
+from ..sweeping.plan import read_plan
+from ..sweeping.sweep import Asked, do_sweep
 from .rows import Row
 
 KINDS = 4  # hot-l2's three paths and the null trial make a block

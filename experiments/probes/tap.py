@@ -1,4 +1,4 @@
-"""Taps on devices along the probes' way: command line, process, log. What they say is read in ``experiments.seen``."""
+"""Taps on devices along the probes' way: command line, process, log. ``experiments.attribution.seen`` reads them."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from emulation.frames import ETH_P_ALL
 from emulation.network import Options
 from emulation.nve import Datapath
 from emulation.sandbox import network_namespace, run_in_sandbox
-from experiments.laboratory import Laboratory
+from experiments.running.laboratory import Laboratory
 from tests.ipv4_only import without_ipv6
 from topologies import Topology
 

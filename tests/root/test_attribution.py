@@ -14,10 +14,10 @@ import pytest
 from emulation import commands
 from emulation.network import RUN_FOLDER
 from emulation.nve import NVE
-from experiments.attribution import Attribution
-from experiments.packet_fates import check_sums
-from experiments.rule_drops import read_drops
-from experiments.traffic import Traffic, TrafficPlan
+from experiments.attribution.attribute import Attribution
+from experiments.attribution.packet_fates import check_sums
+from experiments.attribution.rule_drops import read_drops
+from experiments.running.traffic import Traffic, TrafficPlan
 from results.causes import attributed, counted
 from results.findings import findings
 from results.record import load_record

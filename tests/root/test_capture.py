@@ -10,7 +10,7 @@ from scapy.layers.l2 import Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.utils import PcapReader
 
-from experiments.captures import clock_offset_ns
+from experiments.running.captures import clock_offset_ns
 from results.capture_view import load_trace
 from results.record import Record, load_record, read_events, read_samples
 from tests.root.test_run import RUN_BOUND_S, SMALL, started

@@ -10,7 +10,7 @@ import pytest
 from emulation.commands import wait_until
 from emulation.dhcp_messages import ACK, DISCOVER, REQUEST, Listener, Message, confirmation
 from emulation.network import RUN_FOLDER
-from experiments.laboratory import Laboratory
+from experiments.running.laboratory import Laboratory
 from tests.root.sandboxed import Capture, in_sandbox, laboratory, pings
 from topologies import load_topology, topology_file
 

@@ -15,9 +15,9 @@ import pytest
 
 from controller.client import NvaError
 from emulation import commands
-from experiments.laboratory import Laboratory
 from experiments.probes.measures import udp_measures
 from experiments.probes.udp import UdpProbe, UdpStream
+from experiments.running.laboratory import Laboratory
 from mobility.migration import PHASES, Migration
 from mobility.policies import MigrationRefusedError
 from tests.root.sandboxed import in_sandbox, laboratory, pings, topology

@@ -17,9 +17,9 @@ from emulation import commands
 from emulation.legs import received_frames
 from emulation.pause import Pause
 from emulation.sandbox import network_namespace
-from experiments.laboratory import Laboratory
 from experiments.probes.measures import udp_measures
 from experiments.probes.udp import UdpProbe, UdpStream
+from experiments.running.laboratory import Laboratory
 from mobility.migration import Migration
 from mobility.move import wait_until_s
 from mobility.options import MoveOptions

@@ -14,8 +14,8 @@ import pytest
 from emulation import commands
 from emulation.errors import CommandError
 from emulation.sandbox import network_namespace
-from experiments.laboratory import Laboratory
 from experiments.probes.udp import UdpProbe, UdpStream
+from experiments.running.laboratory import Laboratory
 from tests.root.sandboxed import Capture, in_sandbox, laboratory, pings, topology
 
 pytestmark = pytest.mark.root

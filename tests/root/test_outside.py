@@ -11,7 +11,7 @@ import pytest
 from emulation import commands
 from emulation.errors import CommandError
 from emulation.outside import ROUTER
-from experiments.laboratory import Laboratory
+from experiments.running.laboratory import Laboratory
 from tests.root.sandboxed import Capture, in_sandbox, laboratory, pings
 from topologies import load_topology, topology_file
 

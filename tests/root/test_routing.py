@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.laboratory import Laboratory, reaches
+from experiments.running.laboratory import Laboratory, reaches
 from tests.root.sandboxed import Capture, in_sandbox, laboratory, pings
 from topologies import load_topology, topology_file
 

@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from experiments import enter
-from experiments.enter import EnterError, Running, choose, choose_node, enter_argv, environment, running
+from experiments.console import enter
+from experiments.console.enter import (
+    EnterError,
+    Running,
+    choose,
+    choose_node,
+    enter_argv,
+    environment,
+    running,
+)
 
 NODES = {"vm1": 17, "nve1": 27}
 A, B = Running("20260102T000000Z-cli-x-aa", 10, NODES), Running("20260101T000000Z-hot-l2-bb", 20, NODES)

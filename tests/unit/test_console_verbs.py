@@ -12,12 +12,12 @@ import pytest
 
 from emulation.nve import Datapath
 from emulation.wiring import Leg
-from experiments import mininet_view
-from experiments.console import Console
-from experiments.console_text import columns, event_line, greeting, move_lines, where_lines
-from experiments.interrupts import ignored_interrupts, interrupts_between
-from experiments.watching import EventTap, watch_command
-from experiments.whereabouts import Whereabouts, Wire, read_wire
+from experiments.console import mininet_view
+from experiments.console.console import Console
+from experiments.console.text import columns, event_line, greeting, move_lines, where_lines
+from experiments.console.watching import EventTap, watch_command
+from experiments.console.whereabouts import Whereabouts, Wire, read_wire
+from experiments.running.interrupts import ignored_interrupts, interrupts_between
 from mobility.migration import PHASES, MigrationRecord, MigrationRefusedError, MoveOptions, Phase
 from mobility.order import PHASES_OF
 from topologies import load_topology, topology_file

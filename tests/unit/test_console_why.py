@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.journey import Packet, Place, conclusion, follow, journey_lines
-from experiments.why import Names, action_words, match_words, parse_flows, parse_trace
+from experiments.console.journey import Packet, Place, conclusion, follow, journey_lines
+from experiments.console.why import Names, action_words, match_words, parse_flows, parse_trace
 
 VM1, PEER2 = "02:b4:0a:01:00:0a", "02:b4:0a:01:00:02"
 IPS = {"192.0.2.1": "nve1", "192.0.2.2": "nve2", "192.0.2.3": "nve3", "10.1.0.10": "vm1", "10.1.0.2": "peer2"}

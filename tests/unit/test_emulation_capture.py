@@ -8,8 +8,8 @@ import pytest
 
 from emulation.capture import capture_points, chosen_points, counts, tcpdump_argv
 from emulation.errors import EmulationError
-from experiments.captures import chosen
 from experiments.catalog import EXPERIMENTS
+from experiments.running.captures import chosen
 from topologies import load_topology, topology_file
 
 TWO_RACKS = load_topology(topology_file("two_racks"))

@@ -14,7 +14,7 @@ from emulation.dhcp import Dhcp, client_argv, server_argv
 from emulation.dhcp_messages import ACK, DISCOVER, NAK, OFFER, REQUEST, Message, confirmation, decode
 from emulation.errors import EmulationError
 from experiments import catalog
-from experiments.parameters import ParameterError, read_parameters
+from experiments.running.parameters import ParameterError, read_parameters
 from topologies import load_topology, topology_file
 
 TOPOLOGY = load_topology(topology_file("dhcp"))

@@ -12,7 +12,7 @@ from emulation.addressing import network_entry
 from emulation.outside import ROUTER, client_lines, link_lines, nva_entry, router_lines
 from emulation.plan import Plan
 from experiments import catalog
-from experiments.parameters import ParameterError, read_parameters
+from experiments.running.parameters import ParameterError, read_parameters
 from topologies import Outside, Topology, load_topology, topology_file
 
 TOPOLOGY = load_topology(topology_file("outside"))

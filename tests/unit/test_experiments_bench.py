@@ -10,7 +10,7 @@ import pytest
 from experiments.bench import PARTS, bench
 from experiments.bench.analysis import RATE_PPS, analyse, make_logs, make_record
 from experiments.bench.attribution import MEASURES, difference_row, valid_pairs
-from experiments.parameters import ParameterError
+from experiments.running.parameters import ParameterError
 from results.reading import load_record
 from results.record import RunRecord, read_samples
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from experiments import catalog
-from experiments.beside import leaked_packets
-from experiments.parameters import ParameterError, read_parameters, repetitions
+from experiments.running.beside import leaked_packets
+from experiments.running.parameters import ParameterError, read_parameters, repetitions
 from experiments.tenants import flows
 from tests.ipv4_only import without_ipv6
 from tests.unit.test_probes_logs import received_log

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.causes import (
+from experiments.attribution.causes import (
     Cause,
     Facts,
     Hold,
@@ -17,7 +17,7 @@ from experiments.causes import (
     cause_of_disorder,
     cause_of_loss,
 )
-from experiments.tap_points import Stage
+from experiments.attribution.tap_points import Stage
 
 # One move of vm1 from nve1 to nve2 with everything at round times; its peer is at nve3.
 MOVE = MoveFacts(

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.decide import decide
-from experiments.decision import EXPERIMENT, draw
-from experiments.decision_model import (
+from experiments.deciding.decide import decide
+from experiments.deciding.model import (
     Move,
     Price,
     advice,
@@ -22,9 +21,10 @@ from experiments.decision_model import (
     unseen,
     until_timeout_s,
 )
-from experiments.decision_verdict import judge
-from experiments.move_measures import move_measures
-from experiments.parameters import ParameterError, read_parameters
+from experiments.deciding.verdict import judge
+from experiments.decision import EXPERIMENT, draw
+from experiments.running.move_measures import move_measures
+from experiments.running.parameters import ParameterError, read_parameters
 from mobility.copy import Round
 from mobility.options import MoveOptions
 from mobility.record import MigrationRecord, Phase
@@ -211,7 +211,7 @@ def test_deciding_without_records_says_what_to_do(tmp_path: Path) -> None:
 def test_a_decision_tells_each_figure_its_usual_error_and_no_exponents(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.decide.known_moves", lambda folder: world())
+    monkeypatch.setattr("experiments.deciding.decide.known_moves", lambda folder: world())
     assert decide(["memory_mib=512", "gain=2s"], tmp_path) == 0
     lines = capsys.readouterr().out.splitlines()
     total = next(line for line in lines if line.startswith("Move total"))

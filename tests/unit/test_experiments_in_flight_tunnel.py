@@ -9,7 +9,7 @@ import pytest
 from experiments import catalog
 from experiments.buffer_fit import fit_buffer
 from experiments.in_flight_tunnel import LEARNING, check, conclude, has_rare, stop_groups, thin_flows
-from experiments.parameters import ParameterError, read_parameters
+from experiments.running.parameters import ParameterError, read_parameters
 from topologies import load_topology, topology_file
 
 THIN = load_topology(topology_file("thin_flows"))

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from experiments.causes import Cause, Hold
-from experiments.mistakes import check
-from experiments.move_facts import Event, move_facts
-from experiments.parameters import ParameterError
-from experiments.rule_drops import unmatched
+from experiments.attribution.causes import Cause, Hold
+from experiments.attribution.move_facts import Event, move_facts
+from experiments.attribution.rule_drops import unmatched
+from experiments.running.mistakes import check
+from experiments.running.parameters import ParameterError
 from results.causes import MEANINGS
 
 PHASES = [

@@ -11,7 +11,7 @@ from experiments.old_nve_policy import (
     groups,
     icmp_received,
 )
-from experiments.parameters import ParameterError, read_parameters
+from experiments.running.parameters import ParameterError, read_parameters
 from mobility.policies import MigrationRefusedError
 from tests.ipv4_only import without_ipv6
 from topologies import load_topology, topology_file

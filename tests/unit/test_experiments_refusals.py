@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.catalog import EXPERIMENTS
-from experiments.parameters import ParameterError, read_parameters
+from experiments.running.parameters import ParameterError, read_parameters
 from mobility.policies import MigrationRefusedError
 from topologies import load_topology, topology_file
 

@@ -1,7 +1,7 @@
 """The words of answers, and every experiment's own sentence of made-up trials."""
 
 from experiments import cold, external_client, hot_l2, hot_l2_v6, hot_warm_cold, stage_order, tenants
-from experiments.sentences import BOTH_WAYS, groups_tried, measured, moves_cost, packets, stalls
+from experiments.running.sentences import BOTH_WAYS, groups_tried, measured, moves_cost, packets, stalls
 from mobility.order import PHASES
 
 

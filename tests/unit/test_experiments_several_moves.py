@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from experiments import catalog
-from experiments.move_measures import move_measures, moves_measures
-from experiments.parameters import ParameterError, read_parameters
+from experiments.running.move_measures import move_measures, moves_measures
+from experiments.running.parameters import ParameterError, read_parameters
 from experiments.several_moves import PATTERNS, conclude, flows, patterns
 from mobility.record import MigrationRecord, Phase
 from mobility.several import check

@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments.parameters import ParameterError, read_parameters
-from experiments.sentences import figure, milliseconds, packets
+from experiments.running.parameters import ParameterError, read_parameters
+from experiments.running.sentences import figure, milliseconds, packets
 from experiments.stale_mapping import EXPERIMENT, Way, conclude, ways
 
 

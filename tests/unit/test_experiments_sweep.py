@@ -11,11 +11,11 @@ import pytest
 
 from experiments.catalog import EXPERIMENTS
 from experiments.hot_l2 import EXPERIMENT as HOT_L2
-from experiments.parameters import ParameterError
-from experiments.sweep_folder import earlier_check
-from experiments.sweep_order import CHECK_PAIRS, MOST_ATTEMPTS, Dispatcher, control_pairs
-from experiments.sweep_plan import Block, SweepPlan, cell_parameters, network_key, read_plan
-from experiments.sweep_words import read_words
+from experiments.running.parameters import ParameterError
+from experiments.sweeping.folder import earlier_check
+from experiments.sweeping.order import CHECK_PAIRS, MOST_ATTEMPTS, Dispatcher, control_pairs
+from experiments.sweeping.plan import Block, SweepPlan, cell_parameters, network_key, read_plan
+from experiments.sweeping.words import read_words
 
 
 def plan(*words: str) -> SweepPlan:

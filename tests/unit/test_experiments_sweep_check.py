@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.hot_l2 import EXPERIMENT as HOT_L2
-from experiments.sweep_check import compare_control
-from experiments.trials import PATHS
+from experiments.running.trials import PATHS
+from experiments.sweeping.check import compare_control
 from results.reading import Record
 
 MIGRATION = {"kind": "hot", "old_nve": "a", "new_nve": "b", "phases": [], "call_to_last_barrier_s": 0.004}

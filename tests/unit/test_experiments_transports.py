@@ -9,9 +9,9 @@ import pytest
 
 from emulation import preflight
 from experiments import transport_impact, transports
-from experiments.by_transport import compare, rounds_of
-from experiments.parameters import read_parameters
 from experiments.probes.transports import streams
+from experiments.running.by_transport import compare, rounds_of
+from experiments.running.parameters import read_parameters
 from results.grouping import numeric_parameter
 from topologies import load_topology, topology_file
 

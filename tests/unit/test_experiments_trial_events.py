@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.trial_events import sampled_events
+from experiments.running.trial_events import sampled_events
 
 
 def udp(rx_s, trial=0):

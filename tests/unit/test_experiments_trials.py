@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import catalog, hot_l2
-from experiments.parameters import ParameterError, as_words, read_parameters
-from experiments.run import verdict
-from experiments.trials import NULL, PATHS, Mix, Schedule, path_of
+from experiments.running.parameters import ParameterError, as_words, read_parameters
+from experiments.running.run import verdict
+from experiments.running.trials import NULL, PATHS, Mix, Schedule, path_of
 from mobility.policies import MigrationRefusedError
 from topologies import Topology, load_topology, topology_file
 

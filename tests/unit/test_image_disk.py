@@ -66,4 +66,4 @@ def test_the_guest_gets_the_work_tree_and_no_results(tmp_path: Path) -> None:
     assert (tmp_path / "command").read_text() == "export OVERLAND_PATIENCE=1\nexec python -m x 'a b'\n"
     assert json.loads((tmp_path / "machine.json").read_text()) == {"accelerator": "tcg"}
     # Compiled on the host: under TCG that would take ten times as long.
-    assert list((inside / "experiments" / "__pycache__").glob("run.*.pyc"))
+    assert list((inside / "experiments" / "running" / "__pycache__").glob("run.*.pyc"))

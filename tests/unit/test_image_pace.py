@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from experiments.catalog import EXPERIMENTS
-from experiments.parameters import rate_bps, whole
+from experiments.running.parameters import rate_bps, whole
 from image.pace import AT_MOST, gentler
 
 KNOWN = (

@@ -14,15 +14,22 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
 from emulation import commands
-from experiments.causes import Facts, Sighting
-from experiments.packet_fates import AttributionError, Flow, check_sums, counted, packet_causes, places
+from experiments.attribution.causes import Facts, Sighting
+from experiments.attribution.packet_fates import (
+    AttributionError,
+    Flow,
+    check_sums,
+    counted,
+    packet_causes,
+    places,
+)
+from experiments.attribution.seen import Seen
+from experiments.attribution.tap_points import Point, Role, Stage
 from experiments.probes.build import FLAGS, TAP_SOURCE
 from experiments.probes.logs import record_type
 from experiments.probes.packets import Packets
 from experiments.probes.tap import NOBODY, SEEN_LAYOUT, Kind, TappedDevice, TappedFlow, tap_argv
 from experiments.probes.tap_filter import SNAP_BYTES, Instruction, filter_program
-from experiments.seen import Seen
-from experiments.tap_points import Point, Role, Stage
 
 PORT, TUNNEL = 5001, 4789
 PROGRAM = filter_program([PORT, 7000], TUNNEL)

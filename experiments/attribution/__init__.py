@@ -1,0 +1,1 @@
+"""Why a packet did not arrive exactly once and in order."""

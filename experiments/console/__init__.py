@@ -1,0 +1,1 @@
+"""The interactive console and the shell in a node."""

@@ -1,0 +1,128 @@
+"""``cli``: check everything, build the topology in a sandbox, talk, and take everything away again."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import sys
+import termios
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from emulation import preflight
+from emulation.network import ATTACHMENTS, Options
+from emulation.nve import Datapath
+from emulation.sandbox import run_in_sandbox
+from mobility.policies import POLICIES, policy_for
+from topologies import load_topology, topology_file
+from topologies.model import Topology
+
+from ..running.laboratory import Laboratory
+from ..running.parameters import Parameter, choice, read_parameters
+from ..running.progress import Progress
+from ..running.refusals import refusals
+from ..running.start import keep_visible
+from .console import Console
+from .enter import begin_session, remove_stale_sessions, session_folder, write_nodes
+from .migrate import AUTO
+from .text import greeting
+from .watching import EventTap
+
+DEFAULT_TOPOLOGY = "two_racks"
+INTERRUPTED = 130  # as shells say it: 128 + SIGINT
+
+PARAMETERS: tuple[Parameter, ...] = (
+    choice("attachment", "rebind", "how VMs are attached", ATTACHMENTS),
+    choice("ports", "auto", "how NVEs attach to their ports", preflight.PORT_TYPES),
+    choice("policy", AUTO, "what migrate does at the old NVE unless it is told", (AUTO, *POLICIES)),
+)
+
+
+def start_cli(words: Sequence[str], results_folder: Path) -> int:
+    """``cli [TOPOLOGY] [NAME=value ...]``; the exit status: 1 when a command that was piped in was refused."""
+    name = words[0] if words and "=" not in words[0] else DEFAULT_TOPOLOGY
+    values = read_parameters(PARAMETERS, words[1:] if words and "=" not in words[0] else words)
+    if values["policy"] != AUTO:
+        policy_for(values["policy"], values["attachment"])
+    topology = load_topology(topology_file(name))
+    datapath = preflight.check(topology, values["ports"], results_folder)
+    remove_stale_sessions(results_folder)
+    folder = session_folder(results_folder, topology.name)
+
+    def on_start(init: int) -> None:
+        # Ctrl-C is the console's: the sandbox's supervisor would take it for the wish to end.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        begin_session(folder, init)
+
+    # A closed terminal ends the session as Ctrl-C ends a run: so that what is below is done.
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    with _terminal_as_it_was():
+        try:
+            return run_in_sandbox(
+                lambda: _inside(topology, datapath, values, folder),
+                keep=keep_visible(results_folder),
+                on_start=on_start,
+            )
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that waits was meant for the console
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _inside(topology: Topology, datapath: Datapath, values: Mapping[str, Any], folder: Path) -> int:
+    """The session itself, in the sandbox."""
+    signal.signal(signal.SIGTERM, _end)
+    tap = EventTap()
+    laboratory = Laboratory(topology, Options(datapath, attachment=values["attachment"]), tap)
+    begin_s = time.monotonic()
+    try:
+        with _progress(topology.name) as step:
+            laboratory.start(step)
+            laboratory.warm_up()
+        write_nodes(folder, laboratory.network)
+        console = Console(laboratory, tap, values["policy"])
+        if console.isatty():
+            print("\n".join(greeting(topology, datapath, time.monotonic() - begin_s)), flush=True)
+        console.talk()
+        laboratory.stop()
+    except KeyboardInterrupt:
+        print("interrupted while starting; nothing is left", file=sys.stderr)
+        return INTERRUPTED
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except refusals() as error:
+        print(str(error), file=sys.stderr)
+        return 2
+    return 1 if console.refused and not console.isatty() else 0
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+@contextlib.contextmanager
+def _progress(name: str) -> Iterator[Any]:
+    """Steps of the start, on a terminal only: what is piped in wants its own answers and nothing else."""
+    if not sys.stdin.isatty() or not sys.stdout.isatty():
+        yield lambda _step: None
+        return
+    with Progress(name) as progress:
+        yield progress.step
+
+
+@contextlib.contextmanager
+def _terminal_as_it_was() -> Iterator[None]:
+    """Mininet switches the terminal's line mode for the commands of nodes and leaves it so."""
+    try:
+        before = termios.tcgetattr(sys.stdin.fileno())
+    except (termios.error, ValueError, OSError):  # no terminal
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, before)

@@ -1,0 +1,1 @@
+"""What a move will cost, learnt from records, and whether to move."""

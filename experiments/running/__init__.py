@@ -1,0 +1,1 @@
+"""How a run is conducted: parameters, laboratory, trials, traffic, measures."""

@@ -1,0 +1,214 @@
+"""A laboratory: an emulated network with its NVA running, inside a sandbox, ready for moves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+from controller.client import NvaClient, NvaError, Watch
+from emulation import commands
+from emulation.errors import EmulationError
+from emulation.link_monitor import LinkMonitor, Told
+from emulation.network import RUN_FOLDER, EmulatedNetwork, Options
+from emulation.plan import NVA_ADDRESS, NVA_PORT
+from mobility.lifecycle import Life
+from mobility.migration import Migration, MigrationRecord
+from topologies.model import Client, Topology, Vm
+
+PROJECT = Path(__file__).resolve().parents[2]
+NVA_SOCKET = RUN_FOLDER / "nva.sock"
+NVA_JOURNAL = RUN_FOLDER / "nva.journal"
+PROGRAMMED_BOUND_S = 60.0
+CONTROL_NICENESS = -15
+
+Progress = Callable[[str], None]
+Hooks = dict[str, Callable[[], None]]
+
+
+@contextlib.contextmanager
+def _ahead_of_traffic() -> Iterator[None]:
+    """The thread that moves a VM stands for the orchestrator's machine, as the NVA's process does for its own."""
+    os.setpriority(os.PRIO_PROCESS, 0, CONTROL_NICENESS)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+
+def reaches(topology: Topology, vm: Vm, other: Vm) -> bool:
+    """Whether two VMs are in one virtual network or in two that are routed to each other."""
+    return vm.virtual_network == other.virtual_network or topology.may_route(
+        vm.virtual_network, other.virtual_network
+    )
+
+
+def pairs_that_talk(topology: Topology) -> Iterator[tuple[Vm | Client, Vm | Client]]:
+    """All ordered pairs of VMs, and of VMs and clients outside, that packets are carried between."""
+    for vm, other in permutations(topology.vms, 2):
+        if reaches(topology, vm, other):
+            yield vm, other
+    beyond = topology.outside
+    for client in () if beyond is None else beyond.clients:
+        for vm in topology.vms:
+            if beyond is not None and vm.virtual_network in beyond.reaches:
+                yield client, vm
+                yield vm, client
+
+
+class LaboratoryError(EmulationError):
+    """The NVA ended or reported a fault; the text has its own last words."""
+
+
+def _silent(_step: str) -> None:
+    """Nobody watches."""
+
+
+class Laboratory:
+    """Start with ``start``; the sandbox's end is its end. ``emit`` receives every event of moves and of the NVA."""
+
+    def __init__(self, topology: Topology, options: Options, emit: Callable[..., None]) -> None:
+        self.topology, self.options, self.emit = topology, options, emit
+        self.network = EmulatedNetwork(topology, options)
+        self.nva = NvaClient(NVA_SOCKET)
+        self.timings_s: dict[str, float] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: Path = RUN_FOLDER / "nva.log"
+        self._faults: list[str] = []
+        self.learned: list[tuple[float, str, str]] = []  # (when, NVE, VM): it has a new mapping of that VM
+        self._watch: Watch | None = None
+        self.hooks: Callable[[str, str], Hooks] = lambda _vm, _new_nve: {}
+        """What the phases of a move do besides, for a VM and its new NVE."""
+        self._links: LinkMonitor | None = None
+        self.lives = {vm.name: Life(self.network, self.nva, vm.name, self.move) for vm in topology.vms}
+
+    def start(self, progress: Progress = _silent) -> None:
+        """Build everything; returns when every NVE is connected and programmed."""
+        begin_s = time.monotonic()
+
+        def done(step: str) -> None:
+            self.timings_s[step] = time.monotonic() - begin_s
+            progress(step)
+
+        self.network.start_management()
+        self.start_nva()
+        done("management network")
+        self.network.start_nodes()
+        done("namespaces and links")
+        self._await_nva()
+        self.network.start_switches()
+        done("switches")
+        self.nva.configure(**self.network.nva_configuration())
+        self.nva.wait_programmed(PROGRAMMED_BOUND_S)
+        self._follow()
+        nodes = (*self.network.hosts, *self.network.switches)
+        self._links = LinkMonitor({node.name: node.pid for node in nodes}, self._take_link)
+        self.network.dhcp.start()
+        done("NVEs programmed")
+
+    def start_nva(self) -> None:
+        """Start the NVA's process; it is ready only after ``_await_nva``."""
+        # An NVA has a machine of its own; here it must not wait behind the traffic's processes.
+        argv = [
+            "nice",
+            "-n",
+            str(CONTROL_NICENESS),
+            sys.executable,
+            "-m",
+            "controller",
+            "--listen",
+            NVA_ADDRESS,
+            "--port",
+            str(NVA_PORT),
+        ]
+        argv += ["--socket", str(NVA_SOCKET), "--journal", str(NVA_JOURNAL)]
+        with self._log.open("wb") as log:
+            self._process = commands.spawn(argv, stdout=log, stderr=subprocess.STDOUT, cwd=PROJECT)
+
+    def _await_nva(self) -> None:
+        def ready() -> bool:
+            self.check()
+            return b"ready " in self._log.read_bytes()
+
+        commands.wait_until(ready, 30.0, "the NVA to be ready")
+
+    def _follow(self) -> None:
+        """Take what only the NVA sees from its event stream."""
+        self._watch = self.nva.watch()
+        threading.Thread(target=self._take_events, args=(self._watch,), daemon=True).start()
+
+    def _take_events(self, watch: Watch) -> None:
+        for event in watch:
+            kind = event.pop("kind")
+            if kind == "fault":
+                self._faults.append(event.get("text", "fault"))
+            elif kind in ("peer_updated", "mapping_refreshed"):
+                self.learned.append((event["t_s"], event["nve"], event["vm"]))
+                self.emit(event.pop("t_s"), kind, **event)
+            elif kind == "port":
+                self.emit(event.pop("t_s"), kind, **event)
+            elif kind in ("nve_gone", "nve_connected"):
+                self.emit(event.pop("t_s"), "note", text=f"{kind.replace('_', ' ')}: {event.get('nve')}")
+
+    def _take_link(self, t_s: float, node: str, told: Told) -> None:
+        name = "device" if told.kind == "link" else "address"
+        self.emit(t_s, told.kind, node=node, **{name: told.what}, change=told.change)
+
+    def set_strategy(self, strategy: str, mapping_age_s: int | None = None) -> None:
+        """How NVEs learn of moves from now on; every NVE has the true mapping when this returns.
+
+        The NVA is configured anew, so what NVEs believed before is forgotten: nothing of an earlier move lasts.
+        """
+        self.nva.configure(**self.network.nva_configuration(), strategy=strategy, mapping_age_s=mapping_age_s)
+        self.nva.wait_programmed(PROGRAMMED_BOUND_S)
+
+    def check(self) -> None:
+        """Raise LaboratoryError when the NVA has ended or reported a fault: no figure counts after that."""
+        if self._faults:
+            raise LaboratoryError(f"the NVA reported a fault: {self._faults[0].strip().splitlines()[-1]}")
+        if self._process is not None and self._process.poll() is not None:
+            lines = self._log.read_text(errors="replace").strip().splitlines()
+            last = lines[-1] if lines else "(it printed nothing)"
+            raise LaboratoryError(f"the NVA ended with status {self._process.returncode}: {last}")
+
+    def warm_up(self) -> None:
+        """Have all that can reach each other exchange a packet, so that no flow is new to a datapath."""
+        self.network.await_addresses()
+        for one, other in pairs_that_talk(self.topology):
+            for address in (other.ipv4, other.ipv6 if one.ipv6 else None):
+                if address is not None:
+                    argv = ["ping", "-c", "2", "-i", "0.002", "-W", "1", "-n", "-q", str(address)]
+                    commands.run(argv, pid=self.network[one.name].pid, node=one.name)
+
+    def move(self, vm: str, new_nve: str, **options: Any) -> MigrationRecord:
+        """Move a VM: ``options=MoveOptions(...)`` or single choices such as ``policy="tunnel"``; see Migration."""
+        hooks = {"hooks": self.hooks(vm, new_nve), **options}
+        migration = Migration(self.network, self.nva, vm, new_nve, emit=self.emit, **hooks)
+        with _ahead_of_traffic():
+            return migration.run()
+
+    def stop(self) -> None:
+        """End the NVA in order; the rest ends with the sandbox."""
+        for wiring in self.network.wirings.values():
+            wiring.stop_announcing()
+        if self._links is not None:
+            self._links.close()
+        if self._watch is not None:
+            self._watch.close()
+        self.nva.close()
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(2.0)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
+
+__all__ = ["Laboratory", "LaboratoryError", "NvaError"]

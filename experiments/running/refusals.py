@@ -1,0 +1,32 @@
+"""The errors that are answers to a user's input or to a machine that lacks something: one clear text, status 2."""
+
+from __future__ import annotations
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """Their types; each one's text says what, where, what is allowed, what to do."""
+    from controller.client import NvaError
+    from emulation.errors import EmulationError
+    from mobility.policies import MigrationRefusedError
+    from results.contract import RecordError
+    from topologies import TopologyErrors, UnknownNameError
+
+    from ..attribution.packet_fates import AttributionError
+    from ..catalog import UnknownExperimentError
+    from ..probes.build import BuildError
+    from ..probes.process import ProbeError
+    from .parameters import ParameterError
+
+    return (
+        AttributionError,
+        BuildError,
+        EmulationError,
+        MigrationRefusedError,
+        NvaError,
+        ParameterError,
+        ProbeError,
+        RecordError,
+        TopologyErrors,
+        UnknownExperimentError,
+        UnknownNameError,
+    )

@@ -1,0 +1,377 @@
+"""One run of one experiment: sandbox, laboratory, trials, record; and afterwards table and report.
+
+The record exists before the sandbox does and says that the run died; only a run that reaches its end says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from emulation.network import RUN_FOLDER, Options
+from emulation.nve import Datapath
+from mobility.migration import MigrationRecord
+from results.grouping import label_of
+from results.record import RunRecord
+from results.statistics import summarise
+from topologies.model import Topology
+
+from ..attribution.attribute import Attribution
+from ..attribution.move_facts import Event
+from ..attribution.packet_fates import Flow, TrialCauses, cause_columns, check_sums
+from ..experiment import Experiment
+from ..probes.guard import LoadGuard
+from ..probes.measures import Window
+from . import mistakes
+from .beside import Beside, SideFlow
+from .captures import capturing
+from .laboratory import Laboratory
+from .move_measures import moves_measures
+from .progress import Progress
+from .surroundings import bounds_here, delay_backend
+from .traffic import DIRECTIONS, Traffic, TrafficPlan
+from .trial_events import sampled_events
+
+DRAIN_S = 0.1  # what is under way at a window's end has arrived by then
+LAST_SAMPLES_S = 0.3
+MOST_GROUPS_NAMED = 6  # in the verdict; of more only the fewest trials are told
+
+
+_PLANNED = {
+    "vm": "vm",
+    "peer": "peer",
+    "rate_pps": "udp_pps",
+    "payload": "udp_payload_bytes",
+    "tcp_rate": "tcp_bps",
+    "congestion_control": "congestion_control",
+    "family": "family",
+}
+"""Parameters of experiments, and the fields of TrafficPlan that they are."""
+
+Observe = Callable[[], Callable[[], Mapping[str, float]]]
+"""Begins to look at something and returns what, called at the window's end, gives measures of it."""
+
+Move = Callable[[], MigrationRecord | Sequence[MigrationRecord]]
+"""Does a trial's move, or all its moves."""
+
+
+class Run:
+    """What an experiment's trials work with: the laboratory, ``trial``, ``traffic``."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        values: Mapping[str, Any],
+        record: RunRecord,
+        progress: Progress | None = None,
+    ) -> None:
+        self.experiment, self.values, self.record = experiment, dict(values), record
+        self.laboratory: Laboratory
+        self.observe: Observe | None = (
+            None  # an experiment's own measures: called at the start of every trial
+        )
+        self.flow_mods: Counter[str] = Counter()  # NVE -> flow-mods that moves have cost so far
+        self._beside: Beside | None = None
+        self._remarks: list[str] = []
+        self._progress = progress or Progress(experiment.name)
+        self._index, self._now = -1, -1  # of the last trial; of the one under way, -1 between trials
+        self._counting = threading.Lock()
+        self._pending: list[dict[str, Any]] = []
+        self._guard: LoadGuard
+        self._traffic: Traffic | None = None
+        self._attribution: Attribution | None = None
+
+    def execute(self, topology: Topology, datapath: Datapath) -> None:
+        """Build, do the trials, evaluate, write the verdict."""
+        fault = self.values.get("fault", mistakes.NONE)
+        attachment = self.values.get("attachment", "rebind")
+        options = Options(datapath, attachment=attachment, **mistakes.wrong_options(fault, topology))
+        self.laboratory = Laboratory(topology, options, self.emit)
+        self.laboratory.hooks = partial(mistakes.wrong_hooks, fault, self.laboratory.network)
+        with self._progress:
+            self.laboratory.start(self._progress.step)
+            self.record.set_environment(
+                {"start_s": self.laboratory.timings_s, "delay_backend": delay_backend(topology)}
+            )
+            _write_nodes(self.record.folder, self.laboratory)
+            self.laboratory.warm_up()
+            self.conduct()
+        self.record.set_environment({"load_after": list(os.getloadavg())})
+        status, why = verdict(self.record.trials, self.experiment.group_by)
+        conclude = self.experiment.conclude
+        answer = conclude(self.record.trials) if conclude is not None and status == "answered" else None
+        if answer is not None:
+            answer = " ".join((answer, *self._remarks))
+        self.record.finish(status, why, summarise(self.record.trials), answer=answer)
+        self.laboratory.stop()
+
+    def conduct(self) -> None:
+        """All trials of the experiment in a laboratory that stands."""
+        with capturing(self.laboratory, self.values, self.record):
+            self.experiment.trials(self)
+        self.laboratory.check()
+
+    def expect(self, trials: int) -> None:
+        """Say how many valid trials the progress bar should count to."""
+        self._progress.expect(trials)
+
+    def remark(self, sentence: str) -> None:
+        """Say what this run could not do here: it stands in the record and behind the answer."""
+        self._remarks.append(sentence)
+        self.record.set_environment({"remarks": self._remarks})
+
+    def emit(self, t_s: float, kind: str, **fields: Any) -> None:
+        """An event of the laboratory: of the trial under way, -1 between trials."""
+        self.record.event(t_s, kind, trial=self._now, **fields)
+        if self._attribution is not None:
+            self._attribution.note(self._now, Event(t_s, kind, fields))
+        if kind == "flow_mods":
+            with self._counting:  # several VMs may move at once
+                self.flow_mods[fields["nve"]] += fields["count"]
+
+    @contextmanager
+    def traffic(
+        self, beside: Sequence[SideFlow] = (), directions: Sequence[str] = DIRECTIONS, **changes: Any
+    ) -> Iterator[None]:
+        """Probes and load guard run within the block; at its end its trials are evaluated and recorded.
+
+        ``directions``: which way UDP goes; with one alone there is no TCP, so that the other end says nothing.
+        ``changes``: fields of TrafficPlan that are not what the parameters say.
+        """
+        values = self.values
+        named = {field: values[name] for name, field in _PLANNED.items() if name in values}
+        if len(directions) < len(DIRECTIONS):
+            named["tcp_bps"] = 0
+        plan = TrafficPlan(**{**named, "directions": tuple(directions), **changes})
+        self._traffic = Traffic(self.laboratory.network, plan, RUN_FOLDER / "probes")
+        self._beside = Beside(beside, RUN_FOLDER / "probes", self._traffic.spawner) if beside else None
+        followed = values.get("attribution", "on") == "on" and self._numbered_flows()
+        self._attribution = self.follower() if followed else None
+        guard_folder = RUN_FOLDER / "guard"
+        guard_folder.mkdir(exist_ok=True)
+        self._guard = LoadGuard(guard_folder, bounds_here())
+        try:
+            self._guard.start(_as_child)
+            if self._attribution is not None:
+                self._attribution.start()
+            self._traffic.start()
+            if self._beside is not None:
+                self._beside.start()
+            time.sleep(LAST_SAMPLES_S)  # TCP finds its pace
+            yield
+            time.sleep(LAST_SAMPLES_S)
+            if self._beside is not None:
+                self._beside.stop()
+            self._traffic.stop()
+            self._guard.stop()
+            if self._attribution is not None:
+                self._attribution.stop()
+                self.record.set_environment({"taps": self._attribution.cost})
+                if math.isfinite(self._attribution.until_s):
+                    text = "the taps' log was full: packets of later trials were not followed"
+                    self.record.event(self._attribution.until_s, "note", trial=-1, text=text)
+        except BaseException:
+            if self._attribution is not None:
+                self._attribution.kill()
+            self._traffic.kill()
+            if self._beside is not None:
+                self._beside.kill()
+            self._guard.kill()
+            raise
+        self._progress.step("evaluating")
+        self._evaluate(self._traffic)
+        self._pending.clear()
+
+    def follower(self) -> Attribution:
+        """What follows the packets of the traffic under way; whoever asks starts and stops it."""
+        return Attribution(self.laboratory.network, self._numbered_flows(), RUN_FOLDER / "probes", _as_child)
+
+    def _numbered_flows(self) -> list[Flow]:
+        assert self._traffic is not None
+        return self._traffic.numbered_flows() + (self._beside.numbered_flows() if self._beside else [])
+
+    def trial(
+        self,
+        parameters: Mapping[str, Any],
+        move: Move | None,
+        guarded_s: float | None = None,
+        *,
+        after_s: float | None = None,
+    ) -> bool:
+        """One trial: ``move`` (or nothing: a null trial) in a window of its own; whether the machine was quiet.
+
+        ``parameters`` are what the trial is grouped by; those of a null trial say which groups it is the floor of,
+        without any it is that of all. ``move`` gives the record of its move, or of each of its moves. ``guarded_s``:
+        only so long after the move's begin a busy machine spoils the trial; None: in all of its window. ``after_s``:
+        instead of the parameter ``after``.
+        """
+        self.laboratory.check()
+        if self._attribution is not None:
+            self._attribution.begin_trial()
+        self._index += 1
+        self._now = self._index
+        observed = self.observe() if self.observe is not None else dict
+        start_s = self._guard.snapshot().t_s
+        _sleep_until(start_s + self.values["before"])
+        migrations = _as_dicts(move()) if move is not None else []
+        end_s = time.monotonic() + max(self.values["after"] if after_s is None else after_s, DRAIN_S)
+        _sleep_until(end_s)
+        judged_s = end_s if guarded_s is None else min(end_s, start_s + self.values["before"] + guarded_s)
+        valid, reason = self._guard.judge((start_s, judged_s))
+        self._now = -1
+        self._pending.append(
+            {
+                "index": self._index,
+                "valid": valid,
+                "invalid_reason": None if valid else reason,
+                "null": not migrations,
+                "parameters": dict(parameters),
+                "migration": migrations[0] if migrations else None,
+                **({"migrations": migrations} if len(migrations) > 1 else {}),
+                "window_s": [start_s, end_s],
+                "observed": dict(observed()),
+            }
+        )
+        self._progress.advance(valid)
+        return valid
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """The load guard runs within the block, for trials that bring their own traffic (``note_trial``)."""
+        folder = RUN_FOLDER / "guard"
+        folder.mkdir(exist_ok=True)
+        self._guard = LoadGuard(folder, bounds_here())
+        try:
+            self._guard.start(_as_child)
+            yield
+            self._guard.stop()
+        except BaseException:
+            self._guard.kill()
+            raise
+
+    def note_trial(
+        self,
+        parameters: Mapping[str, Any],
+        measures: Mapping[str, float],
+        *,
+        classes: Mapping[str, str] | None = None,
+        null: bool = False,
+        window: Window | None = None,
+    ) -> bool:
+        """One trial with measures of its own; whether it is valid.
+
+        With a ``window`` (within ``watched``) the load guard judges; without one the trial counts things that no load
+        can change, and is valid.
+        """
+        self.laboratory.check()
+        self._index += 1
+        valid, reason = (True, "") if window is None else self._guard.judge(window)
+        self.record.add_trial(
+            {
+                "index": self._index,
+                "valid": valid,
+                "invalid_reason": None if valid else reason,
+                "null": null,
+                "parameters": dict(parameters),
+                "migration": None,
+                "measures": dict(measures),
+                "classes": dict(classes or {}),
+            }
+        )
+        self._progress.advance(valid)
+        return valid
+
+    def _evaluate(self, traffic: Traffic) -> None:
+        windows = [(trial["index"], tuple(trial["window_s"])) for trial in self._pending]
+        packets = traffic.numbered_packets() | (self._beside.numbered_packets() if self._beside else {})
+        found: list[TrialCauses] = []
+        for trial, (_, window) in zip(self._pending, windows, strict=True):
+            measures = traffic.measures(window) | trial.pop("observed")
+            if self._beside is not None:
+                measures |= self._beside.measures(window)
+                leaked = self._beside.leaked_packets(window) + traffic.leaked_packets(window)
+                measures["leaked_packets"] = leaked
+            if self._attribution is not None and window[1] < self._attribution.until_s:
+                moves = trial.get("migrations") or ([trial["migration"]] if trial["migration"] else [])
+                causes = self._attribution.causes(trial["index"], window, moves, packets)
+                check_sums(causes.counts, measures, trial["index"])
+                trial["causes"] = causes.counts
+                measures |= causes.measures()
+                found.append(causes)
+            if trial["migration"] is not None:
+                measures |= moves_measures(trial.get("migrations") or [trial["migration"]])
+            words = {name: value for name, value in measures.items() if isinstance(value, str)}
+            numbers = {name: value for name, value in measures.items() if name not in words}
+            self.record.add_trial({**trial, "measures": numbers, "classes": words})
+        files = traffic.samples(windows)
+        for trial in self._pending:
+            for event in sampled_events(files, trial["index"], _switch_s(trial["migration"])):
+                self.record.event(event.t_s, event.kind, trial=trial["index"], **event.fields)
+        for name, columns in files.items():
+            self.record.add_samples(name, columns)
+        if self._attribution is not None:
+            self.record.add_samples("causes", cause_columns(found))
+        lag = self._guard.lag()
+        lag = lag[lag["is_event"] == 1]
+        lags = {"t_s": lag["t_ns"] / 1e9, "cpu": lag["cpu"], "lag_s": lag["lag_ns"] / 1e9}
+        self.record.add_samples("lag", lags)
+
+
+def _as_child(argv: list[str]) -> subprocess.Popen[bytes]:
+    """Start a probe in the sandbox's own namespace."""
+    return subprocess.Popen(argv, stderr=subprocess.PIPE)
+
+
+def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -> tuple[str, str]:
+    """``answered`` when every group and the null trials have at least one valid trial in two, else ``invalid``."""
+    groups: dict[str, list[bool]] = {}
+    for trial in trials:
+        groups.setdefault(label_of(trial, group_by), []).append(trial["valid"])
+    if not groups:
+        return "invalid", "no trial was done"
+    poor = [
+        f"{group}: {sum(valid)} of {len(valid)} valid"
+        for group, valid in groups.items()
+        if 2 * sum(valid) < len(valid)
+    ]
+    if poor:
+        return "invalid", "the machine was too busy (" + "; ".join(poor) + "); run it again when it is idle"
+    counts = ", ".join(f"{group} {sum(valid)}" for group, valid in groups.items())
+    if len(groups) > MOST_GROUPS_NAMED:
+        counts = f"at least {min(map(sum, groups.values()))} in each of {len(groups)} groups"
+    bad = sum(not ok for valid in groups.values() for ok in valid)
+    return "answered", f"valid trials: {counts}; invalid and repeated: {bad}"
+
+
+def _as_dicts(moved: MigrationRecord | Sequence[MigrationRecord]) -> list[dict[str, Any]]:
+    """The records as objects, the one that began first in front."""
+    records = [moved] if isinstance(moved, MigrationRecord) else list(moved)
+    return [one.as_dict() for one in sorted(records, key=lambda one: one.phases[0].start_s)]
+
+
+def _switch_s(migration: Mapping[str, Any] | None) -> float | None:
+    phases = () if migration is None else migration["phases"]
+    return next((phase["start_s"] for phase in phases if phase["name"] == "switch"), None)
+
+
+def _sleep_until(moment_s: float) -> None:
+    """The window's own length: time is what is being waited for."""
+    while (left_s := moment_s - time.monotonic()) > 0:
+        time.sleep(left_s)
+
+
+def _write_nodes(folder: Path, laboratory: Laboratory) -> None:
+    """PIDs inside the sandbox, for those who want a shell in a node."""
+    network = laboratory.network
+    nodes = {node.name: node.pid for node in (*network.hosts, *network.switches)}
+    (folder / "nodes.json").write_text(json.dumps(nodes))

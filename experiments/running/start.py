@@ -1,0 +1,63 @@
+"""Starting a run of one experiment: everything is checked, its record exists, then it goes into a sandbox."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from emulation import preflight
+from emulation.sandbox import run_in_sandbox
+from results.record import RunRecord
+from topologies import load_topology, topology_file
+
+from ..experiment import Experiment
+from ..probes.build import TAP_SOURCE, probe_binary
+from .laboratory import PROJECT
+from .parameters import as_words
+from .run import Run
+from .surroundings import environment
+
+
+def keep_visible(results_folder: Path) -> list[Path]:
+    """What must stay visible inside a sandbox, wherever it lies."""
+    return [PROJECT, results_folder, Path(sys.prefix), Path(sys.executable).resolve()]
+
+
+def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder: Path) -> tuple[int, Path]:
+    """Check everything, then run in a sandbox; the exit status (0: answered) and the run's folder."""
+    preflight.check_root()
+    topology = load_topology(topology_file(values["topology"]))
+    experiment.check(values, topology)
+    datapath = preflight.check(topology, values["ports"], results_folder)
+    probe_binary()
+    probe_binary(TAP_SOURCE)
+    words = " ".join(shlex.quote(word) for word in as_words(experiment.parameters, values))
+    record = RunRecord.create(
+        results_folder,
+        experiment.name,
+        experiment.questions,
+        values,
+        topology.as_record(),
+        group_by=experiment.group_by,
+        shown_measures=experiment.shown_measures or None,
+    )
+    record.set_environment(environment(datapath, values, f"make {experiment.name} {words}".strip()))
+    print(
+        f"{experiment.name}: {topology.summary}; {datapath.kind} datapath, {datapath.port_type} ports "
+        f"({datapath.reason})"
+    )
+
+    def runner() -> int:
+        with record:
+            Run(experiment, values, record).execute(topology, datapath)
+        return 0
+
+    def on_start(init: int) -> None:
+        (record.folder / "sandbox.json").write_text(json.dumps({"init_pid": init}))
+
+    status = run_in_sandbox(runner, keep=keep_visible(results_folder), on_start=on_start)
+    return status, record.folder

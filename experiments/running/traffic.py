@@ -1,0 +1,146 @@
+"""The traffic of an experiment between a VM that moves and one that stays, and what it says of a window.
+
+It is made of transports (``probes/transports``). Without a choice: UDP, one stream each way, and TCP, one connection
+for each direction and each initiator (four).
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from emulation.network import EmulatedNetwork
+from topologies.model import Topology, UnknownNameError
+
+from ..attribution.packet_fates import Flow
+from ..probes.measures import Measure, Window
+from ..probes.packets import Packets
+from ..probes.process import Spawn
+from ..probes.tap import TappedFlow
+from ..probes.transports.base import DIRECTIONS, Ends, Files, Outcome, Transport, Windows
+from ..probes.transports.streams import Streams
+from ..probes.transports.udp import PORT as UDP_PORT
+from ..probes.transports.udp import Udp, UdpOutcome
+
+FAMILIES = ("ipv4", "ipv6")
+
+Make = Callable[[Ends], Transport]
+"""Makes a transport once its two ends are known."""
+
+
+@dataclass(frozen=True)
+class TrafficPlan:
+    """How much of what. Rates are per direction; a TCP rate of 0 means no TCP. ``family``: see FAMILIES.
+
+    ``directions``: which way UDP goes. ``transports``: what runs instead of UDP and TCP, whose fields then say nothing.
+    """
+
+    vm: str
+    peer: str
+    udp_pps: float = 2000.0
+    udp_payload_bytes: int = 64
+    tcp_bps: float = 0.0
+    congestion_control: str = "cubic"
+    family: str = "ipv4"
+    directions: tuple[str, ...] = DIRECTIONS
+    transports: tuple[Make, ...] = ()
+
+    def made(self, ends: Ends) -> list[Transport]:
+        """The transports between two ends."""
+        if self.transports:
+            return [make(ends) for make in self.transports]
+        found: list[Transport] = [Udp(ends, self.udp_pps, self.udp_payload_bytes, self.directions)]
+        if self.tcp_bps > 0:
+            found.append(Streams(ends, self.tcp_bps, self.congestion_control))
+        return found
+
+
+def address_of(topology: Topology, vm: str, family: str) -> str:
+    """A VM's or outside client's address of one IP version; UnknownNameError for one without."""
+    clients = {} if topology.outside is None else {one.name: one for one in topology.outside.clients}
+    node = clients.get(vm) or topology.vm(vm)
+    address = node.ipv4 if family == "ipv4" else node.ipv6
+    if address is None:
+        raise UnknownNameError(f"{vm} has no {family} address in topology {topology.name}; give it one there")
+    return str(address)
+
+
+class Traffic:
+    """Start it, do the trials, stop it; then ask for measures and samples of windows."""
+
+    def __init__(self, network: EmulatedNetwork, plan: TrafficPlan, folder: Path) -> None:
+        self._network, self.plan, self._folder = network, plan, folder
+        addresses = {name: address_of(network.topology, name, plan.family) for name in (plan.vm, plan.peer)}
+        self._ends = Ends(plan.vm, plan.peer, addresses, self.spawner, folder)
+        self._transports = plan.made(self._ends)
+        self._outcomes: list[Outcome] = []
+
+    def spawner(self, node: str, pauses_with_vm: bool = True) -> Spawn:
+        """What starts a probe in a node; one that only looks at the VM goes on while the VM stands still."""
+        return lambda argv: self._network.spawn(
+            node, argv, pauses_with_vm=pauses_with_vm, stderr=subprocess.PIPE
+        )
+
+    def start(self) -> None:
+        """Start all probes; returns when all of them run."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for transport in self._transports:
+            transport.start()
+
+    def stop(self) -> None:
+        """End all probes in order and read what they logged."""
+        logs = [transport.stop() for transport in self._transports]
+        pairs = zip(self._transports, logs, strict=True)
+        self._outcomes = [transport.parse(log) for transport, log in pairs]
+
+    def kill(self) -> None:
+        """End all probes at once; for the path of an error."""
+        for transport in self._transports:
+            transport.kill()
+
+    def measures(self, window: Window) -> dict[str, Measure]:
+        """All measures of one window, with the contract's names.
+
+        Of chosen transports also ``stall_s_to_vm`` and ``_from_vm``, which are one notion for all of them: the
+        longest time in which the receiver got nothing.
+        """
+        found: dict[str, Measure] = {}
+        for outcome in self._outcomes:
+            found |= outcome.measures(window)
+            if self.plan.transports:
+                found |= {f"stall_s_{way}": stall_s for way, stall_s in outcome.stalls_s(window).items()}
+        return found
+
+    def numbered_flows(self) -> list[Flow]:
+        """The flows whose packets are numbered, so that each one's fate can be followed."""
+        return [
+            Flow(direction, *self._ends.of(direction), TappedFlow(flow.target, flow.port, flow.stream))
+            for transport in self._transports
+            if isinstance(transport, Udp)
+            for direction, flow in transport.flows.items()
+        ]
+
+    def numbered_packets(self) -> dict[str, Packets]:
+        """What became of their packets, by direction."""
+        return {
+            direction: packets
+            for outcome in self._outcomes
+            if isinstance(outcome, UdpOutcome)
+            for direction, packets in outcome.packets.items()
+        }
+
+    def leaked_packets(self, window: Window) -> int:
+        """Packets of flows beside this one that its receivers got within the window."""
+        return sum(outcome.leaked_packets(window) for outcome in self._outcomes)
+
+    def samples(self, windows: Windows) -> Files:
+        """The rows of all windows (with some slack for pictures), by sample file, with their trial's index."""
+        files: Files = {}
+        for outcome in self._outcomes:
+            files |= outcome.samples(windows)
+        return files
+
+
+__all__ = ["DIRECTIONS", "UDP_PORT", "Make", "Traffic", "TrafficPlan", "address_of"]

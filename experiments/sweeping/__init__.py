@@ -1,0 +1,1 @@
+"""An experiment over the cross product of its parameters."""

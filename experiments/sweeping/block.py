@@ -1,0 +1,126 @@
+"""One block of a sweep in a laboratory that stands: a run of its own, with its own record, beneath the sweep."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from emulation.network import RUN_FOLDER, Options
+from emulation.nve import Datapath
+from results.record import RunRecord
+from topologies.model import Topology
+
+from ..experiment import Experiment
+from ..running.laboratory import Laboratory
+from ..running.progress import Progress
+from ..running.run import Run, verdict
+from ..running.surroundings import delay_backend
+from .plan import Block, SweepPlan, cell_parameters
+
+
+class _Silent(Progress):
+    """The sweep as a whole has a progress bar, a block has none."""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def step(self, what: str) -> None:
+        """Nothing."""
+
+    def expect(self, total: int) -> None:
+        """Nothing."""
+
+    def advance(self, valid: bool) -> None:
+        """Nothing."""
+
+
+class _CellRecord:
+    """A record whose every trial, null ones too, carries its cell's parameters."""
+
+    def __init__(self, record: RunRecord, cell: Mapping[str, Any]) -> None:
+        self._record, self._cell = record, cell
+
+    def add_trial(self, trial: Mapping[str, Any]) -> None:
+        self._record.add_trial({**trial, "parameters": {**self._cell, **trial["parameters"]}})
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._record, name)
+
+
+class SharedLaboratory:
+    """A laboratory in which blocks are done one after the other; its events go to the block under way."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        plan: SweepPlan,
+        folder: Path,
+        topology: Topology,
+        datapath: Datapath,
+        values: Mapping[str, Any],
+    ) -> None:
+        self._experiment, self._plan, self._folder, self._topology = experiment, plan, folder, topology
+        self._run: Run | None = None
+        options = Options(datapath, attachment=values.get("attachment", "rebind"))
+        self.laboratory = Laboratory(topology, options, self._emit)
+
+    def _emit(self, t_s: float, kind: str, **fields: Any) -> None:
+        if self._run is not None:
+            self._run.emit(t_s, kind, **fields)
+
+    def start(self) -> None:
+        """Build the network."""
+        self.laboratory.start()
+        self.laboratory.warm_up()
+
+    def do(self, block: Block, environment: Mapping[str, Any], beside: bool) -> dict[str, Any]:
+        """Do one block; how many trials were valid, and how many not."""
+        values = self._plan.values(self._experiment, block)
+        cell = cell_parameters(self._experiment, self._plan, values)
+        record = RunRecord.create(
+            self._folder,
+            self._experiment.name,
+            self._experiment.questions,
+            values,
+            self._topology.as_record(),
+            group_by=(*cell, *self._experiment.group_by),
+            shown_measures=self._experiment.shown_measures or None,
+        )
+        place = {"block": block.number, "cell": block.cell, "round": block.round, "beside": beside}
+        around = {**environment, "delay_backend": delay_backend(self._topology)}
+        record.set_environment({**around, "sweep": place})
+        for leftover in ("probes", "guard"):
+            shutil.rmtree(RUN_FOLDER / leftover, ignore_errors=True)
+        with record:
+            run = Run(self._experiment, values, _CellRecord(record, cell), _Silent("block"))  # type: ignore[arg-type]
+            run.laboratory = self.laboratory
+            self._run = run
+            try:
+                run.conduct()
+            finally:
+                self._run = None
+            status, why = verdict(record.trials, self._experiment.group_by)
+            record.finish(status, why)
+        valid = sum(trial["valid"] for trial in record.trials)
+        return {"valid": valid, "invalid": len(record.trials) - valid}
+
+
+def serve(shared: SharedLaboratory, channel: socket.socket, environment: Mapping[str, Any]) -> int:
+    """A sandbox's life: build, then blocks as they are asked for (one JSON object a line), until the channel ends."""
+    shared.start()
+    with channel.makefile("r") as asked:
+        _say(channel, {"kind": "ready"})
+        for line in asked:
+            order = json.loads(line)
+            counts = shared.do(Block(**order["block"]), environment, order["beside"])
+            _say(channel, {"kind": "done", **counts})
+    shared.laboratory.stop()
+    return 0
+
+
+def _say(channel: socket.socket, message: Mapping[str, Any]) -> None:
+    channel.sendall(json.dumps(message).encode() + b"\n")

@@ -1,0 +1,59 @@
+"""``sweep`` as it is asked for on the command line: EXP, JOBS, RESUME, FRESH and the plan of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from results.reading import Record, find_run, load_record
+
+from ..catalog import EXPERIMENTS, find
+from ..running.parameters import ParameterError
+from .folder import read_plan_file
+from .plan import read_plan
+from .sweep import INTERRUPTED, MOST_JOBS, Asked, do_sweep
+
+
+def read_words(words: Sequence[str], results_folder: Path) -> Asked:
+    """EXP, JOBS, RESUME and FRESH, and the plan of the rest. Raises ParameterError."""
+    own = {"exp": "", "jobs": "1", "resume": "", "fresh": ""}
+    rest = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and name.lower() in own:
+            own[name.lower()] = value
+        else:
+            rest.append(word)
+    if not own["jobs"].isdigit() or not 1 <= int(own["jobs"]) <= MOST_JOBS:
+        raise ParameterError(f"JOBS={own['jobs']}: allowed is a whole number from 1 to {MOST_JOBS}")
+    if own["resume"]:
+        if rest or own["exp"]:
+            raise ParameterError("RESUME goes on with the plan of that sweep; give no other words but JOBS")
+        plan = read_plan_file(find_run(results_folder, own["resume"]))
+        return Asked(find(plan.experiment), plan, int(own["jobs"]), own["resume"], False)
+    if not own["exp"]:
+        raise ParameterError(
+            f"sweep which experiment? EXP=hot-l2 rate_pps=1000,2000 (there are: {', '.join(EXPERIMENTS)})"
+        )
+    experiment = find(own["exp"])
+    return Asked(
+        experiment, read_plan(experiment, rest), int(own["jobs"]), None, own["fresh"] not in ("", "0")
+    )
+
+
+def start_sweep(words: Sequence[str], results_folder: Path) -> int:
+    """Do a sweep, or go on with one; the exit status: 0 when every cell is answered."""
+    asked = read_words(words, results_folder)
+    status, folder = do_sweep(asked, results_folder)
+    record = load_record(folder)
+    _show(record)
+    if status == INTERRUPTED:
+        print(f"stopped; the same command goes on, or: make sweep RESUME={folder.name}")
+    return status or (0 if record.status == "answered" else 1)
+
+
+def _show(record: Record) -> None:
+    from results.report import write_report
+    from results.table import print_table
+
+    print_table(record, write_report(record) if record.trials else None)
