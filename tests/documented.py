@@ -19,7 +19,7 @@ def named() -> tuple[re.Pattern[str], ...]:
     """Every name in code style, `*` and `<...>` standing for anything, a path's last part by itself."""
     found = set()
     for text in re.findall(r"`([^`]+)`", FORMAT.read_text()):
-        for name in (text, text.removesuffix("[]").rpartition(".")[2]):
+        for name in (text.removesuffix("/"), text.removesuffix("[]").rpartition(".")[2]):
             pattern = re.sub(r"<[^>]*>|\*", "\0", name)
             if pattern.strip("\0_"):  # not a name that could be any
                 found.add(re.escape(pattern).replace("\0", ".+"))
