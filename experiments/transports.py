@@ -153,11 +153,10 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         ]
     if not told:
         return None
-    return (
-        f"Longest time without anything for the receiver in a hot move, to the VM / from it: {'; '.join(told)}. "
-        f"{lost:,.0f} of {sent:,.0f} packets of udp and voice were lost; all connections went on in {sum(alive)} of "
-        f"{len(alive)} moves."
-    )
+    ended = [f"All connections went on in {sum(alive)} of {len(alive)} moves"] if alive else []
+    losses = [f"{lost:,.0f} of {sent:,.0f} packets of udp and voice were lost"] if sent else []
+    stalls = f"Longest time without anything for the receiver in a hot move, to the VM / from it: {'; '.join(told)}"
+    return " ".join(f"{part}." for part in (stalls, *losses, *ended))
 
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
