@@ -247,11 +247,11 @@ def run_once(name: str, folder: Path) -> tuple[int, str, str, dict[str, Any], fl
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "decision"])
 def test_the_quick_form_answers(name: str, tmp_path: Path) -> None:
     assert "quick" in {parameter.name for parameter in EXPERIMENTS[name].parameters}
-    folder = tmp_path / "first"
-    status, stdout, stderr, record, took_s = run_once(name, folder)
-    if record["verdict"]["status"] == "invalid":  # the machine was too busy, says the load guard
-        folder = tmp_path / "second"
+    for attempt in ("first", "second", "third"):
+        folder = tmp_path / attempt
         status, stdout, stderr, record, took_s = run_once(name, folder)
+        if record["verdict"]["status"] != "invalid":  # that is: the machine was too busy, says the load guard
+            break
     assert (status, stderr) == (0, ""), stdout
     assert record["verdict"]["status"] == "answered", record["verdict"]
     loaded = load_record(folder / "latest")
