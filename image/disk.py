@@ -39,7 +39,7 @@ def read_back(disk: Path, folder: str, target: Path) -> list[Path]:
     try:
         commands.run(["e2fsck", "-fy", str(disk)], timeout_s=120)
     except CommandError as error:
-        if error.exit_code not in (1, 2):  # e2fsck(8): 1, 2: corrected
+        if not 1 <= error.exit_code <= 3:  # e2fsck(8): bits 1 and 2: corrected
             raise ImageError(f"the data disk {disk} cannot be read any more: {error}") from None
     target.mkdir(parents=True, exist_ok=True)
     before = set(target.iterdir())

@@ -1,6 +1,7 @@
 """The VM image itself, booted: an experiment over a delay on the kernel datapath, and a guest that dies.
 
-The image is built when there is none of this recipe (three minutes); each boot under TCG takes 10 to 20 s.
+The image is built when there is none of this recipe (three minutes). Under TCG a boot takes 10 s, the
+experiment two minutes.
 """
 
 from __future__ import annotations
@@ -66,10 +67,6 @@ def test_an_experiment_over_a_delay_runs_inside(image: Image, tmp_path: Path) ->
     for trial in record.trials:
         assert trial["measures"]["delay_median_s_to_vm"] >= 0.020
         assert trial["measures"]["delay_median_s_from_vm"] >= 0.020
-    # Counts hold on any processor, but only where nothing stood still for longer than queues last.
-    for trial in record.trials:
-        if trial["valid"]:
-            assert trial["measures"]["duplicated_packets_to_vm"] == 0
 
 
 def test_a_guest_that_dies_is_said_and_what_it_wrote_comes_back(image: Image, tmp_path: Path) -> None:
@@ -82,7 +79,7 @@ def test_a_guest_that_dies_is_said_and_what_it_wrote_comes_back(image: Image, tm
         image, ["sh", "-c", program], tmp_path, said.append, accelerator_for(image, "auto"), show=print
     )
     assert outcome.status is None
-    assert outcome.trouble == "the guest died: Kernel panic - not syncing: sysrq triggered crash"
+    assert outcome.trouble is not None and outcome.trouble.startswith("the guest died: Kernel panic")
     assert [path.name for path in outcome.runs] == ["half"]
     assert (tmp_path / "runs" / "half" / "record.json").read_text() == "{}\n"
     line = next(line for line in said if "died" in line)
