@@ -157,7 +157,9 @@ class Attribution:
         for move in moves:
             if move.vm == flow.receiver and move.wired:
                 # Stamps are taken before frames are acted on, and the switch's time when it is done.
-                span = (max(move.there_s, move.left_s), window[1])
+                # A later move of the VM may bring it back to that leg.
+                later_s = [one.start_s for one in moves if one.vm == move.vm and one.start_s > move.start_s]
+                span = (max(move.there_s, move.left_s), min([window[1], *later_s]))
                 late = self._seen.through_leg(flow.direction, move.old_nve, span)
                 # Nothing may have brought it to the VM but that leg.
                 late = np.setdiff1d(late, self._seen.through_leg(flow.direction, move.new_nve, span))
