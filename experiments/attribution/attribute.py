@@ -23,7 +23,7 @@ from ..probes.packets import Packets
 from ..probes.process import Spawn
 from ..probes.tap import PacketTap
 from .causes import Facts, MoveFacts
-from .move_facts import Event, move_facts
+from .move_facts import Event, move_facts, stays_until_s
 from .packet_fates import Flow, TrialCauses, counted, packet_causes, places
 from .rule_drops import Drops, read_drops
 from .seen import Seen
@@ -157,9 +157,7 @@ class Attribution:
         for move in moves:
             if move.vm == flow.receiver and move.wired:
                 # Stamps are taken before frames are acted on, and the switch's time when it is done.
-                # A later move of the VM may bring it back to that leg.
-                later_s = [one.start_s for one in moves if one.vm == move.vm and one.start_s > move.start_s]
-                span = (max(move.there_s, move.left_s), min([window[1], *later_s]))
+                span = (max(move.there_s, move.left_s), stays_until_s(move, moves, window[1]))
                 late = self._seen.through_leg(flow.direction, move.old_nve, span)
                 # Nothing may have brought it to the VM but that leg.
                 late = np.setdiff1d(late, self._seen.through_leg(flow.direction, move.new_nve, span))

@@ -58,6 +58,13 @@ def move_facts(migration: Mapping[str, Any], events: Sequence[Event]) -> MoveFac
     )
 
 
+def stays_until_s(move: MoveFacts, moves: Sequence[MoveFacts], end_s: float) -> float:
+    """Until when the VM is where a move took it: its next move begins, or what is looked at ends (``end_s``)."""
+    return min(
+        (one.start_s for one in moves if one.vm == move.vm and one.start_s > move.start_s), default=end_s
+    )
+
+
 def _is_of(event: Event, migration: Mapping[str, Any]) -> bool:
     return (event.fields.get("old_nve"), event.fields.get("new_nve")) == (
         migration["old_nve"],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from experiments.attribution.causes import Cause, Hold
-from experiments.attribution.move_facts import Event, move_facts
+from experiments.attribution.move_facts import Event, move_facts, stays_until_s
 from experiments.attribution.rule_drops import unmatched
 from experiments.running.mistakes import check
 from experiments.running.parameters import ParameterError
@@ -38,6 +38,17 @@ EVENTS = [
     Event(4.2, "northbound", {"method": "commit_move"}),
     Event(9.0, "switch", {"old_nve": "nve1", "new_nve": "nve2"}),  # of another move
 ]
+
+
+def test_a_vm_that_moves_back_may_use_its_old_leg_again() -> None:
+    """There and back: only until it sets out again must nothing come through the leg of the first old NVE."""
+    there = move_facts(RECORD, EVENTS)
+    later = [phase | {"start_s": phase["start_s"] + 10.0, "end_s": phase["end_s"] + 10.0} for phase in PHASES]
+    back = move_facts(RECORD | {"old_nve": "nve2", "new_nve": "nve1", "phases": later}, EVENTS)
+    other = move_facts(RECORD | {"vm": "vm2", "phases": later}, EVENTS)
+    assert stays_until_s(there, [there, back, other], 99.0) == 11.0
+    assert stays_until_s(back, [there, back, other], 99.0) == 99.0
+    assert stays_until_s(there, [there, other], 99.0) == 99.0
 
 
 def test_a_moves_times_come_from_its_events() -> None:
