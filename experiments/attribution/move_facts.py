@@ -29,10 +29,11 @@ def move_facts(migration: Mapping[str, Any], events: Sequence[Event]) -> MoveFac
     phases = {phase["name"]: phase for phase in migration["phases"]}
     start_s, end_s = migration["phases"][0]["start_s"], migration["phases"][-1]["end_s"]
     inside = [event for event in events if start_s <= event.t_s <= end_s]
-    switch_s = next(
-        (event.t_s for event in inside if event.kind == "switch" and _is_of(event, migration)),
-        phases["switch"]["end_s"],
-    )
+    # Another VM may move the same way at the same time: its switch is in a phase of its own.
+    switch = phases["switch"]
+    switched = [one for one in inside if one.kind == "switch" and _is_of(one, migration)]
+    within_s = [one.t_s for one in switched if switch["start_s"] <= one.t_s <= switch["end_s"]]
+    switch_s = max(within_s, default=switch["end_s"])
     wired = migration["attachment"] == "rebind"
     both_run = migration.get("order") == "resume-first"
     paused_s, pause = migration["paused_s"], migration["pause"]

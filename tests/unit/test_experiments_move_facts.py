@@ -59,6 +59,12 @@ def test_a_moves_times_come_from_its_events() -> None:
     assert facts.holding(3.0, "direct") and not facts.holding(3.0, "redirected")
 
 
+def test_another_vms_switch_at_the_same_time_is_not_taken_for_this_ones() -> None:
+    earlier = Event(2.9, "switch", {"old_nve": "nve1", "new_nve": "nve2"})
+    assert move_facts(RECORD, [earlier, *EVENTS]).there_s == 3.5
+    assert move_facts(RECORD, [earlier]).there_s == 4.0  # none of its own: the end of its phase
+
+
 def test_the_vm_stops_hearing_when_it_is_paused_but_for_freeze() -> None:
     assert move_facts({**RECORD, "paused_s": 2.5, "pause": "hold"}, EVENTS).left_s == 2.5
     assert move_facts({**RECORD, "paused_s": 2.5, "pause": "freeze"}, EVENTS).left_s == 3.5
