@@ -5,6 +5,7 @@ Same input and seed, same output. Invalid trials never enter a figure; `count_tr
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -149,6 +150,9 @@ def _several(parameters: str | Sequence[str]) -> Sequence[str]:
     return (parameters,) if isinstance(parameters, str) else parameters
 
 
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
 def count_trials(trials: Trials) -> dict[str, Any]:
     """`{valid, invalid, null_valid, null_invalid, reasons: {reason: number}}`."""
     reasons: dict[str, int] = {}
@@ -162,6 +166,18 @@ def count_trials(trials: Trials) -> dict[str, Any]:
         "null_invalid": sum(not trial["valid"] and trial["null"] for trial in trials),
         "reasons": dict(sorted(reasons.items(), key=lambda item: -item[1])),
     }
+
+
+def told_reasons(reasons: Mapping[str, int]) -> list[str]:
+    """Why trials were invalid, a line for each kind: how many, and of reasons that differ in numbers the worst."""
+    kinds: dict[str, dict[str, int]] = {}
+    for reason, times in reasons.items():
+        kinds.setdefault(_NUMBER.sub("#", reason), {})[reason] = times
+    lines = []
+    for same in kinds.values():
+        worst = max(same, key=lambda reason: [float(number) for number in _NUMBER.findall(reason)])
+        lines.append(f"{sum(same.values())} x {worst}" + (" at worst" if len(same) > 1 else ""))
+    return lines
 
 
 def _summary(moves: Trials, nulls: Trials, name: str, seed: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from results.findings import findings
 from results.grouping import DEFAULT_GROUP_BY, Group, groups_of, null_groups, parameter_label
 from results.precision import usual_sentence
 from results.reading import Record
-from results.statistics import count_trials, summarise_group
+from results.statistics import count_trials, summarise_group, told_reasons
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -169,8 +169,8 @@ def print_table(record: Record, report: Path | None = None, console: Console | N
     counts = count_trials(record.trials)
     if causes := cause_table(record):
         console.print(causes)
-    for reason, times in counts["reasons"].items():
-        console.print(Text(f"invalid, not in any figure: {times} x {reason}"), style="yellow")
+    for told in told_reasons(counts["reasons"]):
+        console.print(Text(f"invalid, not in any figure: {told}"), style="yellow")
     for finding in findings(record):
         console.print(Text(f"found: {finding}"), style="bold red")
     console.print(Text(answer_sentence(record)), style="bold" if record.status == "answered" else "bold red")

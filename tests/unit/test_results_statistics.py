@@ -16,6 +16,7 @@ from results.statistics import (
     share_not_ruled_out,
     summarise,
     summarise_by,
+    told_reasons,
 )
 
 FINITE = st.floats(-1e6, 1e6)
@@ -168,3 +169,9 @@ def test_a_comparison_needs_pairs():
     for a, b in (([], []), ([1.0], [1.0, 2.0])):
         with pytest.raises(ValueError, match="as many values"):
             compare_paired(a, b)
+
+
+def test_reasons_that_differ_in_numbers_are_told_once_with_the_worst():
+    lag = "scheduling lag {} ms on CPU {} (bound 20 ms)".format
+    reasons = {lag(27.4, 0): 2, lag(108.1, 1): 1, lag(9.5, 0): 1, "steal of 12 %": 1}
+    assert told_reasons(reasons) == [f"4 x {lag(108.1, 1)} at worst", "1 x steal of 12 %"]
