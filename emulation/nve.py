@@ -139,9 +139,8 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
 
     def _initial_configuration(self, ports: Sequence[str]) -> list[dict[str, Any]]:
         bridge = _Bridge(INTEGRATION_BRIDGE, self.datapath)
-        kernel = self.datapath.kind == "kernel"
         for name in ports:
-            bridge.add(name, self.datapath.interface_columns(), _OWN_QDISC if kernel else {})
+            bridge.add(name, self.datapath.interface_columns(), _OWN_QDISC)
         options = {"remote_ip": "flow", "key": "flow", "local_ip": self.access.underlay_ip}
         options["dst_port"] = str(self.tunnel_udp_port)
         bridge.add(TUNNEL_PORT, {"type": self.encapsulation, "options": ovs_map(options)})
@@ -159,11 +158,11 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
                 "other_config": ovs_map({"datapath-id": self.dpid, "disable-in-band": "true"}),
             }
         )
-        operations = [controller, *([_NO_QDISC_OF_OVS] if kernel else []), *integration]
+        operations = [controller, _NO_QDISC_OF_OVS, *integration]
         bridges = [bridge]
         if self.datapath.kind == "userspace":
             underlay = _Bridge(UNDERLAY_BRIDGE, self.datapath)
-            underlay.add(UPLINK, self.datapath.interface_columns())
+            underlay.add(UPLINK, self.datapath.interface_columns(), _OWN_QDISC)
             operations += underlay.operations({"other_config": ovs_map({"hwaddr": self.access.underlay_mac})})
             bridges.append(underlay)
         root = {

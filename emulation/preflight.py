@@ -47,7 +47,7 @@ def check(topology: Topology, ports: str, results_folder: Path) -> Datapath:
         *_netem_problems(topology),
         *_space_problems(results_folder),
     ]
-    datapath, why_not = choose_datapath(Plan(topology).port_count(), ports)
+    datapath, why_not = choose_datapath(Plan(topology).port_count(), ports, topology.queues_at_nves)
     if why_not:
         problems.append(why_not)
     problems += _memory_problems(topology)
@@ -132,8 +132,13 @@ def available_memory_bytes() -> int:
     return 0
 
 
-def choose_datapath(port_count: int, ports: str = "auto") -> tuple[Datapath | None, str | None]:
-    """The datapath for so many ports, or why the one asked for is not to be had."""
+def choose_datapath(
+    port_count: int, ports: str = "auto", queues: Sequence[str] = ()
+) -> tuple[Datapath | None, str | None]:
+    """The datapath for so many ports, or why the one asked for is not to be had.
+
+    ``queues``: key paths of what the queue of an NVE's own port has to make; frames sent by AF_XDP pass it by.
+    """
     if ports not in PORT_TYPES:
         return None, f"ports={ports}: allowed are {', '.join(PORT_TYPES)}"
     if ports == "afpacket":
@@ -149,6 +154,8 @@ def choose_datapath(port_count: int, ports: str = "auto") -> tuple[Datapath | No
             "in the VM image, whose kernel has it: make image-run EXP=...",
         )
     lacking = _af_xdp_lacks()
+    if queues and not lacking:
+        lacking = f"it passes by the queue that makes {', '.join(queues)}"
     if ports == "afxdp":
         return (
             (None, f"ports=afxdp: {lacking}; use ports=afpacket")

@@ -131,21 +131,30 @@ class Topology(fields.Strict):
     @property
     def needs_netem(self) -> tuple[str, ...]:
         """Key paths of every delay and loss over 0; empty: the topology runs on a kernel without netem."""
-        places: list[tuple[str, LinkProperties]] = [
-            (f"underlay.links[{index}]", link) for index, link in enumerate(self.underlay.links)
-        ]
-        places.append(("underlay.access", self.underlay.access))
-        places += [
-            (f"nves[{i}].access", nve.access) for i, nve in enumerate(self.nves) if nve.access is not None
-        ]
-        if self.outside is not None:
-            places.append(("outside.link", self.outside.link))
+        routers = [(f"underlay.links[{index}]", link) for index, link in enumerate(self.underlay.links)]
         return tuple(
             f"{path}.{key}"
-            for path, link in places
+            for path, link in [*routers, *self._links_at_nves()]
             for key, value in (("delay", link.delay_s), ("loss", link.loss_ratio))
             if value > 0
         )
+
+    @property
+    def queues_at_nves(self) -> tuple[str, ...]:
+        """Key paths of every rate, delay and loss of a link that ends at an NVE: a queue at its own end makes it."""
+        return tuple(
+            f"{path}.{key}"
+            for path, link in self._links_at_nves()
+            for key, value in (("rate", link.rate_bps), ("delay", link.delay_s), ("loss", link.loss_ratio))
+            if value
+        )
+
+    def _links_at_nves(self) -> list[tuple[str, LinkProperties]]:
+        places = [("underlay.access", self.underlay.access)]
+        places += [
+            (f"nves[{i}].access", nve.access) for i, nve in enumerate(self.nves) if nve.access is not None
+        ]
+        return places + ([] if self.outside is None else [("outside.link", self.outside.link)])
 
     @property
     def summary(self) -> str:

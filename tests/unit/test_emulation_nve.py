@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from emulation.nve import NVE, Datapath
+from emulation.plan import UPLINK
 
 
 def configuration(kind: str) -> list[dict[str, Any]]:
@@ -19,14 +20,14 @@ def configuration(kind: str) -> list[dict[str, Any]]:
     return made
 
 
-@pytest.mark.parametrize(("kind", "kept"), [("kernel", {"vm1", "out0"}), ("userspace", set())])
-def test_ports_of_the_kernels_datapath_keep_their_qdisc(kind: str, kept: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "kept"), [("kernel", {"vm1", "out0"}), ("userspace", {"vm1", "out0", UPLINK})]
+)
+def test_ports_keep_their_qdisc(kind: str, kept: set[str]) -> None:
     """Open vSwitch removes the qdisc of a port without a QoS row, and with it a link's delay and rate."""
     operations = configuration(kind)
     ports = {one["row"]["name"]: one["row"] for one in operations if one["table"] == "Port"}
     assert {name for name, row in ports.items() if "qos" in row} == kept
     rows = [one for one in operations if one["table"] == "QoS"]
-    assert [(one["uuid-name"], one["row"]) for one in rows] == (
-        [("own_qdisc", {"type": "linux-noop"})] if kept else []
-    )
+    assert [(one["uuid-name"], one["row"]) for one in rows] == [("own_qdisc", {"type": "linux-noop"})]
     assert all(row["qos"] == ["named-uuid", "own_qdisc"] for name, row in ports.items() if name in kept)

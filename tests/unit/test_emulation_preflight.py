@@ -79,6 +79,20 @@ def test_without_af_xdp_there_is_af_packet(machine: pytest.MonkeyPatch) -> None:
     assert why == "ports=afxdp: this Open vSwitch was built without AF_XDP; use ports=afpacket"
 
 
+def test_a_queue_at_an_nve_is_not_passed_by(machine: pytest.MonkeyPatch) -> None:
+    queues = ("underlay.access.rate", "outside.link.rate")
+    datapath, _ = preflight.choose_datapath(1, "auto", queues)
+    assert datapath is not None and datapath.port_type == "afpacket"
+    assert datapath.reason.endswith(
+        "it passes by the queue that makes underlay.access.rate, outside.link.rate"
+    )
+    none, why = preflight.choose_datapath(1, "afxdp", queues)
+    assert none is None and why is not None and why.endswith("use ports=afpacket")
+    machine.setattr(preflight, "_module", has("openvswitch"))
+    datapath, _ = preflight.choose_datapath(1, "auto", queues)
+    assert datapath is not None and datapath.kind == "kernel"
+
+
 @pytest.mark.parametrize(
     ("ports", "text"),
     [
