@@ -15,7 +15,7 @@ INSIDE := $(filter-out 'EXP=%,$(PARAMETERS))
 EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle standby transports transport-impact
 
 .DEFAULT_GOAL := help
-.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision pcap answers cli shell validate report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-shell image-cli evaluate evaluate-compare evaluate-reference lock ryu-check
+.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision pcap answers cli shell validate runs report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-shell image-cli evaluate evaluate-compare evaluate-reference lock ryu-check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ shell: setup ## A shell in a node of a running network (NODE=nve1; RUN=.. when s
 
 validate: setup ## Check a topology file (TOPO=file.yaml), all errors at once
 	@$(PYTHON) -m topologies $(or $(TOPO),topologies/*.yaml)
+
+runs: setup ## The runs recorded here, oldest first: what RUN=, A=, B=, BASELINE= can be
+	@$(PYTHON) -m results list
 
 report: setup ## Make the HTML report of a run again from its record (RUN=.., default the latest)
 	@$(PYTHON) -m results report $(or $(RUN),latest)

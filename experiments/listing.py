@@ -18,7 +18,7 @@ def opening(experiment: Experiment) -> list[str]:
         module = import_module(f"{__package__}.{experiment.name.replace('-', '_')}")
     except ModuleNotFoundError:  # a file of another name
         module = sys.modules[experiment.check.__module__]
-    text = inspect.cleandoc(module.__doc__ or "").partition("\n\n")[2]
+    text = inspect.cleandoc(module.__doc__ or "").partition("\n\n")[2].replace("``", "")
     return text.splitlines() or [f"Question   {experiment.question}", f"Answer     {experiment.answer}"]
 
 

@@ -35,7 +35,8 @@ _NO_CHOICE = ("quick", "repeat", "seed", "ports")
 class Answer:
     """What one run says of one question. `trials`: how many of each kind; `ran_on`: conditions in words.
 
-    `command` repeats the run; '' when its record does not say.
+    `command` repeats the run; '' when its record does not say. `followed`: what became of lost packets; `notes`:
+    warnings.
     """
 
     experiment: str
@@ -48,6 +49,7 @@ class Answer:
     folder: Path
     run: str
     command: str
+    followed: str = ""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -163,8 +165,6 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
     trials = f"{counts['valid']} valid, {counts['invalid']} invalid; null: {counts['null_valid']} valid"
     trials += f", {counts['null_invalid']} invalid" if counts["null_invalid"] else ""
     notes = [f"found: {one}" for one in findings(record)]
-    if followed := cause_sentence(record):
-        notes.append(followed)
     if choices := choices_of(record):
         notes.append(f"not with the experiment's own choices: {', '.join(choices)}")
     if is_quick(record):
@@ -199,6 +199,7 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
         folder=record.folder,
         run=record.name,
         command=str(record.environment.get("command") or ""),
+        followed=cause_sentence(record),
         notes=notes,
     )
 

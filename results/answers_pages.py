@@ -65,7 +65,8 @@ def _section(row: Row) -> list[str]:
     for answer in row.answers:
         where = f"{answer.date}, `{answer.run}`; {_cell(answer.ran_on)}"
         where += f"; `{answer.command}`" if answer.command else ""
-        told = " ".join(_cell(text) for text in (answer.sentence, *(f"({note})" for note in answer.notes)))
+        notes = [f"({note})" for note in (*answer.notes, answer.followed) if note]
+        told = " ".join(_cell(text) for text in (answer.sentence, *notes))
         lines += ["", f"**`{answer.experiment}`**: {told}", "", f"*{where}*"]
     if not row.answers:
         lines += ["", _cell(row.note)]

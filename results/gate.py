@@ -45,5 +45,5 @@ def _need(**runs: str) -> None:
     if missing:
         raise RecordError(
             f"{missing[0]} is not given: {', '.join(f'{name}=RUN' for name in runs)}, a run's folder, its name or a "
-            "part of it (python -m results list)"
+            "part of it (`make runs` shows them)"
         )

@@ -105,7 +105,7 @@ def lines(record: Record, wanted: Width, text: str, names: Sequence[str] | None 
     for one in found:
         factor, unit = scale(one.measure)
         low, high = (value * factor for value in one.interval)
-        said = f"{one.more:,} more" if one.more else "enough"
+        said = f"{one.more:,} more trials" if one.more else "enough"
         made.append(
             f"{label(one.measure)} ({one.group}): {one.middle * factor:.3g} [{low:.3g}, {high:.3g}] {unit}, n={one.n}; "
             f"for {text}: {said}"

@@ -119,9 +119,7 @@ def _read_text(path: Path) -> str:
             raise RecordError(f"{path.parent}: points to {path.parent.readlink()}, which is gone") from error
         if path.parent.is_dir():
             raise RecordError(f"{path.parent}: no {path.name} in it, so not the folder of a run") from error
-        raise RecordError(
-            f"{path.parent}: no such run; `python -m results list` shows those there are"
-        ) from error
+        raise RecordError(f"{path.parent}: no such run; `make runs` shows those there are") from error
     except UnicodeDecodeError as error:
         raise RecordError(f"{path}: is not text; damaged or not written by Overland") from error
     except OSError as error:
@@ -185,4 +183,4 @@ def find_run(results_dir: Path, wanted: str) -> Path:
         raise RecordError(
             f"run {wanted!r}: fits {len(fitting)} runs (such as {shown}); give more of the name"
         )
-    raise RecordError(f"run {wanted!r}: no such run; `python -m results list` shows those there are")
+    raise RecordError(f"run {wanted!r}: no such run; `make runs` shows those there are")

@@ -113,8 +113,8 @@ def missing_samples(folder: Path) -> str:
     if sample_names(folder) or (folder / "sweep.json").exists():  # a sweep's are in the runs beneath it
         return ""
     return (
-        f"{folder}: has no samples, so no packets are drawn; the figures are in the record and stand. "
-        "Run it again for timelines"
+        f"{folder.resolve().name}: has no samples, so no packets are drawn; the figures are in the record and stand. "
+        "Where its experiment records packets, a new run has timelines"
     )
 
 

@@ -14,7 +14,7 @@ def figure(values: Sequence[float], scale: float, unit: str, digits: int = 3) ->
     if not values:
         return "(not measured)"
     scaled = [value * scale for value in values]
-    middle = statistics.median_low(scaled)
+    middle = statistics.median(scaled)  # as tables have it, so that both say the same
     interval = median_interval(scaled)
     told = f"{_number(middle, digits)} {unit}".strip()
     if interval is None or interval[0] == interval[1]:
@@ -24,7 +24,7 @@ def figure(values: Sequence[float], scale: float, unit: str, digits: int = 3) ->
 
 def milliseconds(values: Sequence[float]) -> str:
     """Seconds, told in milliseconds, or in seconds from one second on."""
-    if values and statistics.median_low(values) >= 1.0:
+    if values and statistics.median(values) >= 1.0:
         return figure(values, 1.0, "s")
     return figure(values, 1e3, "ms")
 

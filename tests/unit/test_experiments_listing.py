@@ -18,6 +18,7 @@ def test_the_list_is_brief_and_one_experiment_is_told_with_units(capsys):
     assert main(["list"]) == 0
     said = capsys.readouterr().out
     assert all(f"make {name} (Q" in said for name in EXPERIMENTS)
+    assert "``" not in said  # markup of docstrings
     assert max(map(len, said.splitlines())) <= 140
     assert main(["list", "cold"]) == 0
     said = capsys.readouterr().out

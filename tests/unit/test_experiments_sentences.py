@@ -1,8 +1,17 @@
 """The words of answers, and every experiment's own sentence of made-up trials."""
 
 from experiments import cold, external_client, hot_l2, hot_l2_v6, hot_warm_cold, stage_order, tenants
-from experiments.running.sentences import BOTH_WAYS, groups_tried, measured, moves_cost, packets, stalls
+from experiments.running.sentences import (
+    BOTH_WAYS,
+    figure,
+    groups_tried,
+    measured,
+    moves_cost,
+    packets,
+    stalls,
+)
 from mobility.order import PHASES
+from results.statistics import summarise
 
 
 def trial(parameters=None, *, valid=True, migration=None, **measures):
@@ -27,6 +36,13 @@ def test_values_are_those_of_valid_trials_with_the_parameters_wanted():
     assert measured(trials, "x") == [5, 6]
     assert measured(trials, "x", null=True) == [7]
     assert groups_tried(trials, "a") == [(1,), (2,)]
+
+
+def test_a_median_in_words_is_that_of_the_tables():
+    values = [1.0, 2.0, 4.0, 9.0]
+    table = summarise([trial({"path": "p"}, tcp_stall_s_to_vm=one) for one in values])["tcp_stall_s_to_vm"]
+    assert table["median"] == 3.0  # (2 + 4) / 2
+    assert figure(values, 1.0, "s").startswith("3 s [")
 
 
 def test_packets_that_are_mostly_none_are_told_with_the_most():

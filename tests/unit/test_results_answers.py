@@ -318,4 +318,5 @@ def test_an_answer_says_what_was_lost_by_cause_and_what_is_set_wrongly(tmp_path)
     record.finish("answered", "all done")
     (answer,) = next(row for row in rows_of([load_record(record.folder)]) if row.number == "Q1").answers
     assert answer.notes[0].startswith("found: The old leg was left open")
-    assert answer.notes[1] == "Of 4 packets lost in 1 move: misdirected 4 (100 %)."
+    assert len(answer.notes) == 1  # a cause is no warning
+    assert answer.followed == "Of 4 packets lost in 1 move: misdirected 4 (100 %)."
