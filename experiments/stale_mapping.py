@@ -8,8 +8,9 @@ Varies     The strategy: push; pull (the old NVE tells the NVA of a misdirected 
            of several ages (``ages``). The old NVE's policy: tunnel until all is quiet, or silent-drop. And the VM: one
            that talks, or a silent host, which only listens and never announces itself.
 Held fixed The path (between two NVEs at which the peer is not), no downtime, the rate. With timeout the peer's mapping
-           was fresh when the VM moved: the worst case; an older one would last as much less. A peer's own neighbour
-           cache says which MAC an address has, and the move keeps both: what ages is the mapping at the peer's NVE.
+           is made when the trial begins, so it lasts its age less ``before`` and what the move does ahead of its
+           switch: near the worst case. A peer's own neighbour cache says which MAC an address has, and the move keeps
+           both: what ages is the mapping at the peer's NVE.
 Answer     Time from the switch until the peer's NVE was told and until the last frame came through the old NVE,
            frames that did, packets lost; beside the time in which the old path is empty once all are told, and how
            many times that is.

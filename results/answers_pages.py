@@ -25,7 +25,9 @@ _COLUMNS = ("question", "experiment", "figures: median [95 %]", "noise floor", "
 def write_answers(results_dir: Path, output: Path | None = None) -> list[Path]:
     """Write ANSWERS.md (or `output`) and answers.html beside it; the two paths. Raises RecordError."""
     if not results_dir.is_dir():
-        raise RecordError(f"{results_dir}: no such folder of results; give one with --results-dir")
+        raise RecordError(
+            f"{results_dir}: no such folder of results; name one that is there by RESULTS=FOLDER"
+        )
     output = output or results_dir / "ANSWERS.md"
     if output.suffix != ".md":
         raise RecordError(f"{output}: the answers are written as Markdown; give a name that ends in .md")

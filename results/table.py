@@ -177,5 +177,5 @@ def print_table(record: Record, report: Path | None = None, console: Console | N
     if precision := usual_sentence(record):
         console.print(Text(precision))
     report = report or record.folder / "report.html"
-    where = f"report: {report}" if report.exists() else "report: none yet (python -m results report)"
+    where = f"report: {report}" if report.exists() else "report: none yet (make report)"
     console.print(Text(f"record: {record.folder / 'record.json'}   {where}"), soft_wrap=True)
