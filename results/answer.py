@@ -15,7 +15,7 @@ from results.statistics import (
     PERCENTILE_RULE,
     Trials,
     count_trials,
-    interval_of,
+    median_interval,
     share_not_ruled_out,
     values_of,
 )
@@ -130,7 +130,7 @@ def _stall(trials: Trials) -> str:
 
 def _with_interval(name: str, values: Sequence[float]) -> str:
     """'18.2 ms [16.3, 20.1]': the median with its 95 % interval, which few values do not have."""
-    interval = interval_of(name, values)
+    interval = median_interval(values)
     told = "" if interval is None else f" [{number(name, interval[0])}, {number(name, interval[1])}]"
     return f"{number(name, median(values))} ms{told}"
 

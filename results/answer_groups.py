@@ -16,7 +16,7 @@ from results.grouping import (
     parameter_label,
 )
 from results.reading import Record
-from results.statistics import Trials, count_trials, interval_of, values_of
+from results.statistics import Trials, count_trials, median_interval, values_of
 
 MOST_GROUPS_TOLD = 4  # of more, the least and the most in a sentence
 MOST_GROUPS_LISTED = 8  # the same in a list
@@ -137,7 +137,7 @@ def _sign(name: str) -> str:
 
 def _figure(name: str, values: Sequence[float]) -> str:
     """'18.2 [16.3, 20.1]', or '18.2 (n=2)' where there are too few for an interval."""
-    interval = interval_of(name, values)
+    interval = median_interval(values)
     behind = (
         f" (n={len(values)})"
         if interval is None

@@ -9,7 +9,7 @@ from results.curves import draw_curve, log_scale, set_log
 from results.display import label, scale, shown_measures
 from results.grouping import groups_of, null_groups, numeric_parameter
 from results.reading import Record
-from results.statistics import interval_of, values_of
+from results.statistics import median_interval, values_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +100,7 @@ def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]
         )  # seeded: same record, same picture
         looks = {"mec": style.MUTED if null else colour, "mfc": "none" if null else colour}
         panel.plot(shown, row + spread, ls="none", marker="o", ms=3.4, mew=0.7, alpha=0.75, **looks)
-        interval = interval_of(name, values)
+        interval = median_interval(values)
         if interval is not None:
             panel.plot(
                 np.asarray(interval) * factor, [row, row], color=style.INK, lw=1.6, solid_capstyle="butt"

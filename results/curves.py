@@ -9,7 +9,7 @@ from results import style
 from results.display import label, scale
 from results.figures import legend
 from results.grouping import Trials, groups_of, parameter_label, value_text
-from results.statistics import interval_of, values_of
+from results.statistics import median_interval, values_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,9 +47,7 @@ def curve_points(
     for group in groups_of(trials, [across]):
         values = values_of(group.trials, measure, null=False)
         if values:
-            made.append(
-                (float(group.values[0]), float(np.median(values)), interval_of(measure, values), values)
-            )
+            made.append((float(group.values[0]), float(np.median(values)), median_interval(values), values))
     return made
 
 

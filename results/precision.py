@@ -17,7 +17,7 @@ from results.contract import RecordError
 from results.display import label, scale, shown_measures
 from results.grouping import groups_of
 from results.reading import Record
-from results.statistics import interval_of, values_of
+from results.statistics import median_interval, values_of
 
 USUAL_SHARE = 0.1  # the interval that tables speak of: within 10 % of the median on either side
 _TO_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -72,7 +72,7 @@ def forecasts(record: Record, wanted: Width, names: Sequence[str] | None = None)
     for name in names or [one for one in shown if not one.startswith("predicted_")]:
         for group in groups_of(record.trials, record.group_by):
             values = values_of(group.trials, name, null=False)
-            interval = interval_of(name, values)
+            interval = median_interval(values)
             if interval is None or (wanted.share is not None and median(values) == 0):
                 continue
             middle, width = median(values), interval[1] - interval[0]

@@ -6,7 +6,6 @@ Same input and seed, same output. Invalid trials never enter a figure; `count_tr
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -47,7 +46,7 @@ def quantile(values: Sequence[float], share: float) -> float | None:
 def median_interval(
     values: Sequence[float], *, seed: int = 0, confidence: float = 0.95
 ) -> list[float] | None:
-    """Bootstrap percentile interval [lo, hi] of the median; None below 3 values.
+    """Bootstrap percentile interval [lo, hi] of the median; None below 3 values. The same wherever it is told.
 
     Percentile and not BCa: BCa takes its acceleration from the jackknife, which fails for the median
     (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 11 and 14).
@@ -73,14 +72,6 @@ def median_interval(
     # scipy interpolates between resampled medians; rounding may step over the outermost value by a digit
     least, most = float(array.min()), float(array.max())
     return [max(least, float(found.low)), min(most, float(found.high))]
-
-
-def interval_of(measure: str, values: Sequence[float], *, seed: int = 0) -> list[float] | None:
-    """`median_interval` of a measure's values: the same wherever it is told.
-
-    Each measure has its own stream, so that adding a measure changes no other's interval.
-    """
-    return median_interval(values, seed=seed ^ zlib.crc32(measure.encode()))
 
 
 def share_not_ruled_out(n: int, confidence: float = 0.95) -> float:
@@ -187,7 +178,7 @@ def _summary(moves: Trials, nulls: Trials, name: str, seed: int) -> dict[str, An
     return {
         "n": len(values),
         "median": float(np.median(values)) if values else None,
-        "ci95": interval_of(name, values, seed=seed),
+        "ci95": median_interval(values, seed=seed),
         "p95": quantile(values, 0.95),
         "p99": quantile(values, 0.99),
         "min": min(values, default=None),
