@@ -19,6 +19,7 @@ from results.grouping import groups_of
 from results.reading import Record
 from results.statistics import median_interval, values_of
 
+WORTH_TELLING = 10_000
 USUAL_SHARE = 0.1  # the interval that tables speak of: within 10 % of the median on either side
 _TO_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -90,8 +91,8 @@ def usual_sentence(record: Record) -> str:
     if widest.more == 0:
         return "Every interval lies within 10 % of its median."
     return (
-        f"For an interval within 10 % of the median, {_lower(label(widest.measure))} ({widest.group}) needs some "
-        f"{widest.more:,} more trials (it has {widest.n}); {sum(one.more == 0 for one in found)} of {len(found)} "
+        f"For an interval within 10 % of the median, {_lower(label(widest.measure))} ({widest.group}) needs "
+        f"{_some(widest.more)} more trials (it has {widest.n}); {sum(one.more == 0 for one in found)} of {len(found)} "
         "intervals are as narrow now."
     )
 
@@ -105,12 +106,17 @@ def lines(record: Record, wanted: Width, text: str, names: Sequence[str] | None 
     for one in found:
         factor, unit = scale(one.measure)
         low, high = (value * factor for value in one.interval)
-        said = f"{one.more:,} more trials" if one.more else "enough"
+        said = f"{_some(one.more)} more trials" if one.more else "enough"
         made.append(
             f"{label(one.measure)} ({one.group}): {one.middle * factor:.3g} [{low:.3g}, {high:.3g}] {unit}, n={one.n}; "
             f"for {text}: {said}"
         )
     return made
+
+
+def _some(more: int) -> str:
+    """The forecast is a guess from few trials: beyond all patience its digits mean nothing."""
+    return f"some {more:,}" if more <= WORTH_TELLING else f"more than {WORTH_TELLING:,}"
 
 
 def _lower(text: str) -> str:
