@@ -18,7 +18,24 @@ STANDARD: tuple[Column, ...] = (
     ("TCP stall", "tcp_stall_s_to_vm", "tcp_stall_s_from_vm"),
     ("call to last barrier", LAST_BARRIER, None),
 )
-_WRITTEN = {"vm": "VM", "tcp": "TCP", "udp": "UDP", "rto": "RTO", "nve": "NVE", "nva": "NVA", "rtt": "RTT"}
+_WRITTEN = {
+    word: word.upper()
+    for word in (
+        "dhcp",
+        "icmp",
+        "mos",
+        "mptcp",
+        "nva",
+        "nve",
+        "quic",
+        "rto",
+        "rtt",
+        "sctp",
+        "tcp",
+        "udp",
+        "vm",
+    )
+}
 _TIME_TO_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 NOT_MEASURED = "–"
 

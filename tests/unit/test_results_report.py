@@ -59,6 +59,7 @@ def test_numbers_are_written_in_their_unit():
     assert number("lost_packets_to_vm", 1.5) == "1.50"
     assert number("lost_packets_to_vm", None) == "–"
     assert label("tcp_stall_s_from_vm") == "TCP stall from VM"
+    assert label("icmp_errors_count") == "ICMP errors"
 
 
 def test_a_rare_loss_shows_behind_a_median_of_zero():
