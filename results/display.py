@@ -20,21 +20,7 @@ STANDARD: tuple[Column, ...] = (
 )
 _WRITTEN = {
     word: word.upper()
-    for word in (
-        "dhcp",
-        "icmp",
-        "mos",
-        "mptcp",
-        "nva",
-        "nve",
-        "quic",
-        "rto",
-        "rtt",
-        "sctp",
-        "tcp",
-        "udp",
-        "vm",
-    )
+    for word in ["dhcp", "icmp", "mptcp", "nva", "nve", "quic", "rto", "rtt", "sctp", "tcp", "udp", "vm"]
 }
 _TIME_TO_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 NOT_MEASURED = "–"
