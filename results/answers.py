@@ -21,7 +21,7 @@ from results.causes import cause_sentence
 from results.contract import RecordError
 from results.findings import findings
 from results.published import Published, published_for
-from results.questions import BY_NUMBER, QUESTIONS
+from results.questions import BY_NUMBER, QUESTIONS, TO_COME
 from results.reading import Record, list_runs, load_record
 from results.statistics import count_trials
 
@@ -112,7 +112,7 @@ def rows_of(records: Sequence[Record]) -> list[Row]:
                 experiments,
                 answers,
                 published_for(number),
-                "" if answers else _why_none(of_question),
+                "" if answers else _why_none(of_question, experiments),
             )
         )
     return rows
@@ -153,9 +153,10 @@ def is_quick(record: Record) -> bool:
     return bool(record.parameters.get("quick"))
 
 
-def _why_none(records: Sequence[Record]) -> str:
+def _why_none(records: Sequence[Record], experiments: Sequence[str]) -> str:
     if not records:
-        return NO_RECORD
+        there = [f"make {name}" for name in experiments if name not in TO_COME]
+        return f"{NO_RECORD} {' or '.join(there) or 'Nobody has built its experiment'}."
     last = records[-1]
     return f"{NO_RECORD} The newest run ({last.experiment}, {_date(last)}) is {last.status}: {last.why}"
 
