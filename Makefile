@@ -93,16 +93,16 @@ image-verify: setup-image ## Build the VM image twice more and compare the hashe
 image-disk: image ## A disk that boots by itself, with the project in it, for a machine to log in to
 	@$(PYTHON) -m image disk
 
-image-run: image ## An experiment inside the VM image (EXP=hot-l2 quick=1; ACCEL=kvm or tcg), its run brought back here
+image-run: setup-image ## An experiment inside the VM image (EXP=hot-l2 quick=1; ACCEL=kvm or tcg), its run brought back here
 	@$(PYTHON) -m image run $(EXP) $(INSIDE)
 
-image-shell: image ## A console in the VM image
+image-shell: setup-image ## A console in the VM image
 	@$(PYTHON) -m image shell $(INSIDE)
 
-image-cli: image ## Mininet's CLI inside the VM image (TOPO=wide_area)
+image-cli: setup-image ## Mininet's CLI inside the VM image (TOPO=wide_area)
 	@$(PYTHON) -m image cli $(or $(TOPO),two_racks) $(INSIDE)
 
-evaluate: image ## Every experiment inside the VM image, then the answers page (QUICK=1: short forms); goes on where it stopped
+evaluate: setup-image ## Every experiment inside the VM image, then the answers page (QUICK=1: short forms); goes on where it stopped
 	@$(PYTHON) -m image evaluate $(INSIDE)
 
 evaluate-compare: setup ## Do the newest runs agree with results/reference? Exit status 1 if not

@@ -74,13 +74,14 @@ def _run(words: Sequence[str]) -> int:
     from .project import PYTHON
     from .running import run_inside
 
-    image, results, choice, rest = _place(words)
+    wanted, rest = _asked(words)
     if not rest or "=" in rest[0]:
         raise ImageError("run which experiment? make image-run EXP=hot-l2 (make list shows them all)")
     try:
         experiment = check(rest)
     except refusals() as error:
         raise ImageError(str(error)) from None
+    image, results, choice = _ready(wanted)
     added = gentler(rest[1:], experiment.parameters, choice.accelerator)
     if added:
         _say(f"processors are emulated: {' '.join(added)} unless you say otherwise")
@@ -107,35 +108,54 @@ def check(words: Sequence[str]) -> Experiment:
 def _evaluate(words: Sequence[str]) -> int:
     from .evaluation import evaluate, is_quick
 
-    image, results, choice, rest = _place(words)
-    return evaluate(image, results, _say, choice, quick=is_quick(rest))
+    wanted, rest = _asked(words)
+    quick = is_quick(rest)
+    image, results, choice = _ready(wanted)
+    return evaluate(image, results, _say, choice, quick=quick)
 
 
 def _shell(words: Sequence[str]) -> int:
-    from .running import interact_inside
+    from .running import check_terminal, interact_inside
 
-    image, results, choice, _ = _place(words)
+    wanted, _ = _asked(words)
+    check_terminal()
+    image, results, choice = _ready(wanted)
     return interact_inside(image, ["bash", "-l"], results, _say, choice)
 
 
 def _cli(words: Sequence[str]) -> int:
     from .project import PYTHON
-    from .running import interact_inside
+    from .running import check_terminal, interact_inside
 
-    image, results, choice, rest = _place(words)
+    wanted, rest = _asked(words)
+    check_terminal()
+    image, results, choice = _ready(wanted)
     return interact_inside(image, [PYTHON, "-m", "experiments", "cli", *rest], results, _say, choice)
 
 
-def _place(words: Sequence[str]) -> tuple[Image, Path, Choice, list[str]]:
-    """The image, the host's results folder, the accelerator, and the words that are left."""
+def _asked(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The accelerator that is asked for, and the words that are left. Raises ImageError."""
+    from .accelerator import check_wanted
+
+    wanted, rest = _taken(words, "accel", "auto")
+    check_wanted(wanted)
+    return wanted, rest
+
+
+def _ready(wanted: str) -> tuple[Image, Path, Choice]:
+    """The image (built if there is none of this recipe: minutes), the host's results folder, the accelerator.
+
+    Called when the words are known to be good.
+    """
     from experiments.__main__ import results_folder
 
+    from .build import build
     from .folder import FOLDER, Image
     from .running import accelerator_for
 
-    wanted, rest = _taken(words, "accel", "auto")
     image = Image(FOLDER)
-    return image, results_folder(), accelerator_for(image, wanted), rest
+    build(image, _say)
+    return image, results_folder(), accelerator_for(image, wanted)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

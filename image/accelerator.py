@@ -28,10 +28,15 @@ Probe = Callable[[Guest], str | None]
 """Boots a guest that only comes up; None, or why it did not."""
 
 
-def choose(wanted: str, image: Image, probe: Probe) -> Choice:
-    """Choose; ``wanted`` is auto, kvm or tcg. ImageError when KVM is asked for and not to be had."""
+def check_wanted(wanted: str) -> None:
+    """ImageError unless it is auto, kvm or tcg."""
     if wanted not in ACCELERATORS:
         raise ImageError(f"ACCEL={wanted}: allowed are {', '.join(ACCELERATORS)}")
+
+
+def choose(wanted: str, image: Image, probe: Probe) -> Choice:
+    """Choose; ``wanted`` is auto, kvm or tcg. ImageError when KVM is asked for and not to be had."""
+    check_wanted(wanted)
     if wanted == "tcg":
         return Choice("tcg", "asked for")
     lacking = device_problem()

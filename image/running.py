@@ -69,10 +69,14 @@ def run_inside(
         return Outcome(console.status, trouble, runs)
 
 
-def interact_inside(image: Image, argv: Sequence[str], results: Path, say: Say, choice: Choice) -> int:
-    """The same with this terminal as the guest's console."""
+def check_terminal() -> None:
+    """ImageError where there is no terminal to be a guest's console."""
     if not (os.isatty(0) and os.isatty(1)):
         raise ImageError("the image's console needs a terminal: run this in one, not in a pipe")
+
+
+def interact_inside(image: Image, argv: Sequence[str], results: Path, say: Say, choice: Choice) -> int:
+    """The same with this terminal as the guest's console."""
     with _prepared(image, argv, say, choice, "shell") as guest:
         size = shutil.get_terminal_size()
         terminal: dict[str, str | int] = {"rows": size.lines, "columns": size.columns}

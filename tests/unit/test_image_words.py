@@ -11,7 +11,8 @@ from image.folder import FOLDER, Image
 
 @pytest.fixture(autouse=True)
 def place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An image is there; booting it is not what is tested."""
+    """Neither building nor booting is what is tested: bad words are refused before either."""
+    monkeypatch.setattr("image.build.build", lambda *_, **__: pytest.fail("built"))
     monkeypatch.setattr("image.running.accelerator_for", lambda image, wanted: Choice("tcg", "asked for"))
     monkeypatch.setattr("image.running.run_inside", lambda *_, **__: pytest.fail("booted"))
 
@@ -36,6 +37,8 @@ def test_names_may_be_in_capitals() -> None:
         (["run", "hot-l2", "topology=nowhere"], "nowhere"),
         (["run", "hot-l2", "vm=nobody"], "nobody"),
         (["evaluate", "repeat=2"], "QUICK=1 and ACCEL"),
+        (["run", "hot-l2", "ACCEL=xen"], "ACCEL=xen: allowed are auto, kvm, tcg"),
+        (["evaluate", "ACCEL=xen"], "ACCEL=xen: allowed are auto, kvm, tcg"),
         (["shell"], "needs a terminal"),
     ],
 )
