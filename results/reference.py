@@ -7,7 +7,7 @@ what no comparison needs: events, samples, phases of moves, the topology, measur
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from results.files import write_atomic
 from results.reading import Record, load_record
 
 _KEPT_OF_TRIALS = ("index", "valid", "invalid_reason", "null", "parameters", "causes")
+_KEPT_OF_MOVES = ("vm", "kind", "old_nve", "new_nve", "call_to_last_barrier_s")
 HOST = "host"
 
 
@@ -28,12 +29,19 @@ def reduced(record: Record) -> dict[str, Any]:
     trials = [
         {
             **{key: trial[key] for key in _KEPT_OF_TRIALS if key in trial},
-            "migration": None,
+            "migration": _reduced_move(trial["migration"]),
             "measures": {name: value for name, value in trial["measures"].items() if name in shown},
         }
         for trial in record.trials
     ]
     return {**record.data, "trials": trials, "topology": {}, "summary": {}, "kept_from": record.name}
+
+
+def _reduced_move(migration: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What findings and answers name of a move: its kind and its ends."""
+    if migration is None:
+        return None
+    return {name: migration.get(name) for name in _KEPT_OF_MOVES} | {"phases": []}
 
 
 def worth_keeping(records: Iterable[Record]) -> dict[str, Record]:
