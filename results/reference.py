@@ -41,7 +41,7 @@ def _reduced_move(migration: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What findings and answers name of a move: its kind and its ends."""
     if migration is None:
         return None
-    return {name: migration.get(name) for name in _KEPT_OF_MOVES} | {"phases": []}
+    return {name: migration[name] for name in _KEPT_OF_MOVES if name in migration} | {"phases": []}
 
 
 def worth_keeping(records: Iterable[Record]) -> dict[str, Record]:

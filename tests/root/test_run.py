@@ -264,7 +264,8 @@ def test_without_root_it_says_what_to_do() -> None:
     """Everything is loaded first: another user may not be able to read the interpreter's own files."""
     program = (
         "import os, sys\n"
-        "from experiments import __main__, run, catalog, parameters, refusals\n"
+        "from experiments import __main__, catalog\n"
+        "from experiments.running import parameters, refusals, start\n"
         "refusals.refusals()\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "sys.exit(__main__.main(['run', 'hot-l2']))\n"

@@ -87,6 +87,9 @@ def make_run(folder: Path, second: int = 0, **changes: Any) -> Path:
     record = RunRecord.create(folder, "hot-l2", ["Q1"], {"quick": 0}, {"name": "two_racks"})
     record.set_environment({"datapath": "kernel", "port_type": "kernel", "accelerator": "tcg"})
     for trial in MADE["trials"](**changes):
+        if trial["migration"] is not None:
+            phases = [{"name": name, "start_s": 1.0, "end_s": 1.5} for name in ("stop", "switch", "resume")]
+            trial = {**trial, "migration": {**trial["migration"], "phases": phases}}
         record.add_trial(trial)
     record.finish("answered", "enough")
     return record.folder.rename(record.folder.with_name(f"20261125T0000{second:02d}Z-hot-l2-abcdef"))
