@@ -127,7 +127,7 @@ def _backoff(of: Callable[..., list[float]], kinds: set[tuple[Any, ...]]) -> str
     return (
         f"When it stands still for {milliseconds([long_s])}, a sender's RTO grows to {milliseconds(quiet)} with "
         f"silent-drop and to {milliseconds(told)} with icmp ({figure(of(errors, 'icmp', long_s), 1, '')} errors came): "
-        f"{'the errors take its backoff back' if reverted else 'the errors do not take its backoff back'} (RFC 6069"
+        f"{'the errors take its backoff back' if reverted else 'no backoff was seen to be taken back'} (RFC 6069"
         f"{IPV6_CODES if with_ipv6 and not reverted else ''}), "
         f"and TCP waits {milliseconds(of(stall, 'silent-drop', long_s))} and "
         f"{milliseconds(of(stall, 'icmp', long_s))}. "
