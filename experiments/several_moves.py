@@ -154,10 +154,8 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     for verb in ("lost", "duplicated", "reordered"):
         found = {name: [_on_all_flows(one, f"{verb}_packets") for one in own] for name, own in groups.items()}
         if any(any(values) for values in found.values()):
-            told = ", ".join(
-                f"{name} {packets(values)} (at most {max(values):,.0f})" for name, values in found.items()
-            )
-            some.append(f"packets {verb} in a trial, on all flows: {told}")
+            told = ", ".join(f"{name} {packets(values)}" for name, values in found.items() if any(values))
+            some.append(f"packets {verb} in a trial, on all flows: {told}, else none")
         else:
             none.append(verb)
     said = [f"no packet was {' or '.join(none)} on any flow in any pattern"] if none else []
