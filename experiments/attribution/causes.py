@@ -21,6 +21,8 @@ NEIGHBOUR_WAIT_S = (
     3.5  # a host asks three times, a second apart, and drops what waited (RFC 4861 section 7.2.2)
 )
 TUNNEL_BYTES = 50
+CLOSED_S = 0.1
+"""So long a busy NVE may leave a frame in its port's ring; when the port is closed meanwhile, no rule takes it."""
 QUEUE_S = 0.005
 """Whoever is let into a queue that is full waits for all of it; at a switch that keeps up nobody waits so long."""
 
@@ -213,6 +215,8 @@ def _inside(packet: Packet, last: Sighting, facts: Facts, nve: str, *, from_vm: 
                 return Cause.POLICY
             if last.t_s >= move.left_s - SLACK_S and not (move.redirects and last.t_s < move.over_s):
                 return Cause.IN_FLIGHT if packet.tx_s < move.left_s else Cause.MISDIRECTED
+        if from_vm and _left_in_closed_port(packet, last, move, facts):
+            return Cause.IN_FLIGHT
         if packet.queue_s >= QUEUE_S:
             return Cause.OVERRUN
         if move.new_nve == nve and last.t_s >= move.start_s and _is_of(move, packet):
@@ -230,6 +234,15 @@ def _inside(packet: Packet, last: Sighting, facts: Facts, nve: str, *, from_vm: 
     if facts.rule_drops and not facts.rules_dropped(nve, "CLASSIFY", "ANTI_SPOOF", "FORWARD"):
         return Cause.OVERRUN
     return Cause.UNKNOWN
+
+
+def _left_in_closed_port(packet: Packet, last: Sighting, move: MoveFacts, facts: Facts) -> bool:
+    """The VM sent it at its old NVE, which had not taken it in when the move closed the port there."""
+    return (
+        (move.vm, move.old_nve, move.wired) == (packet.sender, last.nve, True)
+        and move.over_s - CLOSED_S <= last.t_s <= move.there_s + SLACK_S
+        and facts.rules_dropped(last.nve, "CLASSIFY", "ANTI_SPOOF")
+    )
 
 
 def _is_of(move: MoveFacts, packet: Packet) -> bool:

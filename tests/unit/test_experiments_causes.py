@@ -70,6 +70,18 @@ WITH_MISSES = {**NO_DROPS, ("nve2", "FORWARD"): 40, ("nve2", "CLASSIFY"): 0}
 CASES: list[tuple[str, Packet, Facts, Cause]] = [
     # At the sender.
     ("never seen", to_vm(10.0, ()), FACTS, Cause.SENDER),
+    (
+        "still in its old NVE's port when that was closed",
+        from_vm(10.55, seen(10.56, (LEFT, ""), (IN, "nve1"))),
+        replace(FACTS, moves=[replace(MOVE, over_s=10.65)], rule_drops={**NO_DROPS, ("nve1", "CLASSIFY"): 74}),
+        Cause.IN_FLIGHT,
+    ),
+    (
+        "its old NVE's rules dropped nothing",
+        from_vm(10.55, seen(10.56, (LEFT, ""), (IN, "nve1"))),
+        replace(FACTS, moves=[replace(MOVE, over_s=10.65)]),
+        Cause.OVERRUN,
+    ),
     ("asking for a neighbour", to_vm(10.0, ()), replace(FACTS, asked_s={"peer3": [9.5]}), Cause.NEIGHBOUR),
     ("another asks", to_vm(10.0, ()), replace(FACTS, asked_s={"vm1": [9.5]}), Cause.SENDER),
     ("asked long before", to_vm(10.0, ()), replace(FACTS, asked_s={"peer3": [5.0]}), Cause.SENDER),
