@@ -92,7 +92,9 @@ def test_packets_refused_as_spoofs_and_packets_without_a_neighbour_are_told_apar
             traffic.start()
 
             def refused() -> bool:
-                return read_drops({"nve1": nve})["nve1", "ANTI_SPOOF"] > LEAST_PACKETS
+                return (
+                    read_drops({"nve1": nve})["nve1", "ANTI_SPOOF"] > 5 * LEAST_PACKETS
+                )  # of both ways together
 
             peer = network["peer1"].pid
             times_s = [time.monotonic()]
@@ -119,9 +121,7 @@ def test_packets_refused_as_spoofs_and_packets_without_a_neighbour_are_told_apar
 
     spoofed, unresolved = in_sandbox(body)
     for way in ("to_vm", "from_vm"):
-        assert set(spoofed[way]) == {"spoof_drop"} and spoofed[way]["spoof_drop"] >= LEAST_PACKETS / 2, (
-            spoofed
-        )
+        assert set(spoofed[way]) == {"spoof_drop"} and spoofed[way]["spoof_drop"] >= LEAST_PACKETS, spoofed
     # Only the peer asked; the first packets wait for the answer, then all are dropped.
     assert set(unresolved["to_vm"]) == {"neighbour_unresolved"}, unresolved
     assert unresolved["to_vm"]["neighbour_unresolved"] >= LEAST_PACKETS, unresolved
