@@ -8,7 +8,10 @@ export RESULTS VENV
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 # Every NAME=value given on make's command line goes to the experiment, which knows which there are.
-PARAMETERS := $(foreach name,$(filter-out VENV RESULTS TOPO RUN NODE FILE ARGS MAKE% -%,$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
+given = $(foreach name,$(filter-out VENV RESULTS ARGS MAKE% -% $(1),$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
+PARAMETERS := $(call given,TOPO RUN NODE FILE)
+# An experiment gets all of them: it refuses those of other targets with a hint.
+ALL_GIVEN := $(call given)
 
 INSIDE := $(filter-out 'EXP=%,$(PARAMETERS))
 
@@ -20,7 +23,7 @@ EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-fl
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-list: setup ## The experiments: question, what varies, what the answer looks like (EXP=cold: its parameters)
+list: setup ## The experiments, a line each (EXP=cold: question, what varies, what the answer looks like, parameters)
 	@$(PYTHON) -m experiments list $(EXP)
 
 hot-l2: ## Move a VM along all three paths under traffic and say what it cost
@@ -43,7 +46,7 @@ dhcp-client: ## A DHCP client that confirms its lease after a move
 decision: ## What a move will cost, predicted from other runs, and whether the advice to move was right
 
 $(EXPERIMENTS): setup
-	@$(SUDO) $(PYTHON) -m experiments run $@ $(PARAMETERS)
+	@$(SUDO) $(PYTHON) -m experiments run $@ $(ALL_GIVEN)
 
 sweep: setup ## An experiment over many settings (EXP=hot-l2 rate_pps=1000,2000,5000 repeat=5; JOBS=n, RESUME=folder)
 	@$(SUDO) $(PYTHON) -m experiments sweep $(PARAMETERS)

@@ -28,9 +28,8 @@ def _list(words: Sequence[str]) -> int:
     if words:
         print("\n".join(full_lines(find(words[0]))))
         return 0
-    for experiment in EXPERIMENTS.values():
-        print("\n".join([*brief_lines(experiment), ""]))
-    print("make list EXP=NAME explains an experiment's parameters.")
+    print("\n".join(brief_lines(list(EXPERIMENTS.values()))))
+    print("make list EXP=NAME says what an experiment varies and holds fixed, and explains its parameters.")
     return 0
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-import textwrap
+from collections.abc import Sequence
 from importlib import import_module
 
 from .experiment import Experiment
-
-WIDTH = 112
 
 
 def opening(experiment: Experiment) -> list[str]:
@@ -22,24 +20,16 @@ def opening(experiment: Experiment) -> list[str]:
     return text.splitlines() or [f"Question   {experiment.question}", f"Answer     {experiment.answer}"]
 
 
-def brief_lines(experiment: Experiment) -> list[str]:
-    """Its heading and opening, and its parameters with their defaults."""
-    defaults = " ".join(f"{one.name}={one.show(one.default)}" for one in experiment.parameters)
+def brief_lines(experiments: Sequence[Experiment]) -> list[str]:
+    """A line an experiment: its name, the numbers of its questions, its question."""
+    width = max(len(one.name) for one in experiments)
     return [
-        *_heading(experiment),
-        *(f"    {line}" for line in opening(experiment)),
-        *textwrap.wrap(
-            f"Parameters {defaults}",
-            WIDTH,
-            initial_indent="    ",
-            subsequent_indent=" " * 15,
-            break_on_hyphens=False,
-        ),
+        f"make {one.name:<{width}}  {', '.join(one.questions) + ':':<4} {one.question}" for one in experiments
     ]
 
 
 def full_lines(experiment: Experiment) -> list[str]:
-    """The same with a line a parameter: its default, what it means, what is allowed."""
+    """Its heading and opening, and a line a parameter: its default, what it means, what is allowed."""
     shown = [(f"{one.name}={one.show(one.default)}", one) for one in experiment.parameters]
     width = max((len(text) for text, _ in shown), default=0)
     return [

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from results.contract import RecordError
-from results.reading import Record, find_run, list_runs, load_record
+from results.reading import Record, list_runs, load_record, open_run
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 DEFAULT_RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).resolve().parent).absolute()
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         default="latest",
         metavar="RUN",
-        help="folder, name, part of a name, or latest (default)",
+        help="folder, name, part of a name, an experiment (its newest run), or latest (default)",
     )
     report = commands.add_parser("report", parents=[common, run], help="write report.html and print its path")
     report.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there instead")
@@ -168,7 +168,7 @@ def _run(options: argparse.Namespace) -> int:
         for path in write_answers(options.results_dir, options.output):
             print(path)
         return 0
-    record: Record = load_record(find_run(options.results_dir, options.run))
+    record = open_run(options.results_dir, options.run)
     if options.command in ("report", "timeline") and record.trials and not record.unfinished:
         from results.samples import missing_samples
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from results.comparison import compare, comparison_lines
 from results.contract import RecordError
 from results.display import label
-from results.reading import find_run, load_record
+from results.reading import open_run
 
 
 def compare_runs(results_dir: Path, a: str, b: str) -> int:
     """Print what moved from run A to run B; the exit status. Raises RecordError."""
     _need(A=a, B=b)
-    first, second = (load_record(find_run(results_dir, wanted)) for wanted in (a, b))
+    first, second = (open_run(results_dir, wanted) for wanted in (a, b))
     found = compare(first, second)
     print("\n".join(comparison_lines(found, first, second)))
     moved = [change for change in found.changes if change.moved]
@@ -32,7 +32,7 @@ def compare_runs(results_dir: Path, a: str, b: str) -> int:
 def gate(results_dir: Path, baseline: str, run: str) -> int:
     """Print what moved since the baseline; 1 when something got worse. Raises RecordError."""
     _need(BASELINE=baseline)
-    first, second = (load_record(find_run(results_dir, wanted)) for wanted in (baseline, run))
+    first, second = (open_run(results_dir, wanted) for wanted in (baseline, run))
     found = compare(first, second)
     print("\n".join(comparison_lines(found, first, second)))
     told = ", ".join(label(change.measure) for change in found.worse)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,10 +160,18 @@ def list_runs(results_dir: Path) -> list[Path]:
     return sorted(path for path in runs.iterdir() if path.is_dir())
 
 
-def find_run(results_dir: Path, wanted: str) -> Path:
-    """The folder of a run given as a path, `latest`, a folder name, or a part of one that fits one run only.
+def open_run(results_dir: Path, wanted: str) -> Record:
+    """The record of the run that `find_run` finds; says on standard error which one a shorter name meant."""
+    record = load_record(find_run(results_dir, wanted))
+    if not Path(wanted).is_dir() and wanted != record.folder.name:
+        print(f"{wanted}: run {record.folder.name}", file=sys.stderr)
+    return record
 
-    Raises RecordError that says what there is.
+
+def find_run(results_dir: Path, wanted: str) -> Path:
+    """The folder of a run: a path, `latest`, an experiment's name (its newest run), a run's name or a part of one.
+
+    A part must fit one run only. Raises RecordError that says what there is.
     """
     results_dir = Path(results_dir)
     if wanted == "latest":
@@ -175,7 +184,10 @@ def find_run(results_dir: Path, wanted: str) -> Path:
     as_path = Path(wanted)
     if as_path.name == "record.json" or as_path.is_dir():
         return as_path
-    fitting = [path for path in list_runs(results_dir) if wanted and wanted in path.name]
+    runs = list_runs(results_dir)
+    if of_experiment := [path for path in runs if _experiment_in(path.name) == wanted]:
+        return of_experiment[-1]
+    fitting = [path for path in runs if wanted and wanted in path.name]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -184,3 +196,8 @@ def find_run(results_dir: Path, wanted: str) -> Path:
             f"run {wanted!r}: fits {len(fitting)} runs (such as {shown}); give more of the name"
         )
     raise RecordError(f"run {wanted!r}: no such run; `make runs` shows those there are")
+
+
+def _experiment_in(name: str) -> str:
+    """The experiment that a run's folder is named after: 'hot-l2' of 20261125T003807Z-hot-l2-65fc3d."""
+    return name.partition("-")[2].rpartition("-")[0]

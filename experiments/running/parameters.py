@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ class Parameter:
     read: Callable[[str], Any]
     allowed: str
     show: Callable[[Any], str] = str
+    words: tuple[str, ...] = ()  # all that is allowed, where it is one of a few words
 
 
 def text(name: str, default: str, meaning: str, allowed: str = "text") -> Parameter:
@@ -39,7 +40,7 @@ def choice(name: str, default: str, meaning: str, choices: Sequence[str]) -> Par
             raise ValueError
         return value
 
-    return Parameter(name, default, meaning, read, "one of " + ", ".join(choices))
+    return Parameter(name, default, meaning, read, "one of " + ", ".join(choices), words=tuple(choices))
 
 
 def whole(name: str, default: int, meaning: str, low: int, high: int) -> Parameter:
@@ -82,32 +83,54 @@ def with_defaults(known: Sequence[Parameter], **defaults: Any) -> tuple[Paramete
 
 
 def read_parameters(known: Sequence[Parameter], words: Sequence[str]) -> dict[str, Any]:
-    """Values of all known parameters, those in ``words`` overruling the defaults. Raises ParameterError."""
+    """Values of all known parameters, those in ``words`` overruling the defaults.
+
+    Raises ParameterError that names every mistake, a line each, with what is allowed.
+    """
     by_name = {parameter.name: parameter for parameter in known}
     values = {parameter.name: parameter.default for parameter in known}
+    mistakes, unknown = [], False
     for word in words:
         name, equals, value = word.partition("=")
         name = name.lower()
         if not equals:
-            raise ParameterError(f"{word!r} is not a parameter: write NAME=value, such as {_example(known)}")
-        if name not in by_name:
-            raise ParameterError(f"there is no parameter {name!r}{_hint(name, by_name)}")
-        parameter = by_name[name]
-        try:
-            values[name] = parameter.read(value)
-        except ValueError:
-            raise ParameterError(f"{name}={value}: allowed is {parameter.allowed}") from None
-    return values
+            mistakes.append(f"{word!r} is not a parameter: write NAME=value, such as {_example(known)}")
+        elif name not in by_name:
+            mistakes.append(
+                f"there is no parameter {name!r}{nearest(name, by_name) or _ELSEWHERE.get(name, '')}"
+            )
+            unknown = True
+        else:
+            try:
+                values[name] = by_name[name].read(value)
+            except ValueError:
+                told = f"{name}={value}: allowed is {by_name[name].allowed}"
+                mistakes.append(told + nearest(value, by_name[name].words))
+    if not mistakes:
+        return values
+    there = f"(there are: {', '.join(by_name)})"
+    if len(mistakes) == 1:
+        raise ParameterError(f"{mistakes[0]} {there}" if unknown else mistakes[0])
+    lines = [f"{len(mistakes)} parameters are wrong:", *(f"  {mistake}" for mistake in mistakes)]
+    raise ParameterError("\n".join([*lines, there] if unknown else lines))
+
+
+_ELSEWHERE = {
+    "exp": "; make list, sweep and image-run take EXP=NAME, else an experiment is a target itself: make cold",
+    "topo": "; make cli and validate take TOPO=NAME in capitals, experiments topology=name",
+    "run": "; RUN= says which record make report, gate, precision and pcap read",
+}
+"""Names that belong to other targets, and where they do."""
 
 
 def _example(known: Sequence[Parameter]) -> str:
     return f"{known[0].name}={known[0].default}" if known else "NAME=value"
 
 
-def _hint(name: str, by_name: Mapping[str, Parameter]) -> str:
-    near = difflib.get_close_matches(name, by_name, n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{meant} (there are: {', '.join(by_name)})"
+def nearest(given: str, there: Iterable[str]) -> str:
+    """'; did you mean 'policy'?', '' when nothing is near."""
+    near = difflib.get_close_matches(given, list(there), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def as_words(known: Sequence[Parameter], values: Mapping[str, Any]) -> list[str]:

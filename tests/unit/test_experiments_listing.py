@@ -14,14 +14,17 @@ def test_an_experiment_opens_with_question_what_varies_what_is_fixed_and_the_ans
         assert f"\n{word}" in f"\n{text}", word
 
 
-def test_the_list_is_brief_and_one_experiment_is_told_with_units(capsys):
+def test_the_list_has_a_line_an_experiment_and_one_experiment_is_told_with_units(capsys):
     assert main(["list"]) == 0
-    said = capsys.readouterr().out
-    assert all(f"make {name} (Q" in said for name in EXPERIMENTS)
-    assert "``" not in said  # markup of docstrings
-    assert max(map(len, said.splitlines())) <= 140
+    *lines, hint = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == list(EXPERIMENTS)
+    for line, experiment in zip(lines, EXPERIMENTS.values(), strict=True):
+        assert line.endswith(experiment.question)
+        assert len(line) <= 140
+    assert "EXP=NAME" in hint
     assert main(["list", "cold"]) == 0
     said = capsys.readouterr().out
+    assert "``" not in said  # markup of docstrings
     assert "bandwidth=1Gbit" in said
     assert "pause=hold" in said
     assert "one of hold, drop, freeze" in said

@@ -1,12 +1,19 @@
 """What experiments refuse before anything is built: combinations that cannot be, each with its reason."""
 
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from experiments.catalog import EXPERIMENTS
+from experiments.console.session import PARAMETERS as CLI
 from experiments.running.parameters import ParameterError, read_parameters
 from mobility.policies import MigrationRefusedError
 from topologies import load_topology, topology_file
 
+ROOT = Path(__file__).parents[2]
 IMPOSSIBLE = [
     ("hot-l2 policy=forward topology=minimal peer=vm2", "topology minimal has no routes for VMs' addresses"),
     ("hot-l2-v6 policy=forward", "policy=forward with family=ipv6: .* the underlay is IPv4"),
@@ -40,3 +47,46 @@ def test_what_cannot_be_is_refused_with_the_reason(line, told):
 def test_what_each_has_by_default_is_possible(name):
     values = read_parameters(EXPERIMENTS[name].parameters, [])
     EXPERIMENTS[name].check(values, load_topology(topology_file(values["topology"])))
+
+
+def test_every_mistake_is_told_at_once_with_what_is_allowed_and_the_nearest_name():
+    with pytest.raises(ParameterError) as caught:
+        read_parameters(
+            EXPERIMENTS["hot-l2"].parameters, ["plicy=tunnel", "policy=buffr", "seed=2", "repeat=0", "fast"]
+        )
+    first, *lines, there = str(caught.value).splitlines()
+    assert first == "4 parameters are wrong:"
+    assert lines == [
+        "  there is no parameter 'plicy'; did you mean 'policy'?",
+        "  policy=buffr: allowed is one of silent-drop, icmp, tunnel, forward, buffer; did you mean 'buffer'?",
+        "  repeat=0: allowed is a whole number from 1 to 10,000",
+        "  'fast' is not a parameter: write NAME=value, such as topology=two_racks",
+    ]
+    assert there.startswith("(there are: topology, vm, ")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("hot-l2 EXP=cold", "make cold"),
+        ("hot-l2 TOPO=minimal", "did you mean 'topology'?"),
+        ("hot-l2 RUN=latest", "make report"),
+        ("cli topo=two_racks", "TOPO=NAME in capitals"),
+    ],
+)
+def test_a_word_of_another_target_is_refused_with_a_hint(asked, told):
+    """Through `make -n`, which starts nothing: such words were lost there."""
+    target, word = asked.split()
+    printed = subprocess.run(
+        ["make", "--no-print-directory", "-n", target, word],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    ).stdout
+    command = shlex.split(printed.strip().splitlines()[-1])
+    words = command[command.index("experiments") + 1 :]
+    known = CLI if words[0] == "cli" else EXPERIMENTS[words[1]].parameters
+    with pytest.raises(ParameterError, match=re.escape(told)):
+        read_parameters(known, words[2:])

@@ -15,6 +15,7 @@ import pytest
 
 from results import files, record
 from results.contract import DIED, FORMAT_VERSION
+from results.reading import open_run
 from results.record import RecordError, RunRecord, find_run, load_record, read_events, read_samples
 
 ROOT = Path(__file__).parents[2]
@@ -261,6 +262,7 @@ def test_a_disk_that_fills_up_later_keeps_the_last_whole_record(tmp_path):
     code = f"""
 import resource
 from pathlib import Path
+from results.reading import open_run
 from results.record import RecordError, RunRecord
 run = RunRecord.create(Path({str(tmp_path)!r}), "hot-l2", ["Q1"], {{}}, {{}})
 run.event(1.0, "note", text="kept"); run._flush_events()
@@ -398,6 +400,20 @@ def test_runs_are_found_by_a_part_of_their_name(tmp_path):
         find_run(tmp_path, "Z-")
     with pytest.raises(RecordError, match="no such run"):
         find_run(tmp_path, "warm")
+
+
+def test_an_experiments_name_means_its_newest_run_and_is_told(tmp_path, capsys):
+    older, newest, other = (create(tmp_path, experiment=name) for name in ("hot-l2", "hot-l2", "hot-l2-v6"))
+    for made, time in ((older, "01"), (newest, "02"), (other, "03")):
+        made.folder.rename(made.folder.with_name(f"20261125T{time}0000Z-{made.folder.name.split('-', 1)[1]}"))
+    runs = tmp_path / "runs"
+    for wanted, time in (("hot-l2", "02"), ("hot-l2-v6", "03"), ("20261125T01", "01")):
+        found = open_run(tmp_path, wanted)
+        assert found.name.startswith(f"20261125T{time}"), wanted
+        assert capsys.readouterr().err == f"{wanted}: run {found.name}\n"
+    name = sorted(path.name for path in runs.iterdir())[0]
+    assert open_run(tmp_path, name).name == name
+    assert capsys.readouterr().err == ""  # nothing to tell: it was named
 
 
 def test_reading_and_writing_records_loads_no_heavy_library():
