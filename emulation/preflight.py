@@ -201,7 +201,7 @@ def _links_libbpf(daemon: str) -> bool:
     return "libbpf" in linked
 
 
-def versions(tools: Sequence[str] = ("ovs-vswitchd", "ip", "mn")) -> dict[str, str]:
+def versions(tools: Sequence[str] = ("ovs-vswitchd", "ip")) -> dict[str, str]:
     """The first line that each tool prints of its own version."""
     found = {}
     for tool in tools:

@@ -1,8 +1,13 @@
-"""What of the project goes into a guest: the work tree's files as git knows them, compiled, and how to run them."""
+"""What of the project goes into a guest: the work tree's files as git knows them, compiled, and how to run them.
+
+What this host can compile for the guest is compiled here, where it takes a tenth of the time; the guest does the rest.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import platform
 import shlex
 import shutil
 import sys
@@ -12,12 +17,14 @@ from typing import Any
 
 from emulation import commands
 from emulation.errors import CommandError
+from experiments.probes.build import BUILD_FOLDER, SOURCE, TAP_SOURCE, BuildError, probe_binary
 
 from .errors import ImageError
 from .recipe import PROJECT, VENV
 
 PYTHON = f"{VENV}/bin/python"
 GUEST_PYTHON = (3, 11)  # Debian 12's
+GUEST_LIBC = ("glibc", "2.36")  # the same
 _NOT_NEEDED = ("tests/", "docs/", ".ci/")
 
 
@@ -33,9 +40,14 @@ def lay_out(folder: Path, argv: Sequence[str], machine: Mapping[str, Any], patie
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(PROJECT / name, target)
     if sys.version_info[:2] == GUEST_PYTHON:
-        # Compiling takes ten times as long inside; without this it is done there.
         compiling = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
         commands.run([*compiling, str(project)], timeout_s=120)
+    if (platform.machine(), platform.libc_ver()) == ("x86_64", GUEST_LIBC):
+        for source in (SOURCE, TAP_SOURCE):
+            with contextlib.suppress(BuildError):  # no compiler here; the guest has one
+                probe_binary(
+                    project / source.relative_to(PROJECT), project / BUILD_FOLDER.relative_to(PROJECT)
+                )
     (folder / "results").mkdir()
     (folder / "command").write_text(f"export OVERLAND_PATIENCE={patience}\nexec {shlex.join(argv)}\n")
     (folder / "machine.json").write_text(json.dumps(machine))

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mininet.net import VERSION as MININET_VERSION
+
 from emulation import preflight
 from emulation.nve import Datapath
 from topologies.model import Topology
@@ -36,7 +38,7 @@ def environment(datapath: Datapath, values: Mapping[str, Any], command: str) -> 
         "port_type_why": datapath.reason,
         "attachment": values.get("attachment", "rebind"),
         "delay_backend": "none",
-        "versions": {**preflight.versions(), "python": platform.python_version()},
+        "versions": {**preflight.versions(), "mn": MININET_VERSION, "python": platform.python_version()},
         "commit": _git("rev-parse", "HEAD"),
         "commit_changed": bool(changed),
         "load": list(os.getloadavg()),

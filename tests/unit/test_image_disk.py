@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from experiments.probes.build import probe_binary
 from image import disk, project
 from image.errors import ImageError
 
@@ -67,3 +69,14 @@ def test_the_guest_gets_the_work_tree_and_no_results(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "machine.json").read_text()) == {"accelerator": "tcg"}
     # Compiled on the host: under TCG that would take ten times as long.
     assert list((inside / "experiments" / "running" / "__pycache__").glob("run.*.pyc"))
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.skipif(platform.libc_ver() != project.GUEST_LIBC, reason="another C library than the guest's")
+def test_the_guest_finds_the_probes_compiled(tmp_path: Path) -> None:
+    project.lay_out(tmp_path, ["python"], {})
+    inside = tmp_path / "project"
+    for source in ("udp_probe", "packet_tap"):
+        file = inside / "experiments" / "probes" / f"{source}.c"
+        assert probe_binary(file, inside / ".build", compiler="no-such-compiler").stem == source
