@@ -25,7 +25,7 @@ from .experiment import Experiment
 from .hot_l2 import check_movable
 from .running.parameters import QUICK, Parameter, ParameterError, choice, with_defaults
 from .running.run import Run
-from .running.sentences import BOTH_WAYS, figure, measured, moves_cost, stalls
+from .running.sentences import BOTH_WAYS, counted, measured, moves_cost, stalls
 from .running.side_measures import flow_mods
 from .running.traffic import FAMILIES, address_of
 
@@ -100,12 +100,12 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
 
     def flow_mods_at(where: str) -> str:
         """Where the gateway NVE is neither the old NVE nor the new one; its own VM's ports would count as well."""
-        return figure(measured(trials, f"flow_mods_count_{where}", path="remote to remote"), 1, "")
+        return counted(measured(trials, f"flow_mods_count_{where}", path="remote to remote"), "flow-mod")
 
     return (
         f"{moves_cost(trials, flows)}{stalls(trials, ends)} A move between two other NVEs takes "
-        f"{flow_mods_at('gateway')} flow-mods at the gateway NVE and {flow_mods_at('others')} at those two; of the "
-        f"routes outside {figure(measured(trials, 'changed_routes_count'), 1, '')} changed."
+        f"{flow_mods_at('gateway')} at the gateway NVE and {flow_mods_at('others')} at those two; "
+        f"{counted(measured(trials, 'changed_routes_count'), 'route')} outside changed."
     )
 
 

@@ -134,10 +134,11 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         f"{milliseconds(found)} {BOTH_WAYS[way]}" for way, found in dark.items() if any(found)
     )
     whole = milliseconds(measured(trials, "move_total_s"))
+    waits = milliseconds(stage_s(trials, "stop", "resume"))
     return (
         f"{moves_cost(trials, BOTH_WAYS)}{f' The blackout was {blackouts}.' if blackouts else ''}"
-        f"{stalls(trials, BOTH_WAYS)} Of the whole move ({whole}), stop to resume, in which packets wait or are lost, "
-        f"is {milliseconds(stage_s(trials, 'stop', 'resume'))}: so much longer a pause may be than without a move."
+        f"{stalls(trials, BOTH_WAYS)} A move takes {whole}; in {waits} of it, "
+        "from stop to resume, packets wait or are lost, and TCP may pause for that much longer than without a move."
     )
 
 

@@ -25,7 +25,7 @@ from .hot_l2 import check_movable, vm_of
 from .running.beside import SideFlow
 from .running.parameters import QUICK, Parameter, ParameterError, choice, text, whole, with_defaults
 from .running.run import Run
-from .running.sentences import BOTH_WAYS, figure, measured, moves_cost, stalls
+from .running.sentences import BOTH_WAYS, counted, measured, moves_cost, stalls
 from .running.side_measures import flow_mods
 from .running.traffic import FAMILIES, UDP_PORT, address_of
 
@@ -76,7 +76,7 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     near = {"near_to_vm": "from its own subnet", "near_from_vm": "back"}
     return (
         f"{moves_cost(trials, flows | near)}{stalls(trials, BOTH_WAYS)} A move takes "
-        f"{figure(measured(trials, 'flow_mods_count'), 1, '')} flow-mods at all NVEs together."
+        f"{counted(measured(trials, 'flow_mods_count'), 'flow-mod')} at all NVEs together."
     )
 
 

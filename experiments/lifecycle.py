@@ -154,8 +154,8 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     accepted = total("accepted_count")
     times = ", ".join(f"{verb} {milliseconds(took_s(verb))}" for verb in VERBS)
     return (
-        f"Of {len(cells)} pairs of verb and state {legal} are allowed. Of {len(trials):,} calls {accepted} were "
-        f"accepted and {len(trials) - accepted} refused, {total('wrong_count')} of them wrongly; "
+        f"{legal} of {len(cells)} pairs of verb and state are allowed; of {len(trials):,} calls {accepted} were "
+        f"accepted and {len(trials) - accepted} refused, {total('wrong_count')} of them wrongly. "
         f"{total('unnamed_count')} refusals did not name the state, {total('changed_parts_count')} changed anything, "
         f"and the VM was reachable otherwise than its state says {total('misreached_count')} times. Times: {times}."
     )

@@ -31,9 +31,18 @@ def answer_sentence(record: Record) -> str:
     """
     if record.status != "answered":
         return f"No answer: {record.why.rstrip('.')}."
-    return (
-        f"{UNFAITHFUL} {_sentence(record)}" if _with(record.trials, "pause_faithful") else _sentence(record)
-    )
+    return f"{warning} {_sentence(record)}" if (warning := warning_of(record)) else _sentence(record)
+
+
+def warning_of(record: Record) -> str:
+    """What must be read before the answer; mostly ''."""
+    return UNFAITHFUL if _with(record.trials, "pause_faithful") else ""
+
+
+def short_and_rest(record: Record) -> tuple[str, str]:
+    """The answer's first sentence, which is the short answer, and the rest of it (may be ''); without its warning."""
+    first, stop, rest = answer_sentence(record).removeprefix(warning_of(record)).strip().partition(". ")
+    return first + stop.strip(), rest
 
 
 UNFAITHFUL = (

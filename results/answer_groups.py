@@ -79,6 +79,9 @@ def lead_figures(record: Record) -> list[str]:
             if any(values_of(group.trials, one, null=False) for one in column[1:] if one)
         ]
         shown: Sequence[Group] = groups
+        if len(groups) > MOST_GROUPS_LISTED and (counted := _yes_or_no(column, groups, record)):
+            lines.append(counted)
+            continue
         if len(groups) > MOST_GROUPS_LISTED:
             measured = [group for group in groups if values_of(group.trials, name, null=False)]
             ranked = sorted(measured, key=lambda group: median(values_of(group.trials, name, null=False)))
@@ -89,6 +92,21 @@ def lead_figures(record: Record) -> list[str]:
         if len(shown) < len(groups):
             lines.append(f"({column[0]}: the least and the most of {len(groups)} groups)")
     return lines
+
+
+def _yes_or_no(column: Column, groups: Sequence[Group], record: Record) -> str:
+    """'accepted: 8 of 28 groups (verb · state)' of a count that is 0 or 1 in every trial; else ''.
+
+    A median of such counts says nothing. A group counts in which any trial has a 1.
+    """
+    name = column[1]
+    found = [values_of(group.trials, name, null=False) for group in groups]
+    if scale(name)[1] != "count" or any(value not in (0, 1) for values in found for value in values):
+        return ""
+    mixed = sum(0 < sum(values) < len(values) for values in found)
+    by = SEPARATOR.join(parameter_label(one) for one in record.group_by)
+    told = f"{column[0]}: {sum(any(values) for values in found)} of {len(found)} groups ({by})"
+    return f"{told}, in {mixed} of them not in every trial" if mixed else told
 
 
 def floor_figures(record: Record) -> list[str]:

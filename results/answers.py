@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from results.answer import answer_sentence
+from results.answer import short_and_rest, warning_of
 from results.answer_groups import floor_figures, lead_figures
 from results.causes import cause_sentence
 from results.contract import RecordError
@@ -35,12 +35,13 @@ _NO_CHOICE = ("quick", "repeat", "seed", "ports")
 class Answer:
     """What one run says of one question. `trials`: how many of each kind; `ran_on`: conditions in words.
 
-    `command` repeats the run; '' when its record does not say. `followed`: what became of lost packets; `notes`:
-    warnings.
+    `short`: the short answer, `rest`: what else the run says (may be ''). `command` repeats the run; '' when its
+    record does not say. `followed`: what became of lost packets; `notes`: warnings.
     """
 
     experiment: str
-    sentence: str
+    short: str
+    rest: str
     figures: list[str]
     floor: list[str]
     trials: str
@@ -165,7 +166,9 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
     counts = count_trials(record.trials)
     trials = f"{counts['valid']} valid, {counts['invalid']} invalid; null: {counts['null_valid']} valid"
     trials += f", {counts['null_invalid']} invalid" if counts["null_invalid"] else ""
-    notes = [f"found: {one}" for one in findings(record)]
+    short, rest = short_and_rest(record)
+    notes = [warning] if (warning := warning_of(record)) else []
+    notes += [f"found: {one}" for one in findings(record)]
     if choices := choices_of(record):
         notes.append(f"not with the experiment's own choices: {', '.join(choices)}")
     if is_quick(record):
@@ -191,7 +194,8 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
         notes.append(f"an older run ({larger.name}) has more valid trials: {more}")
     return Answer(
         experiment=record.experiment,
-        sentence=answer_sentence(record),
+        short=short,
+        rest=rest,
         figures=lead_figures(record),
         floor=floor_figures(record),
         trials=trials,

@@ -9,17 +9,20 @@ from results.answers import Row, link_from, read_all, read_kept, rows_of
 from results.contract import RecordError
 from results.files import write_atomic
 from results.page import page_template, theme
-from results.published import Published, source_text
+from results.published import Published
 
 HEAD = "# Answers\n"
 INTRODUCTION = (
-    "Made from records by `make answers`; do not edit. A run's folder stays on the machine that ran it: its name "
-    "and its command stand here, its commit under what it ran on. One row a question and experiment, from the "
-    "newest run with the experiment's own choices; runs on another datapath or accelerator have a row of their own. "
-    "Figures are medians with the bootstrap 95 % interval in brackets; → is towards the VM, ← from it. The floor is "
-    "the same measure with nothing moving. Invalid trials (a busy machine) enter no figure."
+    "Made from records by `make answers`; do not edit. First one short answer a question and experiment; below, for "
+    "each question, the figures, then what else was found and what became of lost packets. An answer is of the newest "
+    "run with the experiment's own choices; runs on another datapath or accelerator have one of their own."
 )
-_COLUMNS = ("question", "experiment", "figures: median [95 %]", "noise floor", "trials")
+READING = (
+    "Figures are medians with the bootstrap 95 % interval in brackets; → is towards the VM, ← from it. The noise floor "
+    "is the same measure with nothing moving. Invalid trials (a busy machine) enter no figure. A run's folder stays on "
+    "the machine that ran it: its name and its command stand here."
+)
+_COLUMNS = ("question", "short answer", "experiment", "valid trials")
 
 
 def write_answers(results_dir: Path, output: Path | None = None) -> list[Path]:
@@ -42,19 +45,22 @@ def write_answers(results_dir: Path, output: Path | None = None) -> list[Path]:
 
 
 def as_markdown(rows: Sequence[Row], troubles: Sequence[str]) -> str:
-    """A table of figures, then each question with its answers in words.
+    """A table of short answers, then each question with its figures and all else.
 
-    Its links lead to places in itself alone: it may be kept where the run folders are not.
+    Its links lead to places in itself and to sources: it may be kept where the run folders are not.
     """
-    lines = [HEAD, INTRODUCTION, "", _summary(rows), "", _line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
+    lines = [HEAD, INTRODUCTION, "", READING, "", _summary(rows), ""]
+    lines += [_line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
     for row in rows:
         question = f"[**{row.number}**](#{row.number.lower()}) {_cell(row.text)}"
         if not row.answers:
             names = ", ".join(f"`{name}`" for name in row.experiments)
-            lines.append(_line([question, names, _cell(row.note), "", ""]))
+            lines.append(_line([question, _cell(row.note), names, ""]))
         for answer in row.answers:
-            figures = [_lines(answer.figures), _lines(answer.floor), _cell(answer.trials)]
-            lines.append(_line([question, f"`{answer.experiment}`", *figures]))
+            lines.append(
+                _line([question, _cell(answer.short), f"`{answer.experiment}`", answer.trials.split()[0]])
+            )
+            question = ""
     for row in rows:
         lines += _section(row)
     lines += ["", *(f"Not read: {_cell(trouble)}" for trouble in troubles)]
@@ -65,22 +71,26 @@ def _section(row: Row) -> list[str]:
     """A question with its answers; a blank line before each paragraph."""
     lines = ["", f"## {row.number}", "", _cell(row.text)]
     for answer in row.answers:
+        lines += ["", f"**`{answer.experiment}`: {_cell(answer.short)}**", ""]
+        lines += [f"- {_cell(figure)}" for figure in answer.figures]
+        lines += [f"- noise floor: {_cell('; '.join(answer.floor)) or 'no null trials'}"]
+        lines += [f"- trials: {_cell(answer.trials)}"]
+        lines += [f"- note: {_cell(note)}" for note in answer.notes]
+        lines += [text for told in (answer.rest, answer.followed) if told for text in ("", _cell(told))]
         where = f"{answer.date}, `{answer.run}`; {_cell(answer.ran_on)}"
-        where += f"; `{answer.command}`" if answer.command else ""
-        notes = [f"({note})" for note in (*answer.notes, answer.followed) if note]
-        told = " ".join(_cell(text) for text in (answer.sentence, *notes))
-        lines += ["", f"**`{answer.experiment}`**: {told}", "", f"*{where}*"]
+        lines += ["", f"*{where}{f'; `{answer.command}`' if answer.command else ''}*"]
     if not row.answers:
         lines += ["", _cell(row.note)]
     if row.published:
         lines += ["", "Published:", ""]
-        lines += [f"- {_cell(published_text(one))}" for one in row.published]
+        lines += [f"- {published_text(one)}" for one in row.published]
     return lines
 
 
 def published_text(one: Published) -> str:
-    """'median 50 ms: VM blackout (source)', with a warning where nobody looked the figure up."""
-    return f"{one.value}: {one.what} ({source_text(one)})"
+    """'median 50 ms: VM blackout (source)', the source with its address as a link."""
+    source = f"[{_cell(one.source)}]({one.url})" if one.url else _cell(one.source)
+    return f"{_cell(one.value)}: {_cell(one.what)} ({source})"
 
 
 def _summary(rows: Sequence[Row]) -> str:
@@ -90,10 +100,6 @@ def _summary(rows: Sequence[Row]) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _lines(texts: Sequence[str]) -> str:
-    return "<br>".join(_cell(text) for text in texts)
 
 
 def _cell(text: str) -> str:
@@ -111,8 +117,8 @@ def as_html(rows: Sequence[Row], troubles: Sequence[str], path: Path) -> str:
         rows=rows,
         troubles=troubles,
         introduction=INTRODUCTION.replace("`", ""),
+        reading=READING,
         summary=_summary(rows),
-        source_text=source_text,
         link=lambda answer: link_from(path, answer.report) if answer.report else "",
         **theme(),
     )

@@ -15,6 +15,27 @@ _UNITS = ("s", "ms", "us", "ns", "bytes", "bps", "pps", "packets", "share", "rat
 _TIMES_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _WRITTEN = {"nve": "NVE", "vm": "VM", "tcp": "TCP", "udp": "UDP", "nva": "NVA", "mtu": "MTU", "dhcp": "DHCP"}
 
+_ORDER = {
+    word: number
+    for number, word in enumerate(
+        (
+            *("co-located to remote", "remote to remote", "remote to co-located"),
+            *("one move", "back and forth", "chain", "two at once", "towards each other"),
+            *("push", "pull", "announce by RARP", "announce by GARP", "announce by NA"),
+            *("announce, all lost", "timeout"),
+            *("silent-drop", "icmp", "tunnel", "forward", "buffer"),
+            *("hot", "warm", "cold"),
+            *("stop-first", "update-first", "resume-first"),
+            *("fixed:50ms", "idle:5ms", "acknowledged", "flow-end"),
+            *("talking", "silent"),
+            *("allocate", "start", "pause", "resume", "move", "stop", "release"),
+            *("released", "allocated", "running", "paused"),
+            *("udp", "voice", "tcp cubic", "tcp reno", "tcp bbr", "tcp bulk", "mptcp", "sctp", "quic"),
+        )
+    )
+}
+"""Words in the order in which experiments declare them: trials come in random order, tables should not."""
+
 Trials = Sequence[Mapping[str, Any]]
 
 
@@ -38,8 +59,8 @@ class Group:
 def groups_of(trials: Trials, names: Sequence[str]) -> list[Group]:
     """The trials that moved something, valid or not, by the values of the named parameters.
 
-    Numbers ascend, everything else comes as first seen. A null trial belongs to every group it does not
-    contradict: one without any of the parameters is the floor of all groups.
+    Numbers ascend, words come as experiments declare them, other words by the alphabet. A null trial belongs to
+    every group it does not contradict: one without any of the parameters is the floor of all groups.
     """
     moves = [trial for trial in trials if not trial["null"]]
     nulls = [trial for trial in trials if trial["null"]]
@@ -112,14 +133,15 @@ def _agrees(null: Mapping[str, Any], names: Sequence[str], texts: Sequence[str])
     )
 
 
-def _ranks(moves: Trials, name: str) -> dict[str, tuple[float, int]]:
-    """Place of each value's text in the order of the groups."""
-    seen: dict[str, tuple[float, int]] = {}
+def _ranks(moves: Trials, name: str) -> dict[str, tuple[float, int, str]]:
+    """Place of each value's text in the order of the groups; what is not set comes first."""
+    made = {}
     for trial in moves:
         value = trial["parameters"].get(name)
+        text = value_text(name, value)
         number = float(value) if _is_number(value) else float("-inf")
-        seen.setdefault(value_text(name, value), (number, len(seen)))
-    return seen
+        made[text] = (number, -1 if value is None else _ORDER.get(text, len(_ORDER)), text)
+    return made
 
 
 def _label(names: Sequence[str], values: Sequence[Any]) -> str:

@@ -28,7 +28,7 @@ from results.grouping import (
     parameter_label,
 )
 from results.page import page_template, theme
-from results.published import Published, published_for, source_text
+from results.published import Published, published_for
 from results.reading import Record, read_events
 from results.samples import missing_samples, sample_names
 from results.statistics import PERCENTILE_RULE, count_trials, measures_of, summarise_group
@@ -76,7 +76,6 @@ def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str
         environment=environment_rows(record.environment),
         parameters=environment_rows(record.parameters),
         published=_published(record),
-        source_text=source_text,
         captures=record.captures,
         command=reproduce_command(record),
         samples=sample_names(record.folder),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _TO, _FROM = "→", "←"
 MOST_GROUPS_ACROSS = 4  # with more, a group is always a row
+_BETWEEN, _EDGES = 3, 1  # characters that rich puts beside each column and around the table
 MOST_COLUMNS = 8  # when nothing says which measures matter
 _Rows = list[tuple[Group, list[str]]]
 
@@ -76,16 +77,16 @@ def make_tables(record: Record, width: int) -> list[Table]:
         for group, _ in rows
     ]
     widths = [_width(column) for column in zip([*lead, *stacked], *_joined(named, rows), strict=True)]
-    if sum(widths) + 2 * len(widths) + 2 <= width:
+    if sum(widths) + _BETWEEN * len(widths) + _EDGES <= width:
         return [_by_row(title, lead, stacked, named, [cells for _, cells in rows])]
     if len(rows) <= MOST_GROUPS_ACROSS:
         return [_by_column(title, headings, rows)]
     made: list[Table] = []
     start = 0
     while start < len(stacked):
-        end, room = start, width - 2 - sum(size + 2 for size in widths[: len(lead)])
-        while end < len(stacked) and (end == start or room >= widths[len(lead) + end] + 2):
-            room -= widths[len(lead) + end] + 2
+        end, room = start, width - _EDGES - sum(size + _BETWEEN for size in widths[: len(lead)])
+        while end < len(stacked) and (end == start or room >= widths[len(lead) + end] + _BETWEEN):
+            room -= widths[len(lead) + end] + _BETWEEN
             end += 1
         part = [cells[start:end] for _, cells in rows]
         made.append(_by_row("" if made else title, lead, stacked[start:end], named, part))

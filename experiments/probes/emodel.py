@@ -9,8 +9,6 @@ R_WITHOUT = 93.2
 IE_G711, BPL_G711 = 0.0, 4.3
 """G.711 without loss concealment (G.113 appendix I): a move loses frames one after the other, which concealment
 cannot fill."""
-MOST_BURST_RATIO = 2.0
-"""The model knows short bursts only; what is more bursty is rated as if it were so bursty."""
 
 
 def delay_impairment(mouth_to_ear_s: float) -> float:
@@ -24,12 +22,14 @@ def delay_impairment(mouth_to_ear_s: float) -> float:
 def loss_impairment(lost_share: float, burst_ratio: float) -> float:
     """Ie,eff, what lost frames take from R (G.107 section 7.5).
 
-    ``burst_ratio`` (BurstR): mean length of the bursts seen, over that of as much random loss, 1 / (1 - lost share).
+    ``burst_ratio`` (BurstR): mean length of the bursts seen, over that of as much random loss, 1 / (1 - lost
+    share): McGowan, US patent 6,931,017 (2005), and Chydzinski and Samociuk, doi:10.1007/s11235-018-0476-7. It has no
+    upper bound here; whether the model holds for bursts as long as a move's is not verified.
     """
     lost_percent = 100.0 * lost_share
     if lost_percent == 0:
         return IE_G711
-    burst = min(max(burst_ratio, 1.0), MOST_BURST_RATIO)
+    burst = max(burst_ratio, 1.0)
     return IE_G711 + (95.0 - IE_G711) * lost_percent / (lost_percent / burst + BPL_G711)
 
 

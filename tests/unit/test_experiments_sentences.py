@@ -56,7 +56,12 @@ def test_a_cost_of_moves_counts_moves_and_names_flows():
         trial({"path": "p"}, lost_packets_to_vm=3, duplicated_packets_to_vm=0, reordered_packets_to_vm=1)
     ]
     said = moves_cost(trials, {"to_vm": "there"})
-    assert said == "Packets in 1 moves, there: lost 3, duplicated 0, reordered 1."
+    assert said == "Packets in 1 move, there: lost 3, duplicated 0, reordered 1."
+    none = dict.fromkeys(("lost_packets_to_vm", "duplicated_packets_to_vm", "reordered_packets_to_vm"), 0)
+    said = moves_cost([trial({"path": "p"}, **none)] * 3, {"to_vm": "there"})
+    assert said == "No packet was lost, duplicated or reordered in 3 moves (there)."
+    del none["reordered_packets_to_vm"]  # what was not measured is not called none
+    assert "not measured" in moves_cost([trial({"path": "p"}, **none)], {"to_vm": "there"})
     assert stalls(trials, BOTH_WAYS) == ""
     trials = [trial({"path": "p"}, tcp_stall_s_to_vm=0.012), trial(tcp_stall_s_to_vm=0.007)]
     assert stalls(trials, BOTH_WAYS) == " TCP's longest pause was 12 ms to the VM (without a move 7 ms)."
@@ -69,7 +74,7 @@ def test_a_hot_move_says_what_part_of_it_a_pause_is_to_be_held_against():
     moved = trial({"path": "p"}, migration={"phases": phases}, move_total_s=0.1, tcp_stall_s_to_vm=0.02)
     said = hot_l2.conclude([moved, trial(tcp_stall_s_to_vm=0.007)])
     # stop, switch, resume: 10 ms each
-    assert "Of the whole move (100 ms), stop to resume, in which packets wait or are lost, is 30 ms" in said
+    assert "A move takes 100 ms; in 30 ms of it, from stop to resume, packets wait or are lost" in said
     assert "20 ms to the VM (without a move 7 ms)" in said
     assert "blackout" not in said
 
@@ -126,8 +131,11 @@ def test_the_gateways_flow_mods_are_those_of_moves_between_other_nves():
         return trial({"path": path}, **counts)
 
     said = external_client.conclude([one("remote to remote", 1), one("co-located to remote", 58)])
-    assert "A move between two other NVEs takes 1 flow-mods at the gateway NVE and 61 at those two" in said
-    assert "of the routes outside 0 changed" in said
+    assert (
+        "A move between two other NVEs takes 1 flow-mod at the gateway NVE and 61 flow-mods at those two"
+        in said
+    )
+    assert "; 0 routes outside changed." in said
 
 
 def test_ipv6_says_what_discovery_did():

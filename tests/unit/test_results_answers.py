@@ -99,7 +99,7 @@ def test_the_newest_answered_run_counts(runs):
     runs.add(status="invalid")
     (answer,) = rows(runs.folder)["Q1"].answers
     assert answer.folder == newest.resolve()
-    assert "no packet was lost" in answer.sentence
+    assert "no packet was lost" in answer.short
     assert answer.trials == "4 valid, 1 invalid; null: 1 valid"
     assert answer.figures[0] == "lost, packets: → 0 [0, 0] ← 0 [0, 0]"
     assert answer.floor[0] == "lost, packets: → 0, max 0; ← 0, max 0"
@@ -188,18 +188,26 @@ def test_a_question_that_the_list_does_not_have_is_kept(runs):
     assert rows(runs.folder)["Q99"].answers[0].experiment == "other"
 
 
-def test_published_figures_stand_beside_and_unread_ones_say_so(tmp_path):
+def test_published_figures_stand_beside_with_their_source(tmp_path):
     for one in PUBLISHED:
         assert set(one.questions) <= BY_NUMBER.keys()
         assert one.value
-        assert one.source
-    order = [one.read for one in published_for("Q4")]
-    assert order == sorted(order, reverse=True)
+        assert one.url.startswith(("https://", "http://")) or one.source.startswith("measured by us")
     text = as_markdown(rows_of([]), [])
     assert "median 50 ms, p99 300 ms: VM blackout in production" in text
-    assert text.count("from memory, not verified") == sum(
-        len(one.questions) for one in PUBLISHED if not one.read
-    )
+    assert "from memory" not in text
+    for one in published_for("Q4"):
+        assert f"[{one.source}]({one.url})" in text
+
+
+def test_the_short_answer_is_the_first_sentence_and_a_warning_is_a_note(tmp_path):
+    record = RunRecord.create(tmp_path, "cold", ["Q8"], {}, {})
+    migration = {"old_nve": "a", "new_nve": "b", "phases": [], "call_to_last_barrier_s": 0.01, "kind": "cold"}
+    record.add_trial(trial(0, 0) | {"migration": migration | {"pause_faithful": False}})
+    record.finish("answered", "done", answer="It took 5.06 ms [4.5, 8.27]. Nothing was lost. It went on.")
+    (answer,) = rows(tmp_path)["Q8"].answers
+    assert (answer.short, answer.rest) == ("It took 5.06 ms [4.5, 8.27].", "Nothing was lost. It went on.")
+    assert answer.notes[0] == UNFAITHFUL
 
 
 def test_the_markdown_is_a_table_and_a_section_a_question_and_links_to_itself_alone(runs):
@@ -208,14 +216,16 @@ def test_the_markdown_is_a_table_and_a_section_a_question_and_links_to_itself_al
     text = as_markdown(rows_of(read_all(runs.folder)[0]), [])
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 25
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {6}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {5}
+    assert lines[2].split(" | ")[1].startswith("In 4 valid trials no packet was lost")
     (told,) = [line for line in text.splitlines() if f"`{folder.name}`" in line]
     assert "commit abcdef0" in told
     assert told.endswith("; `make hot-l2 repeat=4`*")
     (folder / "report.html").write_text("")
     text = as_markdown(rows_of(read_all(runs.folder)[0]), [])
     links, headings = re.findall(r"\]\(([^)]*)\)", text), re.findall(r"^## (.*)$", text, re.MULTILINE)
-    assert links == [f"#{heading.lower()}" for heading in headings]
+    assert [link for link in links if link.startswith("#")] == [f"#{heading.lower()}" for heading in headings]
+    assert {link for link in links if link[0] != "#"} == {one.url for one in PUBLISHED if one.url}
     assert len(headings) == 25
     assert sum("Not yet answered." in line for line in lines) == 23
     assert "2 of 25 questions have an answer." in text
@@ -247,8 +257,10 @@ def test_the_page_is_self_contained_and_every_link_leads_somewhere(runs):
     parsed = Page()
     parsed.feed(page)
     inside = [link[1:] for link in parsed.links if link.startswith("#")]
-    assert inside == parsed.ids == [f"Q{number}" for number in range(1, 26)]
-    outside = [link for link in parsed.links if not link.startswith("#")]
+    assert parsed.ids == [f"Q{number}" for number in range(1, 26)]
+    assert sorted(inside) == sorted(parsed.ids)  # those with an answer first
+    sources = {one.url for one in PUBLISHED}
+    outside = [link for link in parsed.links if not link.startswith("#") and link not in sources]
     assert len(outside) == 1  # the other run has no report
     assert all((path.parent / link).is_file() for link in outside)
     assert "prefers-color-scheme: dark" in page

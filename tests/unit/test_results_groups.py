@@ -8,6 +8,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from experiments import transports
+from experiments.in_flight_tunnel import RULES
+from experiments.running.trials import PATHS
+from experiments.several_moves import PATTERNS
+from mobility.lifecycle import STATES, VERBS
+from mobility.options import KINDS, ORDERS
+from mobility.policies import POLICIES as ALL_POLICIES
 from results.answer import answer_sentence
 from results.answer_groups import floor_figures, lead_figures
 from results.charts import draw_distributions
@@ -159,7 +166,7 @@ def test_parameters_are_named_without_their_unit():
     ]
 
 
-def test_numbers_ascend_and_words_come_as_first_seen():
+def test_numbers_ascend_and_words_come_as_experiments_declare_them():
     trials = [
         trial(number, {"downtime_s": downtime_s, "policy": policy}, {})
         for number, (downtime_s, policy) in enumerate(
@@ -176,6 +183,48 @@ def test_numbers_ascend_and_words_come_as_first_seen():
     assert [len(group.trials) for group in found] == [1, 1, 2, 1]
     assert [group.label for group in groups_of(trials, ["policy"])] == ["tunnel", "buffer"]
     assert label_of(trials[0], ["policy"]) == "tunnel"
+    words = [
+        trial(number, {"learning": word}, {}) for number, word in enumerate(("b", "a", "timeout", "push"))
+    ]
+    words.append(trial(9, {}, {}))
+    assert [group.label for group in groups_of(words, ["learning"])] == ["-", "push", "timeout", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [PATHS, PATTERNS, tuple(ALL_POLICIES), KINDS, ORDERS, RULES, VERBS, STATES, transports.NAMES],
+    ids=lambda words: words[0],
+)
+def test_the_order_of_words_is_that_of_their_declaration(declared):
+    backwards = [trial(number, {"x": word}, {}) for number, word in enumerate(reversed(declared))]
+    assert [group.label for group in groups_of(backwards, ["x"])] == list(declared)
+
+
+def test_counts_that_are_0_or_1_are_told_by_groups_not_by_medians(tmp_path):
+    trials = [
+        trial(
+            number,
+            {"verb": f"v{verb}", "state": f"s{state}"},
+            {"accepted_count": int(verb == state), "wrong_count": 0},
+        )
+        for number, (verb, state) in enumerate((verb, state) for verb in range(3) for state in range(3))
+    ]
+    record = RunRecord.create(
+        tmp_path,
+        "lifecycle",
+        ["Q25"],
+        {},
+        {},
+        group_by=["verb", "state"],
+        shown_measures=["accepted_count", "wrong_count"],
+    )
+    for one in trials:
+        record.add_trial(one)
+    record.finish("answered", "x")
+    assert lead_figures(load_record(record.folder)) == [
+        "accepted: 3 of 9 groups (verb · state)",
+        "wrong: 0 of 9 groups (verb · state)",
+    ]
 
 
 def test_a_group_is_held_against_the_null_trials_it_does_not_contradict(policies):
@@ -191,7 +240,7 @@ def test_a_group_is_held_against_the_null_trials_it_does_not_contradict(policies
 
 def test_a_parameter_that_is_not_set_is_a_group_of_its_own():
     trials = [trial(0, {"policy": "tunnel"}, {}), trial(1, {}, {}), trial(2, {"policy": ["a"]}, {})]
-    assert [group.label for group in groups_of(trials, ["policy"])] == ["tunnel", "-", "a"]
+    assert [group.label for group in groups_of(trials, ["policy"])] == ["-", "tunnel", "a"]
     assert numeric_parameter(trials, ["policy"]) is None
 
 
@@ -233,6 +282,12 @@ def test_many_groups_stay_within_the_terminal(policies, downtimes, width):
         assert rows, parts
 
 
+def test_no_figure_of_many_groups_is_cut_at_the_edge_of_any_terminal(policies):
+    for width in range(60, 170, 3):
+        table = printed(policies, width).partition("In 40 valid")[0]
+        assert table.count("[") == table.count("]") > 0, width
+
+
 def test_a_table_of_many_groups_has_a_column_for_each_parameter(policies):
     lines = printed(policies, 120).splitlines()
     assert re.match(r"\s*policy\s+transport\s+trials", lines[3]) or any(
@@ -252,8 +307,8 @@ def test_the_answer_names_groups_or_the_least_and_the_most(policies, downtimes):
     assert "\n" not in answer
     few = downtimes.data | {"group_by": ["policy"]}
     answer = answer_sentence(type(downtimes)(downtimes.folder, few))
-    assert "by policy: lost to VM was a median 0 [0, 0] packets (tunnel), " in answer
-    assert "(silent-drop)." in answer
+    assert "by policy: lost to VM was a median 332 [49, 1,396] packets (silent-drop), " in answer
+    assert answer.endswith(", 0 [0, 0] packets (tunnel).")
 
 
 def test_the_experiments_own_answer_comes_first(tmp_path):
@@ -329,7 +384,7 @@ def test_pictures_follow_the_groups(downtimes, policies):
     panel = curves["stall_s_to_vm"].axes[0]
     assert (panel.get_xscale(), panel.get_yscale()) == ("log", "log")
     assert curves["lost_packets_to_vm"].axes[0].get_yscale() == "symlog"  # it has zeros
-    assert [text.get_text() for text in panel.get_legend().get_texts()] == ["tunnel", "silent-drop"]
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == ["silent-drop", "tunnel"]
     strips = dict(draw_distributions(policies))
     names = [text.get_text() for text in strips["stall_s"].axes[0].get_yticklabels()]
     assert names[:2] == ["silent-drop · udp", "silent-drop · tcp"]
