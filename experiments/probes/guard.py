@@ -80,7 +80,7 @@ class Snapshot:
 def parse_lag(data: bytes) -> ProbeLog:
     """Read the log of ``udp_probe lag``: ``t_ns`` (woken), ``lag_ns``, ``cpu``, and ``is_event``.
 
-    ``is_event`` 1 is one wake-up later than the threshold, 0 the maximum of the 0.1 s before ``t_ns``.
+    ``is_event`` 1 is one wake-up later than the threshold, 0 the maximum of the 0.02 s before ``t_ns``.
     """
     return read_log(data, LAG_LAYOUT)
 
@@ -178,7 +178,7 @@ class LoadGuard:
     def judge(self, window: Window) -> Verdict:
         """Judge a window that is over and began after a snapshot.
 
-        Waits until the lag logs reach its end, usually 0.1 s; a log that does not within 2 s is itself a sign
+        Waits until the lag logs reach its end, usually 0.02 s; a log that does not within 2 s is itself a sign
         of a disturbed machine and makes the window invalid.
         """
         earlier = [taken for taken in self._snapshots if taken.t_s <= window[0]]
@@ -197,7 +197,7 @@ class LoadGuard:
                 return Verdict(
                     False, f"the lag meter of CPU {cpu} wrote nothing for {COVER_TIMEOUT_S * PATIENCE:g} s"
                 )
-            time.sleep(0.01)
+            time.sleep(0.005)
 
     def stop(self) -> None:
         """End the lag meters; their logs stay readable."""

@@ -15,6 +15,7 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -49,6 +50,7 @@ struct flow {
 };
 
 struct point {
+    const char *wanted; /* PID,DEVICE */
     int fd;
     uint8_t *ring;
     unsigned next;
@@ -59,6 +61,8 @@ static struct flow flows[MOST_FLOWS];
 static uint32_t nves[MOST_NVES];
 static int point_count, flow_count, nve_count;
 static uint16_t tunnel_port;
+static struct sock_fprog filter;
+static unsigned blocks = 64; /* of each ring */
 
 static uint16_t half(const uint8_t *at) { return (uint16_t)(at[0] << 8 | at[1]); }
 static uint32_t word(const uint8_t *at) { return (uint32_t)half(at) << 16 | half(at + 2); }
@@ -173,7 +177,7 @@ static void keep(const struct seen *seen)
     }
 }
 
-static void read_ring(int number, unsigned blocks, int64_t offset_ns)
+static void read_ring(int number, int64_t offset_ns)
 {
     struct point *point = &points[number];
     for (;;) {
@@ -210,45 +214,66 @@ static void read_drops(int number)
     keep(&seen);
 }
 
-static int own_namespace;
+/* For threads: the first one's words end the program, others wait for that. */
+static pthread_mutex_t saying = PTHREAD_MUTEX_INITIALIZER;
+#define fail_alone(...) (pthread_mutex_lock(&saying), fail(__VA_ARGS__))
 
-static void enter(const char *path, int fd)
+/* The thread that opens a point enters its namespace for good, and ends. */
+static void enter(long pid)
 {
-    int target = path ? open(path, O_RDONLY | O_CLOEXEC) : fd;
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%ld/ns/net", pid);
+    int target = open(path, O_RDONLY | O_CLOEXEC);
     if (target < 0 || setns(target, CLONE_NEWNET))
-        fail("cannot enter the network namespace %s: %s", path ? path : "it came from", strerror(errno));
-    if (path)
-        close(target);
+        fail_alone("cannot enter the network namespace %s: %s", path, strerror(errno));
+    close(target);
 }
 
-static void open_point(const char *text, const struct sock_fprog *filter, unsigned blocks)
+static void *open_point(void *which)
 {
-    char *comma, path[64];
-    long pid = strtol(text, &comma, 10);
-    if (*comma != ',' || point_count == MOST_POINTS)
-        fail("--point '%s': PID,DEVICE is wanted, %d times at most", text, MOST_POINTS);
+    struct point *point = which;
+    char *comma;
+    long pid = strtol(point->wanted, &comma, 10);
+    if (*comma != ',')
+        fail_alone("--point '%s': PID,DEVICE is wanted", point->wanted);
     const char *device = comma + 1;
-    snprintf(path, sizeof path, "/proc/%ld/ns/net", pid);
     if (pid)
-        enter(path, -1);
-    struct point *point = &points[point_count++];
+        enter(pid);
     unsigned index = if_nametoindex(device);
     if (!index)
-        fail("--point %s: there is no device %s", text, device);
+        fail_alone("--point %s: there is no device %s", point->wanted, device);
     int version = TPACKET_V3;
     struct tpacket_req3 ring = {.tp_block_size = BLOCK_BYTES, .tp_block_nr = blocks, .tp_frame_size = 2048,
                                 .tp_frame_nr = blocks * (BLOCK_BYTES / 2048), .tp_retire_blk_tov = RETIRE_MS};
     struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)index};
     point->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0); /* takes nothing before it is bound */
     if (point->fd < 0 || setsockopt(point->fd, SOL_PACKET, PACKET_VERSION, &version, sizeof version) ||
-        setsockopt(point->fd, SOL_SOCKET, SO_ATTACH_FILTER, filter, sizeof *filter) ||
+        setsockopt(point->fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) ||
         setsockopt(point->fd, SOL_PACKET, PACKET_RX_RING, &ring, sizeof ring))
-        fail("--point %s: no packet socket with a ring: %s", text, strerror(errno));
+        fail_alone("--point %s: no packet socket with a ring: %s", point->wanted, strerror(errno));
     point->ring = mmap(NULL, (size_t)blocks * BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, point->fd, 0);
     if (point->ring == MAP_FAILED || bind(point->fd, (void *)&address, sizeof address))
-        fail("--point %s: cannot map or bind its ring: %s", text, strerror(errno));
-    if (pid)
-        enter(NULL, own_namespace);
+        fail_alone("--point %s: cannot map or bind its ring: %s", point->wanted, strerror(errno));
+    return NULL;
+}
+
+static void *close_point(void *which)
+{
+    struct point *point = which;
+    munmap(point->ring, (size_t)blocks * BLOCK_BYTES);
+    close(point->fd);
+    return NULL;
+}
+
+/* All at once: the kernel waits some 15 ms, for every reader of its lists, when a ring is set up or given back. */
+static void at_all_points(void *(*work)(void *))
+{
+    pthread_t threads[MOST_POINTS];
+    for (int i = 0; i < point_count; i++)
+        if ((errno = pthread_create(&threads[i], NULL, work, &points[i])))
+            fail("cannot start a thread: %s", strerror(errno));
+    for (int i = 0; i < point_count; i++)
+        pthread_join(threads[i], NULL);
 }
 
 static void add_flow(char *text)
@@ -265,7 +290,7 @@ static void add_flow(char *text)
         fail("--flow: '%s' is no address", text);
 }
 
-static struct sock_fprog read_filter(char *text)
+static void read_filter(char *text)
 {
     static struct sock_filter instructions[MOST_INSTRUCTIONS];
     unsigned short count = 0;
@@ -275,7 +300,7 @@ static struct sock_fprog read_filter(char *text)
             fail("--filter: '%s' is not CODE,YES,NO,K, or there are over %d of them", one, MOST_INSTRUCTIONS);
         instructions[count++] = (struct sock_filter){(uint16_t)code, (uint8_t)yes, (uint8_t)no, k};
     }
-    return (struct sock_fprog){count, instructions};
+    filter = (struct sock_fprog){count, instructions};
 }
 
 int main(int argc, char **argv)
@@ -283,23 +308,21 @@ int main(int argc, char **argv)
     static const struct option known[] = {{"out", 1, 0, 'o'},   {"filter", 1, 0, 'f'},   {"tunnel-port", 1, 0, 't'},
                                           {"point", 1, 0, 'p'}, {"flow", 1, 0, 'w'},     {"nve", 1, 0, 'n'},
                                           {"ring-kib", 1, 0, 'r'}, {"room-mib", 1, 0, 'm'}, {0}};
-    const char *out = NULL, *wanted[MOST_POINTS];
-    struct sock_fprog filter = {0};
-    unsigned blocks = 64;
-    int choice, wanted_count = 0;
+    const char *out = NULL;
+    int choice;
     room = (INT64_C(512) << 20) / (int64_t)sizeof(struct seen);
     while ((choice = getopt_long(argc, argv, "", known, NULL)) != -1)
         switch (choice) {
         case 'o': out = optarg; break;
-        case 'f': filter = read_filter(optarg); break;
+        case 'f': read_filter(optarg); break;
         case 't': tunnel_port = (uint16_t)atoi(optarg); break;
         case 'w': add_flow(optarg); break;
         case 'r': blocks = (unsigned)atoi(optarg) * 1024 / BLOCK_BYTES; break;
         case 'm': room = ((int64_t)atoi(optarg) << 20) / (int64_t)sizeof(struct seen); break;
         case 'p':
-            if (wanted_count == MOST_POINTS)
+            if (point_count == MOST_POINTS)
                 fail("more than %d points", MOST_POINTS);
-            wanted[wanted_count++] = optarg;
+            points[point_count++].wanted = optarg;
             break;
         case 'n':
             if (nve_count == MOST_NVES || inet_pton(AF_INET, optarg, &nves[nve_count]) != 1)
@@ -309,15 +332,13 @@ int main(int argc, char **argv)
             break;
         default: exit(2);
         }
-    if (!out || !filter.len || !wanted_count || blocks < 2)
+    if (!out || !filter.len || !point_count || blocks < 2)
         fail("needs --out FILE, --filter PROGRAM, a --point, and rings of 128 KiB at least");
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     prctl(PR_SET_TIMERSLACK, 1000000UL);
-    own_namespace = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    for (int i = 0; i < wanted_count; i++)
-        open_point(wanted[i], &filter, blocks);
+    at_all_points(open_point);
     open_log(&seen_log, out, sizeof(struct seen),
              "t_ns:<i8,seq:<u4,vni:<u4,point:<u1,flow:<u1,kind:<u1,outgoing:<u1,sender:<u1,target:<u1,bytes:<u2",
              "frames,own_drops,no_room,clock_steps,cpu_ns");
@@ -329,7 +350,7 @@ int main(int argc, char **argv)
         nanosleep(&pause, NULL);
         seen_log.header.counters[3] += sample_offset(&offset);
         for (int i = 0; i < point_count; i++) {
-            read_ring(i, blocks, offset.ns);
+            read_ring(i, offset.ns);
             if (last || turn % STATISTICS_EVERY == 0)
                 read_drops(i);
         }
@@ -337,5 +358,6 @@ int main(int argc, char **argv)
     append(&seen_log, kept, kept_count);
     seen_log.header.counters[4] = cpu_time_ns();
     write_header(&seen_log, true);
+    at_all_points(close_point);
     return 0;
 }

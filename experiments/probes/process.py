@@ -65,10 +65,14 @@ class ProbeProcess:
             raise ProbeError(f"{self.name} failed: {self._ending()}")
         self._close()
 
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """Ask the probe to write its log and end; ProbeError when it does not, or had ended with an error."""
+    def ask_to_end(self) -> None:
+        """Ask the probe to write its log and end; ``wait`` then sees that it does."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Have the probe write its log and end; ProbeError when it does not, or had ended with an error."""
+        self.ask_to_end()
         self.wait(timeout_s)
 
     def kill(self) -> None:

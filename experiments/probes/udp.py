@@ -19,6 +19,7 @@ from .process import ProbeError, ProbeProcess, Spawn
 
 SENT_LAYOUT = "tx_ns:<i8,error:<i4,late_ns:<i4"
 RECEIVED_LAYOUT = "stream:<u4,bytes:<u4,seq:<i8,tx_ns:<i8,rx_ns:<i8"
+DRAIN_S = 0.2
 ANY_ADDRESS = {"ipv4": "0.0.0.0", "ipv6": "::"}
 
 
@@ -121,20 +122,21 @@ class UdpProbe:
             self.kill()
             raise
 
-    def stop(self, drain_s: float = 0.2) -> None:
-        """End the sender, give what is still on its way ``drain_s`` to arrive, end the receiver.
+    def stop(self, drain_s: float = DRAIN_S) -> None:
+        """End it in order, see ``stop_together``."""
+        stop_together([self], drain_s)
 
-        ``drain_s`` is part of the definition of lost: not there that long after the last packet was sent.
-        """
-        if self._sender is None or self._receiver is None:
+    def stop_sender(self) -> None:
+        """The first half: nothing more is sent."""
+        if self._sender is None:
             raise ProbeError(f"{self.name}: stop without start")
-        try:
-            self._sender.stop()
-            time.sleep(drain_s)
-            self._receiver.stop()
-        except BaseException:
-            self.kill()
-            raise
+        self._sender.stop()
+
+    def stop_receiver(self) -> None:
+        """The second half: nothing more is received."""
+        if self._receiver is None:
+            raise ProbeError(f"{self.name}: stop without start")
+        self._receiver.stop()
 
     def kill(self) -> None:
         """End both at once; for the path of an error."""
@@ -163,3 +165,22 @@ class UdpProbe:
     def packets(self) -> Packets:
         """What was sent joined with what arrived, see ``joined``."""
         return joined(self.name, *self.logs(), self.flow.stream)
+
+
+def stop_together(probes: Iterable[UdpProbe], drain_s: float = DRAIN_S) -> None:
+    """End all senders, give what is still on its way ``drain_s`` to arrive, end all receivers.
+
+    ``drain_s`` is part of the definition of lost: not there that long after the last packet was sent. ProbeError when
+    one did not end in order; then all are killed.
+    """
+    own = tuple(probes)
+    try:
+        for probe in own:
+            probe.stop_sender()
+        time.sleep(drain_s)
+        for probe in own:
+            probe.stop_receiver()
+    except BaseException:
+        for probe in own:
+            probe.kill()
+        raise

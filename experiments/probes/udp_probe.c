@@ -250,7 +250,7 @@ struct lag {
 static void run_lag(const struct options *o)
 {
     enum { CPU_NS, THRESHOLD_NS, WAKEUPS };
-    enum { EVENTS = 512 };
+    enum { EVENTS = 512, WRITE_NS = 20000000 }; /* whoever judges a trial waits for the next writing */
     if (o->cpu < 0 || o->interval_us < 1 || o->threshold_us < 1)
         fail("lag needs --cpu N, and --interval-us and --threshold-us above 0");
     struct log log;
@@ -273,7 +273,7 @@ static void run_lag(const struct options *o)
         due_ns += interval_ns;
         if (due_ns <= now_ns)
             due_ns = now_ns + interval_ns; /* one long lag is one record, not one for each slot it covered */
-        if (now_ns - written_ns >= NS_PER_S / 10 || stopping) {
+        if (now_ns - written_ns >= WRITE_NS || stopping) {
             records[number++] = (struct lag){now_ns, maximum_ns, (int32_t)o->cpu, 0};
             append(&log, records, number);
             counters[CPU_NS] = cpu_time_ns() - before_ns;

@@ -14,7 +14,7 @@ from ..probes.measures import Measure, Window, udp_measures
 from ..probes.packets import Packets
 from ..probes.process import Spawn
 from ..probes.tap import TappedFlow
-from ..probes.udp import ANY_ADDRESS, UdpProbe, UdpStream, leaked_packets
+from ..probes.udp import ANY_ADDRESS, UdpProbe, UdpStream, leaked_packets, stop_together
 
 PAYLOAD_BYTES = 64
 
@@ -56,8 +56,7 @@ class Beside:
 
     def stop(self) -> None:
         """End every flow in order."""
-        for probe in self._probes.values():
-            probe.stop()
+        stop_together(self._probes.values())
 
     def kill(self) -> None:
         """End every flow at once; for the path of an error."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ from experiments.attribution.packet_fates import (
 )
 from experiments.attribution.seen import Seen
 from experiments.attribution.tap_points import Point, Role, Stage
-from experiments.probes.build import FLAGS, TAP_SOURCE
+from experiments.probes.build import FLAGS, TAP_SOURCE, probe_binary
 from experiments.probes.logs import record_type
 from experiments.probes.packets import Packets
 from experiments.probes.tap import NOBODY, SEEN_LAYOUT, Kind, TappedDevice, TappedFlow, tap_argv
@@ -113,6 +115,18 @@ def test_every_jump_of_the_filter_stays_within_it_and_goes_forward() -> None:
 
 def test_the_tap_compiles_without_a_warning(tmp_path: Path) -> None:
     commands.run(["cc", *FLAGS, "-Werror", "-o", str(tmp_path / "tap"), str(TAP_SOURCE)])
+
+
+def test_points_that_cannot_be_opened_end_the_tap_with_one_line(tmp_path: Path) -> None:
+    points = [TappedDevice(0, f"nothing{number}") for number in range(20)]
+    log = tmp_path / "log"
+    argv = tap_argv(probe_binary(TAP_SOURCE, tmp_path), points, [], [], TUNNEL, log)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 1
+    assert re.fullmatch(r"packet_tap: --point 0,nothing\d+: there is no device nothing\d+\n", done.stderr), (
+        done.stderr
+    )
+    assert not log.exists()
 
 
 def test_the_command_line_names_points_flows_and_nves_in_order() -> None:

@@ -6,6 +6,7 @@ import errno
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from experiments.probes.logs import record_type
 from experiments.probes.packets import Packets
 from experiments.probes.process import ProbeError
 from experiments.probes.tcp_info import FIELDS
-from experiments.probes.transports.base import Ends
+from experiments.probes.transports.base import Ends, Probes
 from experiments.probes.transports.streams import (
     MPTCP,
     QUIC,
@@ -182,21 +183,23 @@ def free_port(kind: int) -> int:
         return int(probe.getsockname()[1])
 
 
+def loopback_ends(folder: Path, wrapped: Callable[[list[str]], list[str]] = list) -> Ends:
+    """Both ends on the loopback; ``wrapped`` makes each probe's command line another one."""
+
+    def spawner(node: str, pauses_with_vm: bool):
+        return lambda argv: commands.spawn(wrapped(argv), stderr=subprocess.PIPE)
+
+    return Ends("vm1", "peer1", {"vm1": "127.0.0.1", "peer1": "127.0.0.1"}, spawner, folder)
+
+
 def over_loopback(folder: Path, protocol: Protocol, rate_bps: float) -> dict[str, object]:
     """A second of two connections, one each way, both ends on the loopback: the measures of its middle half."""
     kind = socket.SOCK_DGRAM if protocol is QUIC else socket.SOCK_STREAM
-    both = {"vm1": "127.0.0.1", "peer1": "127.0.0.1"}
-
-    def spawner(node: str, pauses_with_vm: bool):
-        return lambda argv: commands.spawn(argv, stderr=subprocess.PIPE)
-
     connections = [
         Connection(direction, initiator, free_port(kind))
         for direction, initiator in (("to_vm", "by_peer"), ("from_vm", "by_peer"))
     ]
-    transport = Streams(
-        Ends("vm1", "peer1", both, spawner, folder), rate_bps, protocol=protocol, connections=connections
-    )
+    transport = Streams(loopback_ends(folder), rate_bps, protocol=protocol, connections=connections)
     try:
         transport.start()
         begin_s = time.monotonic()
@@ -221,6 +224,54 @@ def test_both_ways_carry_their_rate_whoever_opened_the_connection(tmp_path: Path
         assert measures[f"{protocol.name}_stall_s_{direction}"] < 0.2
     if protocol is MPTCP:
         assert measures["multipath_connections_count"] == 2
+
+
+HELD_BACK = 'until [ -e "$0" ]; do sleep 0.005; done; exec "$@"'
+ENDS_WITH_THE_OTHERS = """
+trap 'touch "$0.end"; until [ "$(ls "$(dirname "$0")" | grep -c end)" -ge 2 ]; do sleep 0.005; done; exit 0' TERM
+touch "$0"
+while :; do sleep 0.005; done
+"""
+
+
+def test_the_ends_of_all_connections_start_side_by_side(tmp_path: Path) -> None:
+    """No server runs before all were asked for, and no client either: one after the other would wait for ever."""
+    asked: list[str] = []
+
+    def wrapped(argv: list[str]) -> list[str]:
+        role = next((word for word in argv if word in ("server", "client")), "poller")
+        asked.append(role)
+        if asked.count(role) == 2:
+            (tmp_path / f"{role}s may").touch()
+        return ["sh", "-c", HELD_BACK, str(tmp_path / f"{role}s may"), *argv]
+
+    connections = [
+        Connection(direction, "by_peer", free_port(socket.SOCK_STREAM)) for direction in ("to_vm", "from_vm")
+    ]
+    quick_to_give_up = Protocol("tcp", polled=True, ready_s=3.0)
+    transport = Streams(
+        loopback_ends(tmp_path, wrapped), 1e6, protocol=quick_to_give_up, connections=connections
+    )
+    try:
+        transport.start()
+        transport.stop()
+    finally:
+        transport.kill()
+    assert asked == ["server"] * 2 + ["poller"] * 2 + ["client"] * 2
+
+
+def test_all_probes_of_a_transport_are_asked_to_end_before_one_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.probes.transports.base.STOP_BOUND_S", 3.0)
+    probes = Probes(loopback_ends(tmp_path))
+    try:
+        for name in ("one", "other"):
+            probes.begin(name, "vm1", ["sh", "-c", ENDS_WITH_THE_OTHERS, str(tmp_path / name)])
+        probes.await_ready()
+        assert probes.stop() == {"one": b"", "other": b""}
+    finally:
+        probes.kill()
 
 
 def test_what_a_kernel_has_not_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

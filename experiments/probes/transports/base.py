@@ -18,6 +18,7 @@ from ..measures import Measure, Window
 from ..process import ProbeProcess, Spawn
 
 DIRECTIONS = ("to_vm", "from_vm")
+STOP_BOUND_S = 5.0
 WINDOW_SLACK_S = 0.2  # samples kept on either side of a trial's window, for the picture
 
 Columns = dict[str, np.ndarray[Any, Any]]
@@ -88,25 +89,31 @@ class Transport(ABC):
 
 
 class Probes:
-    """The processes of a transport, in the order they were started."""
+    """The processes of a transport, started and ended side by side: each takes a while, most of it to load Python."""
 
     def __init__(self, ends: Ends) -> None:
         self._ends = ends
         self._processes: dict[str, ProbeProcess] = {}
+        self._starting: list[ProbeProcess] = []
 
-    def start(
-        self, name: str, node: str, argv: list[str], *, pauses_with_vm: bool = True, timeout_s: float = 10.0
-    ) -> None:
-        """Start one and wait until it is ready."""
+    def begin(self, name: str, node: str, argv: list[str], *, pauses_with_vm: bool = True) -> None:
+        """Begin to start one; ``await_ready`` before anything that needs it."""
         spawner = self._ends.spawner(node, pauses_with_vm)
         process = ProbeProcess(name, spawner, argv, self._ends.folder / name)
         self._processes[name] = process
-        process.wait_ready(timeout_s)
+        self._starting.append(process)
+
+    def await_ready(self, timeout_s: float = 10.0) -> None:
+        """Return when all that were begun are ready. ProbeError when one is not."""
+        while self._starting:
+            self._starting.pop(0).wait_ready(timeout_s)
 
     def stop(self) -> Logs:
-        """End them, the last one first; their logs."""
-        for process in reversed(self._processes.values()):
-            process.stop()
+        """End all; their logs."""
+        for process in self._processes.values():
+            process.ask_to_end()
+        for process in self._processes.values():
+            process.wait(STOP_BOUND_S)
         return {name: process.read() for name, process in self._processes.items()}
 
     def kill(self) -> None:

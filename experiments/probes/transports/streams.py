@@ -106,18 +106,21 @@ class Streams(Transport):
         self._probes = Probes(ends)
 
     def start(self) -> None:
-        """Start servers and clients one connection after the other, then what polls their senders."""
+        """Start all servers and what polls the senders, and, when they listen, all clients."""
         for connection in self._connections:
-            self._start_connection(connection)
+            self._begin(connection, "server")
         if self._protocol.polled:
             ports = [connection.port for connection in self._connections]
             for node in (self._ends.vm, self._ends.peer):
                 name = f"tcp_info_{node}"
-                self._probes.start(
-                    name, node, info_argv(ports, self._ends.folder / name), pauses_with_vm=False
-                )
+                argv = info_argv(ports, self._ends.folder / name)
+                self._probes.begin(name, node, argv, pauses_with_vm=False)
+        self._probes.await_ready(self._protocol.ready_s)
+        for connection in self._connections:
+            self._begin(connection, "client")
+        self._probes.await_ready(self._protocol.ready_s)
 
-    def _start_connection(self, connection: Connection) -> None:
+    def _begin(self, connection: Connection, role: str) -> None:
         ends = self._ends
         sender, _ = ends.of(connection.direction)
         client = ends.peer if connection.initiator == "by_peer" else ends.vm
@@ -129,17 +132,16 @@ class Streams(Transport):
             self._congestion_control,
             protocol=self._protocol.name,
         )
-        for node, role in ((server, "server"), (client, "client")):
-            duty = "send" if node == sender else "receive"
-            name = self._log_name(connection, duty)
-            argv = stream_argv(stream, role, duty, ends.folder / name)
-            self._probes.start(name, node, argv, timeout_s=self._protocol.ready_s)
+        node = server if role == "server" else client
+        duty = "send" if node == sender else "receive"
+        name = self._log_name(connection, duty)
+        self._probes.begin(name, node, stream_argv(stream, role, duty, ends.folder / name))
 
     def _log_name(self, connection: Connection, duty: str) -> str:
         return f"{self._protocol.name}_{connection.name}_{duty}"
 
     def stop(self) -> Logs:
-        """End clients before servers."""
+        """End all, both ends of each connection at once."""
         return self._probes.stop()
 
     def kill(self) -> None:

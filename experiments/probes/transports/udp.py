@@ -9,7 +9,16 @@ import numpy as np
 from ..logs import ProbeLog
 from ..measures import Measure, Window, longest_arrival_gap, udp_measures, with_direction
 from ..packets import Packets
-from ..udp import ANY_ADDRESS, UdpProbe, UdpStream, joined, leaked_packets, parse_received, parse_sent
+from ..udp import (
+    ANY_ADDRESS,
+    UdpProbe,
+    UdpStream,
+    joined,
+    leaked_packets,
+    parse_received,
+    parse_sent,
+    stop_together,
+)
 from .base import DIRECTIONS, Ends, Files, Logs, Outcome, Transport, Windows, rows_of
 
 PORT = 5001
@@ -47,9 +56,9 @@ class Udp(Transport):
 
     def stop(self) -> Logs:
         """End the senders, let what is under way arrive, end the receivers."""
+        stop_together(self._probes.values())
         logs: dict[str, bytes] = {}
         for direction, probe in self._probes.items():
-            probe.stop()
             for side, data in zip(("sent", "received"), probe.read(), strict=True):
                 logs[f"{direction} {side}"] = data
         return logs
