@@ -40,13 +40,18 @@ def control_pairs(blocks: Sequence[Block]) -> list[tuple[Block, Block]]:
 
 @dataclass
 class Dispatcher:
-    """Hands out blocks. ``parallel``: True or False once it is known whether sandboxes may run side by side."""
+    """Hands out blocks. ``parallel``: True or False once it is known whether sandboxes may run side by side.
+
+    ``unchecked``: done side by side by a sweep that was stopped before its check; they count if this one's check is
+    passed, else they are done again.
+    """
 
     blocks: Sequence[Block]
     jobs: int
     keys: Mapping[int, Any]  # of each cell: what its network is built with
     parallel: bool | None = None
     pairs: list[tuple[Block, Block]] = field(default_factory=list)
+    unchecked: Sequence[Block] = ()
     left: list[Block] = field(init=False)
     given_up: list[Block] = field(init=False, default_factory=list)
     _running: dict[int, Given] = field(init=False, default_factory=dict)
@@ -62,10 +67,13 @@ class Dispatcher:
             self.pairs = control_pairs(self.left)
             if len(self.pairs) < CHECK_PAIRS or len(self.left) < CHECK_PAIRS * (1 + self.jobs):
                 self.parallel, self.pairs = False, []
+            self._beside = list(self.unchecked) if self.parallel is None else []
             for alone, beside in self.pairs:
                 self._steps += [Given(alone, False, True), Given(beside, True, True)]
                 self.left.remove(alone)
                 self.left.remove(beside)
+        if self.parallel is False:
+            self.left = [*self.unchecked, *self.left]
 
     @property
     def too_few_to_check(self) -> bool:

@@ -42,7 +42,7 @@ from .folder import (
     found_harmless,
 )
 from .order import Dispatcher
-from .plan import SweepPlan, cell_parameters, network_key
+from .plan import Block, SweepPlan, cell_parameters, network_key
 
 MOST_JOBS = 64
 INTERRUPTED = 130
@@ -128,13 +128,14 @@ class _Sweep:
         keys = {cell: network_key(own) for cell, own in enumerate(self.values)}
         blocks = self.plan.order([keys[cell] for cell in sorted(keys)])
         done = blocks_done(self.folder)
-        if found_harmless(self.folder) is None:  # unchecked: what ran side by side does not count yet
-            done = blocks_done(self.folder, beside=False)
+        unchecked: list[Block] = []
+        if found_harmless(self.folder) is None:  # what ran side by side does not count yet
+            alone = blocks_done(self.folder, beside=False)
+            unchecked = [block for block in blocks if block.number in done and block.number not in alone]
         left = [block for block in blocks if block.number not in done]
-        dispatcher = Dispatcher(
-            left, self.jobs, keys, earlier_check(self.folder, self.jobs) if self.jobs > 1 else None
-        )
-        self._greet(len(blocks), len(left), dispatcher)
+        earlier = earlier_check(self.folder, self.jobs) if self.jobs > 1 else None
+        dispatcher = Dispatcher(left, self.jobs, keys, earlier, unchecked=unchecked)
+        self._greet(len(blocks), len(left) + len(unchecked), dispatcher)
         self._pairs = dispatcher.pairs
         crew = Crew(self.name, dispatcher, self._supervise, self._check)
         status = 0
@@ -158,6 +159,10 @@ class _Sweep:
         if left < blocks:
             print(
                 f"{self.name}: going on with {self.folder.name}; {blocks - left} of {blocks} blocks are done"
+            )
+        if dispatcher.unchecked and dispatcher.parallel is None:
+            print(
+                f"{self.name}: {len(dispatcher.unchecked)} more were done side by side and count if the check says so"
             )
         if dispatcher.too_few_to_check:
             why = "an earlier check found that sandboxes disturb each other"

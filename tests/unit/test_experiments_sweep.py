@@ -166,6 +166,21 @@ def work_off(one: Dispatcher, jobs: int, agrees: bool) -> tuple[list[list[Block]
     raise AssertionError("it does not end")
 
 
+@pytest.mark.parametrize("agrees", [True, False])
+def test_what_ran_side_by_side_before_a_check_was_stopped_is_done_again_only_if_it_fails(
+    agrees: bool,
+) -> None:
+    done = [Block(0, 0, 0), Block(1, 1, 0)]
+    left = [block for block in dispatcher(4, 6, 2).blocks if block not in done]
+    one = Dispatcher(left, 2, dict.fromkeys(range(4), "network"), unchecked=done)
+    batches, _ = work_off(one, 2, agrees)
+    again = [block for batch in batches for block in batch if block in done]
+    assert again == ([] if agrees else done)
+    few = Dispatcher(left[:3], 2, dict.fromkeys(range(4), "network"), unchecked=done)
+    batches, _ = work_off(few, 2, agrees)  # too few for a check: nobody will say that they may count
+    assert [block for batch in batches for block in batch] == [*done, *left[:3]]
+
+
 def test_one_job_does_one_block_at_a_time() -> None:
     batches, counted = work_off(dispatcher(3, 2, 1), 1, True)
     assert all(len(batch) == 1 for batch in batches)
