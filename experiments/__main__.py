@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+from .running.command_line import Command, run_command
 
 USAGE = (
     "usage: python -m experiments list [NAME] | run NAME [NAME=value ...] | record NAME [NAME=value ...]\n"
@@ -92,7 +94,7 @@ def _decide(words: Sequence[str]) -> int:
     return decide(words, results_folder())
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+COMMANDS: dict[str, Command] = {
     "list": _list,
     "run": _run,
     "record": _record,
@@ -106,21 +108,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 
 def main(words: Sequence[str]) -> int:
     """Run one command; the exit status."""
-    if not words or words[0] not in COMMANDS:
-        print(USAGE, file=sys.stderr)
-        return 2
     from .running.refusals import refusals
 
-    try:
-        return COMMANDS[words[0]](words[1:])
-    except refusals() as error:
-        print(str(error), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # as of `make list | head`: what was wanted has been read
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return run_command(words, COMMANDS, USAGE, refusals)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ Question   The draft has the old NVE drop silently, drop with ICMP, forward, or 
            each cost a VM that stands still for a moment while it moves? Does an ICMP error end a connection (RFC
            5461 calls it soft), and does it hold the sender's backoff down (RFC 6069)?
 Varies     The policy at the old NVE: silent-drop, icmp, forward, tunnel, buffer. And the downtime: a short one, and
-           for the two that drop a long one, in which the senders back off several times.
+           for the two that drop a long one, in which the senders back off several times. With icmp and the long one
+           also how many errors an NVE may send: as many as it refuses packets, or fewer, as routers do (RFC 1812
+           section 4.3.2.8). Errors that are rationed go to who sends most, here the UDP probe.
 Held fixed The path (between two NVEs at which the peer is not), the traffic: UDP and TCP both ways.
 Answer     Per policy: packets lost, TCP stall, retransmission timeouts and the longest RTO, ICMP errors that the peer
            received, connections that went on, beside null trials. With family=ipv6 all but forward, which needs an
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +27,51 @@ from topologies.model import Topology
 from topologies.units import format_duration
 
 from . import hot_l2
+from .deciding.model import until_timeout_s
 from .experiment import Experiment
 from .probes.counters import counters
 from .running.comparing import Group, check_family, checker, comparison, traffic_parameters
 from .running.parameters import ParameterError, choice, duration_s
 from .running.run import Observe, Run
-from .running.sentences import figure, groups_tried, measured, milliseconds, packets
+from .running.sentences import groups_tried, measured, milliseconds, packets
 from .running.traffic import FAMILIES
 
 DROPPING = ("silent-drop", "icmp")
-RECOVERED_S = 2.5  # after a long downtime the next retransmission may be as far away as the downtime was long
+RECOVERED_S = 1.5
+"""Time of a trial after the first timeout behind a long downtime."""
+LATER_TIMEOUTS = 1.1
+"""A timeout is some 204 ms and not 200, and the first one may follow a probe for the tail's loss (RFC 8985)."""
+RATIONED_PPS = 500
+"""The NVA's own limit; less than the probes send."""
 
 
 def groups(values: Mapping[str, Any]) -> Sequence[Group]:
     """Every policy there is with the short downtime, those that drop with the long one, too."""
     names = [name for name in POLICIES if name != "forward" or values["family"] == "ipv4"]
 
-    def group(name: str, downtime_s: float, after_s: float | None) -> Group:
+    def group(name: str, downtime_s: float, after_s: float | None, limit_pps: int | None = None) -> Group:
         options = MoveOptions(policy=name, downtime_s=downtime_s, pause=values["pause"], announcements=1)
-        return Group({"policy": name, "downtime_s": downtime_s}, options, after_s)
+        own: dict[str, Any] = {"policy": name, "downtime_s": downtime_s}
+        if limit_pps is not None:
+            own["error_limit_pps"] = limit_pps
+        return Group(own, options, after_s, packet_in_limit_pps=limit_pps)
 
+    long_s = values["long_downtime"]
+    heard_s = RECOVERED_S + until_timeout_s(LATER_TIMEOUTS * long_s) - long_s
+    limits_pps = sorted({RATIONED_PPS, every_error_pps(values)})
     return [
-        *(group(name, values["downtime"], None) for name in names),
-        *(group(name, values["long_downtime"], values["long_downtime"] + RECOVERED_S) for name in DROPPING),
+        *(
+            group(name, values["downtime"], None, limits_pps[-1] if name == "icmp" else None)
+            for name in names
+        ),
+        group("silent-drop", long_s, heard_s),
+        *(group("icmp", long_s, heard_s, limit_pps) for limit_pps in limits_pps),
     ]
+
+
+def every_error_pps(values: Mapping[str, Any]) -> int:
+    """A limit that rations nothing: twice what the UDP probe sends, and something for TCP's last windows."""
+    return 2 * int(values["rate_pps"]) + RATIONED_PPS
 
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
@@ -86,52 +110,95 @@ def icmp_at_peer(run: Run) -> Observe:
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     """Lost and TCP stall per policy; what the errors did to the backoff; connections that ended."""
     kinds = set(groups_tried(trials, "policy", "downtime_s"))
-
-    def of(measure: str, policy: str, downtime_s: float) -> list[float]:
-        return measured(trials, measure, policy=policy, downtime_s=downtime_s)
-
     short_s = min((downtime_s for _, downtime_s in kinds), default=0.0)
     short = [name for name in POLICIES if (name, short_s) in kinds]
-    lost = ", ".join(f"{name} {packets(of('lost_packets_to_vm', name, short_s))}" for name in short)
-    waits = ", ".join(f"{name} {milliseconds(of('tcp_stall_s_to_vm', name, short_s))}" for name in short)
+
+    def of(measure: str, policy: str) -> list[float]:
+        return measured(trials, measure, policy=policy, downtime_s=short_s)
+
+    lost = ", ".join(f"{name} {packets(of('lost_packets_to_vm', name))}" for name in short)
+    waits = ", ".join(f"{name} {milliseconds(of('tcp_stall_s_to_vm', name))}" for name in short)
     left_out = "" if "forward" in short else f" {NO_FORWARD}"
     floor = milliseconds(measured(trials, "tcp_stall_s_to_vm", null=True))
     alive = measured(trials, "alive_connections_count")
     most = max(alive, default=0)
     return (
-        f"Packets to a VM that stands still for {milliseconds([short_s])}, lost: {lost}. Tunnel and forward carry "
-        "packets on but keep none, so they lose what comes before the VM runs at its new NVE; policies that drop also "
-        f"what comes until the peers are told.{left_out} TCP to the VM waits: {waits} (without a move "
-        f"{floor}). {_backoff(of, kinds)}All {most:.0f} TCP connections went on in "
-        f"{sum(one == most for one in alive)} of {len(alive)} moves: an ICMP error is a soft one (RFC 5461)."
+        f"Packets to a VM that stands still for {milliseconds([short_s])}, lost: {lost}. {_why_lost(of, short)}"
+        f"{left_out} TCP to the VM waits: {waits} (without a move {floor}). {_backoff(trials)}"
+        f"All {most:.0f} TCP connections went on in {sum(one == most for one in alive)} of {len(alive)} moves: an ICMP "
+        "error is a soft one (RFC 5461)."
     )
 
 
-IPV6_CODES = "; Linux does so for ICMPv6 'no route', not for 'address unreachable', which the NVE sends"
 NO_FORWARD = (
     "Forward was left out: without the overlay header a packet needs an underlay of its own IP version."
 )
 
 
-def _backoff(of: Callable[..., list[float]], kinds: set[tuple[Any, ...]]) -> str:
-    """What ICMP errors did to senders that had backed off, told by the longer downtime."""
-    long_s = max((downtime_s for _, downtime_s in kinds), default=0.0)
-    if not {(name, long_s) for name in DROPPING} <= kinds or len({downtime_s for _, downtime_s in kinds}) < 2:
-        return ""
-    rto, stall, errors = "tcp_rto_max_s_to_vm_by_peer", "tcp_stall_s_to_vm", "icmp_errors_count"
-    quiet, told = (of(rto, name, long_s) for name in DROPPING)
-    if not quiet or not told:
-        return ""
-    reverted = statistics.median(told) < statistics.median(quiet)
-    with_ipv6 = "forward" not in {name for name, _ in kinds}
+def _why_lost(of: Callable[[str, str], list[float]], short: Sequence[str]) -> str:
+    """How much of the traffic each kind of policy loses, and why."""
+
+    def gap(*names: str) -> str:
+        return milliseconds(
+            [value for name in names if name in short for value in of("blackout_s_to_vm", name)]
+        )
+
     return (
-        f"When it stands still for {milliseconds([long_s])}, a sender's RTO grows to {milliseconds(quiet)} with "
-        f"silent-drop and to {milliseconds(told)} with icmp ({figure(of(errors, 'icmp', long_s), 1, '')} errors came): "
-        f"{'the errors take its backoff back' if reverted else 'no backoff was seen to be taken back'} (RFC 6069"
-        f"{IPV6_CODES if with_ipv6 and not reverted else ''}), "
-        f"and TCP waits {milliseconds(of(stall, 'silent-drop', long_s))} and "
-        f"{milliseconds(of(stall, 'icmp', long_s))}. "
+        "Tunnel and forward carry packets on but have nowhere to keep them: they lose all that comes to the new NVE "
+        f"before the VM runs there, {gap('tunnel', 'forward')} of the traffic. Policies that drop also lose what comes "
+        f"until the peers are told, together {gap(*DROPPING)}. Only buffer keeps them."
     )
+
+
+def _backoff(trials: Sequence[Mapping[str, Any]]) -> str:
+    """What ICMP errors did to senders that had backed off, told by the longer downtime."""
+    kinds = groups_tried(trials, "policy", "downtime_s")
+    long_s = max((downtime_s for _, downtime_s in kinds), default=0.0)
+    of = partial(measured, trials, downtime_s=long_s)
+    quiet_s = of(RTO, policy="silent-drop")
+    if len({downtime_s for _, downtime_s in kinds}) < 2 or not quiet_s:
+        return ""
+    tried = groups_tried(trials, "policy", "downtime_s", "error_limit_pps")
+    limits_pps = [limit for policy, downtime_s, limit in tried if (policy, downtime_s) == ("icmp", long_s)]
+    told = [
+        _under_errors(partial(of, policy="icmp", error_limit_pps=limit_pps), limit_pps, quiet_s, long_s)
+        for limit_pps in sorted(limits_pps, reverse=True)
+        if of(RTO, policy="icmp", error_limit_pps=limit_pps)
+    ]
+    if not told:
+        return ""
+    no_ipv4 = "forward" not in {policy for policy, _ in kinds}
+    return (
+        f"When it stands still for {milliseconds([long_s])}, a sender that hears nothing (silent-drop) doubles its RTO "
+        f"up to {milliseconds(quiet_s)}, and TCP goes on "
+        f"{_later(of('tcp_stall_s_to_vm', policy='silent-drop'), long_s)}. "
+        f"With icmp {'; '.join(told)}. An error about a retransmission takes the last doubling back (RFC 6069); where "
+        f"errors are rationed, most go to whoever sends most.{f' {IPV6_CODES}' if no_ipv4 else ''} "
+    )
+
+
+RTO = "tcp_rto_max_s_to_vm_by_peer"
+IPV6_CODES = (
+    "On IPv6 Linux takes a backoff back for ICMPv6 'no route' alone, not for 'address unreachable', which the "
+    "NVE sends."
+)
+
+
+def _under_errors(
+    of: Callable[[str], list[float]], limit_pps: int, quiet_s: Sequence[float], long_s: float
+) -> str:
+    """What the errors did at one limit: RTO, in how many moves it stayed low, how long TCP still waited."""
+    rtos_s, half_s = of(RTO), statistics.median(quiet_s) / 2
+    return (
+        f"and at most {limit_pps:,} errors/s ({packets(of('icmp_errors_count'))} came for "
+        f"{packets(of('lost_packets_to_vm'))} UDP packets and some of TCP) it grows to {milliseconds(rtos_s)}, to half "
+        f"of that or less in {sum(rto_s <= half_s for rto_s in rtos_s)} of {len(rtos_s)} moves, and TCP goes on "
+        f"{_later(of('tcp_stall_s_to_vm'), long_s)}"
+    )
+
+
+def _later(stalls_s: Sequence[float], downtime_s: float) -> str:
+    return f"{milliseconds([stall_s - downtime_s for stall_s in stalls_s])} after the VM"
 
 
 EXPERIMENT = Experiment(
@@ -142,14 +209,15 @@ EXPERIMENT = Experiment(
     parameters=(
         *traffic_parameters(rate_pps=2000, repeat=10, after=1.0),
         duration_s("downtime", 0.05, "how long the VM stands still"),
-        duration_s("long_downtime", 1.0, "the same for policies that drop, to see senders back off"),
+        # Between Linux's timeouts 1.4 s and 3 s after the last acknowledgment: who backs off waits another second.
+        duration_s("long_downtime", 2.0, "the same for policies that drop, to see senders back off"),
         choice("family", "ipv4", "IP version of the traffic; with ipv6 there is no policy forward", FAMILIES),
         hot_l2.PAUSE,
     ),
     trials=comparison(groups, icmp_at_peer),
     check=check,
     conclude=conclude,
-    group_by=("policy", "downtime_s"),
+    group_by=("policy", "downtime_s", "error_limit_pps"),
     shown_measures=(
         "lost_packets_to_vm",
         "lost_packets_from_vm",

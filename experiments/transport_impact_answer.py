@@ -48,7 +48,7 @@ def _return(moves: Sequence[Mapping[str, Any]]) -> list[str]:
         f"Behind a stall the rate was back within {milliseconds(behind)}, at most {milliseconds([max(behind)])}"
         f"{f', in {never} trials not at all' if never else ''}"
     )
-    if statistics.median_low(behind) < SOON_S:
+    if statistics.median(behind) < SOON_S:
         told += ": the round trip is that of the queue alone, so slow start is soon over"
     return [f"{told}."]
 
@@ -77,7 +77,7 @@ def _who_waits(moves: Sequence[Mapping[str, Any]]) -> str:
     waits: dict[bool, list[str]] = {True: [], False: []}
     for sender in sorted({trial["parameters"]["transport"] for trial in moves} - {VOICE}):
         if counted := _values(moves, "tcp_timeouts_count", sender, pause_s):
-            waits[statistics.median_low(counted) > 0].append(sender)
+            waits[statistics.median(counted) >= 1].append(sender)
     if not all(waits.values()):
         return ""
     return (
@@ -93,7 +93,7 @@ def _call(moves: Sequence[Mapping[str, Any]]) -> str:
     if not scores:
         return ""
     longest_s = max(scores)
-    stands = [pause_s for pause_s, found in scores.items() if statistics.median_low(found) >= SATISFIED_MOS]
+    stands = [pause_s for pause_s, found in scores.items() if statistics.median(found) >= SATISFIED_MOS]
     worst = f"{figure(scores[longest_s], 1, '')} at {milliseconds([longest_s])}"
     if not stands:
         return f"no call has MOS {SATISFIED_MOS}, the last one {worst}"

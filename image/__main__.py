@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from experiments.running.command_line import Command, run_command
+
+from .errors import ImageError
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
@@ -69,7 +73,6 @@ def _run(words: Sequence[str]) -> int:
     from experiments.running.concluding import conclude
     from experiments.running.refusals import refusals
 
-    from .errors import ImageError
     from .pace import gentler
     from .project import PYTHON
     from .running import run_inside
@@ -158,7 +161,7 @@ def _ready(wanted: str) -> tuple[Image, Path, Choice]:
     return image, results_folder(), accelerator_for(image, wanted)
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+COMMANDS: dict[str, Command] = {
     "build": _build,
     "verify": _verify,
     "disk": _disk,
@@ -171,18 +174,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 
 def main(words: Sequence[str]) -> int:
     """Run one command; the exit status."""
-    if not words or words[0] not in COMMANDS:
-        print(USAGE, file=sys.stderr)
-        return 2
-    from .errors import ImageError
-
-    try:
-        return COMMANDS[words[0]](words[1:])
-    except ImageError as error:
-        print(str(error), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return run_command(words, COMMANDS, USAGE, lambda: (ImageError,))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ class Group:
     """Time of its trials after the move began, when it needs more than the parameter ``after`` says."""
     guarded_s: float | None = None
     """How long after the move's begin a busy machine spoils a trial; None: to its end."""
+    packet_in_limit_pps: int | None = None
+    """What an NVE may send to the NVA in a second; None: no matter, it stays as it was for the group before."""
 
     @property
     def name(self) -> str:
@@ -103,6 +105,8 @@ def comparison(groups: Groups, observe: Callable[[Run], Observe] | None = None) 
                     continue
                 target = there if laboratory.network.location[vm] == here else here
                 way = ways[name]
+                if way.packet_in_limit_pps is not None:
+                    laboratory.set_packet_in_limit(way.packet_in_limit_pps)
                 move = partial(laboratory.move, vm, target, options=way.options)
                 valid = run.trial(way.parameters, move, way.guarded_s, after_s=way.after_s)
                 mix.count(name, valid)

@@ -166,7 +166,17 @@ class Laboratory:
 
         The NVA is configured anew, so what NVEs believed before is forgotten: nothing of an earlier move lasts.
         """
-        self.nva.configure(**self.network.nva_configuration(), strategy=strategy, mapping_age_s=mapping_age_s)
+        self._configure_anew(strategy=strategy, mapping_age_s=mapping_age_s)
+
+    def set_packet_in_limit(self, limit_pps: int) -> None:
+        """How many frames a second an NVE may send to the NVA from now on, so also how many ICMP errors come of them.
+
+        The NVA is configured anew, with strategy push; the same limit again changes nothing.
+        """
+        self._configure_anew(packet_in_limit_pps=limit_pps)
+
+    def _configure_anew(self, **more: str | int | None) -> None:
+        self.nva.configure(**self.network.nva_configuration(), **more)
         self.nva.wait_programmed(PROGRAMMED_BOUND_S)
 
     def check(self) -> None:

@@ -21,7 +21,7 @@ IMPOSSIBLE = [
     ("several-moves policy=forward", "topology two_movers has no routes"),
     ("hot-l2 attachment=replug policy=forward", "policy=forward needs attachment=rebind"),
     ("old-nve-policy topology=thin_flows", "topology thin_flows has no routes"),
-    ("old-nve-policy downtime=2s", "long_downtime=1s: must be longer than downtime=2s"),
+    ("old-nve-policy downtime=2s", "long_downtime=2s: must be longer than downtime=2s"),
     ("hot-warm-cold real=1 downtime=100ms", "copy_real with downtime_s=0.1: .* choose one of the two"),
     ("hot-warm-cold bandwidth=0", "bandwidth_bps=0: a finite number over 0 is wanted"),
     ("cold memory_mib=65536 bandwidth=1Mbit", "one round of the copy takes .* at most .* is allowed"),

@@ -1,0 +1,36 @@
+"""``python -m PACKAGE COMMAND ...``: which command is meant, and what its errors are to whoever called it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+Command = Callable[[Sequence[str]], int]
+"""Takes the words behind its name; the exit status."""
+
+
+def run_command(
+    words: Sequence[str],
+    commands: Mapping[str, Command],
+    usage: str,
+    refusals: Callable[[], tuple[type[Exception], ...]],
+) -> int:
+    """Run the command that the first word names; its exit status, 2 without one or when it refuses, 130 on Ctrl-C.
+
+    ``refusals``: the errors that are answers to bad input, told by their text alone; asked for when there is an error,
+    since naming them may load much.
+    """
+    if not words or words[0] not in commands:
+        print(usage, file=sys.stderr)
+        return 2
+    try:
+        return commands[words[0]](words[1:])
+    except refusals() as error:
+        print(str(error), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # as of `make list | head`: what was wanted has been read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
