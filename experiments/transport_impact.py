@@ -8,9 +8,9 @@ Varies     The pause, 0 to 2,000 ms; the sender: TCP bulk with cubic, reno, bbr,
 Held fixed The path (between two NVEs at which the peer is not), a bottleneck of 20 Mbit/s with a queue of 32 ms between
            VM and peer, one connection in one direction. By default to the VM, whose sender is no paused one: the
            counters of a paused sender are those of a kernel that ran on.
-Answer     Per pause: stall, timeouts, segments sent again and those of them in vain (DSACK), timeouts in vain (undone),
-           time to 90 % of the rate of before; frames late and lost, longest silence, E-model MOS. As a table and as
-           curves. With topology=bottleneck_wan (in the VM image: it needs netem) with 20 ms of delay.
+Answer     Per pause: stall, smallest window, timeouts, segments sent again and those of them in vain (DSACK), timeouts
+           in vain (undone), time to 90 % of the rate of before; frames late and lost, longest silence, E-model MOS. As
+           a table and as curves. With topology=bottleneck_wan (in the VM image: it needs netem) with 20 ms of delay.
 """
 
 from __future__ import annotations
@@ -162,6 +162,7 @@ EXPERIMENT = Experiment(
             for measure, of in (
                 ("stall_s", ""),
                 ("recovery_s", "_by_peer"),
+                ("cwnd_min_packets", "_by_peer"),
                 ("retransmitted_segments", "_by_peer"),
                 ("spurious_segments", "_by_peer"),
             )

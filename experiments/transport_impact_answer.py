@@ -12,24 +12,74 @@ from .running.sentences import figure, measured, milliseconds
 VOICE = "voice"
 WAYS = {"buffer": "hold", "silent-drop": "drop"}
 """Policy of the old NVE, and the pause that goes with it: what is not kept in one place is not kept in the other."""
+BIN_S = 0.1
+"""Of the measure of recovery (``probes.tcp.tcp_measures``)."""
 SOON_S = 0.1
+CUT = 0.5
+"""A window is called cut when it falls below this part of the smallest one without a move: what a loss alone costs."""
 SATISFIED_MOS = 3.6
 """At R = 70; below it many users are dissatisfied (G.107 annex B, table B.1)."""
 
 
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
-    """By way: each sender's stall at a short and at the longest pause; the longest pause a call stands; the return."""
-    moves = [trial for trial in trials if trial["valid"] and not trial["null"]]
+    """By way: up to which pause windows stay; each sender at a short and the longest pause; calls; the return."""
+    valid = [trial for trial in trials if trial["valid"]]
+    moves = [trial for trial in valid if not trial["null"]]
     if not moves:
         return None
+    floor = _Floor([trial for trial in valid if trial["null"]])
     told = []
     for policy, pause in WAYS.items():
         own = [trial for trial in moves if trial["parameters"]["policy"] == policy]
-        parts = [text for text in (_bulk(own), _who_waits(own), _call(own)) if text]
+        parts = [text for text in (_windows(own, floor), _bulk(own), _who_waits(own), _call(own)) if text]
         told.append(
             f"Packets {'kept' if pause == 'hold' else 'lost'} meanwhile ({policy}): {'; '.join(parts)}."
         )
-    return " ".join((*told, *_return(moves)))
+    return " ".join((*told, *floor.told(_senders(moves)), *_return(moves)))
+
+
+class _Floor:
+    """What senders do when nothing moves: in their own null trials."""
+
+    def __init__(self, nulls: Sequence[Mapping[str, Any]]) -> None:
+        self._nulls = nulls
+
+    def of(self, measure: str, sender: str) -> list[float]:
+        return _found(self._nulls, measure, sender, null=True)
+
+    def told(self, senders: Sequence[str]) -> list[str]:
+        parts = [
+            f"{sender} stands still for {milliseconds(stalls)} with a window down to "
+            f"{figure(self.of('tcp_cwnd_min_packets', sender), 1, '')}"
+            for sender in senders
+            if (stalls := self.of("tcp_stall_s", sender))
+        ]
+        return [f"Without a move {'; '.join(parts)}."] if parts else []
+
+
+def _windows(moves: Sequence[Mapping[str, Any]], floor: _Floor) -> str:
+    """The longest pause up to which no sender's window was cut; the review has it cut by any delay."""
+    holds = None
+    for pause_s in _pauses(moves):
+        known = [
+            (
+                _values(moves, "tcp_cwnd_min_packets", sender, pause_s),
+                floor.of("tcp_cwnd_min_packets", sender),
+            )
+            for sender in _senders(moves)
+        ]
+        pairs = [
+            (statistics.median(here), statistics.median(there)) for here, there in known if here and there
+        ]
+        if not pairs:
+            return ""
+        if any(here < CUT * there for here, there in pairs):
+            break
+        holds = pause_s
+    if holds is None:
+        return "at every pause, even none, a sender's window fell below half of its least without a move"
+    upto = "without a pause only" if holds == 0 else f"up to a pause of {milliseconds([holds])}"
+    return f"{upto} every sender's window stayed at half of its least without a move, or above"
 
 
 def _return(moves: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -44,28 +94,40 @@ def _return(moves: Sequence[Mapping[str, Any]]) -> list[str]:
     if not behind:
         return []
     never = sum(trial["measures"].get(f"tcp_recovery_s{end}", 0.0) is None for trial in moves for end in ends)
+    at_once = sum(waited_s <= 0 for waited_s in behind)
     told = (
-        f"Behind a stall the rate was back within {milliseconds(behind)}, at most {milliseconds([max(behind)])}"
-        f"{f', in {never} trials not at all' if never else ''}"
+        f"Behind a stall the first {milliseconds([BIN_S])} had 90 % of the rate of before in {at_once} of "
+        f"{len(behind) + never} trials"
     )
+    if later := [waited_s for waited_s in behind if waited_s > 0]:
+        told += f", later ones within {milliseconds(later)}, at most {milliseconds([max(later)])}"
+    if never:
+        told += f", in {never} trials none did"
     if statistics.median(behind) < SOON_S:
-        told += ": the round trip is that of the queue alone, so slow start is soon over"
+        told += ": the round trip is that of the queue alone, so slow start is soon over (bottleneck_wan is a long way)"
     return [f"{told}."]
 
 
 def _bulk(moves: Sequence[Mapping[str, Any]]) -> str:
     """What senders went through at a short pause and at the longest."""
     pauses, told = _pauses(moves), []
-    for sender in sorted({trial["parameters"]["transport"] for trial in moves} - {VOICE}):
+    for sender in _senders(moves):
         parts = []
         for pause_s in dict.fromkeys((_short(pauses), pauses[-1])):
-            timeouts, again, vain = (
+            window, timeouts, undone, again, vain = (
                 figure(_values(moves, f"tcp_{name}", sender, pause_s), 1, "")
-                for name in ("timeouts_count", "retransmitted_segments", "spurious_segments")
+                for name in (
+                    "cwnd_min_packets",
+                    "timeouts_count",
+                    "spurious_timeouts_count",
+                    "retransmitted_segments",
+                    "spurious_segments",
+                )
             )
             parts.append(
                 f"{milliseconds(_values(moves, 'tcp_stall_s', sender, pause_s))} at a pause of "
-                f"{milliseconds([pause_s])} (timeouts {timeouts}, segments again {again}, in vain {vain})"
+                f"{milliseconds([pause_s])} (window down to {window}, timeouts {timeouts}, taken back {undone}, "
+                f"segments again {again}, in vain {vain})"
             )
         told.append(f"{sender} stands still for {', '.join(parts)}")
     return "; ".join(told)
@@ -75,7 +137,7 @@ def _who_waits(moves: Sequence[Mapping[str, Any]]) -> str:
     """Which senders a short pause leaves to their timeout and which not, where they differ."""
     pause_s = _short(_pauses(moves))
     waits: dict[bool, list[str]] = {True: [], False: []}
-    for sender in sorted({trial["parameters"]["transport"] for trial in moves} - {VOICE}):
+    for sender in _senders(moves):
         if counted := _values(moves, "tcp_timeouts_count", sender, pause_s):
             waits[statistics.median(counted) >= 1].append(sender)
     if not all(waits.values()):
@@ -87,17 +149,22 @@ def _who_waits(moves: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _call(moves: Sequence[Mapping[str, Any]]) -> str:
-    """The longest pause at which a call is still good, and its score at the longest pause of all."""
+    """The longest pause at which a call is still good, and its score at the next one and at the longest of all."""
     scores = {pause_s: _values(moves, "voice_mos", VOICE, pause_s) for pause_s in _pauses(moves)}
     scores = {pause_s: found for pause_s, found in scores.items() if found}
     if not scores:
         return ""
-    longest_s = max(scores)
     stands = [pause_s for pause_s, found in scores.items() if statistics.median(found) >= SATISFIED_MOS]
-    worst = f"{figure(scores[longest_s], 1, '')} at {milliseconds([longest_s])}"
+    longest_s = max(stands, default=-1.0)
+    beyond = sorted(pause_s for pause_s in scores if pause_s > longest_s)
+    worse = ", ".join(
+        f"{figure(scores[pause_s], 1, '')} at {milliseconds([pause_s])}"
+        for pause_s in dict.fromkeys((*beyond[:1], *beyond[-1:]))
+    )
     if not stands:
-        return f"no call has MOS {SATISFIED_MOS}, the last one {worst}"
-    return f"a call has MOS {SATISFIED_MOS} or better up to a pause of {milliseconds([max(stands)])}, and {worst}"
+        return f"no call has MOS {SATISFIED_MOS}: {worse}"
+    upto = "without a pause only" if longest_s == 0 else f"up to a pause of {milliseconds([longest_s])}"
+    return f"a call has MOS {SATISFIED_MOS} or better {upto}{f', {worse}' if worse else ''}"
 
 
 def _short(pauses: Sequence[float]) -> float:
@@ -108,10 +175,20 @@ def _pauses(moves: Sequence[Mapping[str, Any]]) -> list[float]:
     return sorted({trial["parameters"]["pause_s"] for trial in moves})
 
 
+def _senders(moves: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted({trial["parameters"]["transport"] for trial in moves} - {VOICE})
+
+
 def _values(moves: Sequence[Mapping[str, Any]], measure: str, transport: str, pause_s: float) -> list[float]:
-    """Of that sender and pause: both directions of a call, the one connection of TCP."""
+    return _found(moves, measure, transport, pause_s=pause_s)
+
+
+def _found(
+    trials: Sequence[Mapping[str, Any]], measure: str, transport: str, *, null: bool = False, **wanted: Any
+) -> list[float]:
+    """Of that sender: both directions of a call, the one connection of TCP."""
     names = [measure] + [f"{measure}_{way}{of}" for of in ("_by_peer", "") for way in DIRECTIONS]
-    found = [measured(moves, name, transport=transport, pause_s=pause_s) for name in names]
+    found = [measured(trials, name, null=null, transport=transport, **wanted) for name in names]
     if transport == VOICE:
         return [value for values in found for value in values]
     return next(filter(None, found), [])

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from results import style
 from results.display import label, scale
 from results.figures import legend
-from results.grouping import Trials, groups_of, parameter_label, value_text
+from results.grouping import (
+    NULL_LABEL,
+    SEPARATOR,
+    Trials,
+    groups_of,
+    null_groups,
+    parameter_label,
+    value_text,
+)
 from results.statistics import median_interval, values_of
 
 if TYPE_CHECKING:
@@ -54,8 +62,8 @@ def curve_points(
 def draw_curve(trials: Trials, measure: str, across: str, series: Sequence[str]) -> Figure:
     """The figure of one measure over the parameter `across`, a line for each group by `series`.
 
-    A dot is a trial, the whisker the 95 % interval of the median, the dashed line the floor (median of the
-    null trials).
+    A dot is a trial, the whisker the 95 % interval of the median, a dashed line the floor (median of the null
+    trials), one for each kind of null trials.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -75,7 +83,7 @@ def draw_curve(trials: Trials, measure: str, across: str, series: Sequence[str])
             points = curve_points(members, measure, across)
             handles += _draw_line(panel, points, name, number, factor)
             shown += [value * factor for point in points for value in point[3]]
-        shown += _draw_floor(panel, trials, measure, factor)
+        shown += _draw_floors(panel, trials, measure, factor, series)
         figure.text(
             0.012, 1 - 0.13 / height, f"{label(measure)}, {unit}", size=8, color=style.INK, va="center"
         )
@@ -117,24 +125,36 @@ def _draw_line(
     )
 
 
-def _draw_floor(panel: Axes, trials: Trials, measure: str, factor: float) -> list[float]:
+def floors(trials: Trials, measure: str, series: Sequence[str]) -> dict[float, str]:
+    """The median of each kind of null trials, and what it is the floor of; '' where it is that of all."""
     import numpy as np
 
-    floor = values_of(trials, measure, null=True)
-    if not floor:
-        return []
-    at = float(np.median(floor)) * factor
-    panel.axhline(at, color=style.MUTED, lw=0.9, linestyle=(0, (3, 2)), zorder=1)
+    named: dict[float, list[str]] = {}
+    for group in null_groups(trials, series):
+        if values := values_of(group.trials, measure, null=False):
+            name = group.label.removeprefix(NULL_LABEL).removeprefix(SEPARATOR)
+            named.setdefault(float(np.median(values)), []).append(name)
+    if len(named) == 1:
+        return dict.fromkeys(named, "")
+    return {at: ", ".join(names) for at, names in named.items()}
+
+
+def _draw_floors(
+    panel: Axes, trials: Trials, measure: str, factor: float, series: Sequence[str]
+) -> list[float]:
+    found = floors(trials, measure, series)
     looks: dict[str, Any] = {"size": 6.5, "color": style.MUTED, "va": "bottom", "ha": "right"}
-    panel.annotate(
-        "floor",
-        (1.0, at),
-        xycoords=("axes fraction", "data"),
-        xytext=(-2, 1.5),
-        textcoords="offset points",
-        **looks,
-    )
-    return [at]
+    for number, (at, name) in enumerate(found.items()):
+        panel.axhline(at * factor, color=style.MUTED, lw=0.9, linestyle=(0, (3, 2)), zorder=1)
+        panel.annotate(
+            f"floor, {name}" if name else "floor",
+            (1.0 - number / max(len(found), 3), at * factor),  # side by side: floors may lie close together
+            xycoords=("axes fraction", "data"),
+            xytext=(-2, 1.5),
+            textcoords="offset points",
+            **looks,
+        )
+    return [at * factor for at in found]
 
 
 def _dress(panel: Axes, shown: Sequence[float], where: Sequence[float], across: str) -> None:

@@ -178,6 +178,11 @@ class Price:
     s_per_gb: float = 0.0
     """What a gigabyte over the underlay is worth, in seconds of service."""
 
+    def text(self) -> str:
+        """What the cost is made of."""
+        told = f"its longest TCP standstill and {self.copying_share * 100:.0f} % of the time beside it"
+        return f"{told}, and {self.s_per_gb:g} s for each GB" if self.s_per_gb else told
+
     def of(self, figures: Mapping[str, float]) -> float | None:
         """Cost in seconds; None when a figure it needs is not there. The longest TCP standstill is the outage."""
         stalls = [figures[name] for name in STALLS[:2] if name in figures]

@@ -54,6 +54,7 @@ class Outcome:
     usual: Figure | None
     """How often the better of "always move" and "always stay" would have been right."""
     copied_again: float
+    price: Price
     measures: Mapping[tuple[str, int], Mapping[str, float]]
 
     def sentence(self, gain_s: float | None) -> str:
@@ -63,15 +64,17 @@ class Outcome:
         errors = ", ".join(
             f"{_WORDS[name]} {self.errors[name].text()}" for name in FIGURES if name in self.errors
         )
-        of = (
+        gains = (
             f"a gain of {gain_s:g} s of service"
             if gain_s is not None
-            else "gains as large as moves cost here"
+            else "every gain that a move of another run cost, where the choice is hard,"
         )
         return (
             f"In {self.moves} moves of {self.runs} runs, each predicted from the other runs alone, the median error "
-            f"was: {errors}. For {of}, the advice to move or to stay was right in {self.right.text()} (always the same "
-            f"advice: {self.usual.text()}). {self.copied_again * 100:.0f} % of all bytes were copied again."
+            f"was, of what was measured: {errors}. Asked about {gains} the advice to move or to stay was right in "
+            f"{self.right.text()}; the better of always moving and always staying would have been right in "
+            f"{self.usual.text()}. A move costs {self.price.text()}. {self.copied_again * 100:.0f} % of all bytes were "
+            "copied again."
         )
 
 
@@ -115,6 +118,7 @@ def judge(moves: Sequence[Move], price: Price, gain_s: float | None = None, seed
         right=_figure(right, _mean, seed) if right else None,
         usual=share,
         copied_again=again / total if total else 0.0,
+        price=price,
         measures=measures,
     )
 

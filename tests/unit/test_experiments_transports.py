@@ -172,17 +172,21 @@ def test_the_answer_of_transports_has_every_transport_beside_its_own_null_trials
     assert transports.conclude([]) is None
 
 
-def test_the_answer_of_impact_tells_what_was_kept_and_what_was_lost():
-    made = []
+def impact(windows=(40, 30, 1), recovery_s=0.0):
+    """Trials of one repetition; ``windows``: the smallest ones at pauses of 0, 200 and 500 ms when packets are kept."""
+    floor = {"tcp_stall_s_to_vm": 0.02, "tcp_cwnd_min_packets_to_vm_by_peer": 40}
+    made = [trial({"transport": name}, floor, null=True) for name in ("tcp bbr", "tcp cubic")]
     for policy, factor in (("buffer", 1.0), ("silent-drop", 2.0)):
-        for pause_s in (0.0, 0.2, 0.5):
+        for pause_s, window in zip((0.0, 0.2, 0.5), windows, strict=True):
             tcp = {
                 "tcp_stall_s_to_vm": factor * pause_s + 0.01,
                 "tcp_stall_s_to_vm_by_peer": factor * pause_s + 0.01,
                 "tcp_timeouts_count": factor,
+                "tcp_spurious_timeouts_count": 1,
+                "tcp_cwnd_min_packets_to_vm_by_peer": window if policy == "buffer" else 8,
                 "tcp_retransmitted_segments_to_vm_by_peer": 9,
                 "tcp_spurious_segments_to_vm_by_peer": 4,
-                "tcp_recovery_s_to_vm_by_peer": factor * pause_s + 0.1,
+                "tcp_recovery_s_to_vm_by_peer": factor * pause_s + 0.01 + recovery_s,
             }
             call = {
                 "voice_mos_to_vm": 4.4 - factor * 3 * pause_s,
@@ -191,16 +195,60 @@ def test_the_answer_of_impact_tells_what_was_kept_and_what_was_lost():
             bbr = {**tcp, "tcp_timeouts_count": factor - 1}
             for name, measures in (("tcp bbr", bbr), ("tcp cubic", tcp), ("voice", call)):
                 made.append(trial({"transport": name, "policy": policy, "pause_s": pause_s}, measures))
-    told = transport_impact.conclude(made)
+    return made
+
+
+def test_the_answer_of_impact_tells_what_was_kept_and_what_was_lost():
+    told = transport_impact.conclude(impact())
     kept, lost = told.split("Packets lost meanwhile (silent-drop): ")
-    assert kept.startswith(
-        "Packets kept meanwhile (buffer): tcp bbr stands still for 210 ms at a pause of 200 ms"
-    )
+    assert "; tcp bbr stands still for 210 ms at a pause of 200 ms" in kept
     assert "at 200 ms tcp cubic must wait for a timeout and tcp bbr need not" in kept
     assert "must wait" not in lost  # there both do
-    assert "(timeouts 1, segments again 9, in vain 4), 510 ms at a pause of 500 ms" in kept
-    assert "; tcp cubic stands still for 410 ms at a pause of 200 ms (timeouts 2," in lost
-    assert "a call has MOS 3.6 or better up to a pause of 200 ms" in told  # 4.4 - 0.6 = 3.8
-    assert "a call has MOS 3.6 or better up to a pause of 0 ms, and" in told  # 4.4 - 1.2 = 3.2
-    assert "Behind a stall the rate was back within 90 ms [90, 90], at most 90 ms: the round trip is" in told
+    assert (
+        "(window down to 30, timeouts 1, taken back 1, segments again 9, in vain 4), 510 ms at a pause"
+        in kept
+    )
+    assert "; tcp cubic stands still for 410 ms at a pause of 200 ms (window down to 8, timeouts 2," in lost
+    assert "Without a move tcp bbr stands still for 20 ms with a window down to 40; tcp cubic" in told
     assert transport_impact.conclude([]) is None
+
+
+def test_who_waits_is_told_by_the_median_as_tables_have_it():
+    """Of timeouts 0 and 1 the median is 0.5: less than one, and not the lower of the two."""
+    made = impact()
+    once = [one for one in made if one["parameters"].get("transport") == "tcp cubic" and not one["null"]]
+    again = [{**one, "measures": {**one["measures"], "tcp_timeouts_count": 0.0}} for one in once]
+    assert "must wait" not in transport_impact.conclude([*made, *again]).split("Packets lost")[0]
+    assert "timeouts 0.5, " in transport_impact.conclude([*made, *again])
+
+
+def test_the_answer_of_impact_says_up_to_which_pause_windows_stay():
+    """Half of the 40 segments without a move is the bound."""
+
+    def kept(*windows):
+        return transport_impact.conclude(impact(windows)).split("(buffer): ")[1].split(";")[0]
+
+    assert kept(40, 20, 19) == (
+        "up to a pause of 200 ms every sender's window stayed at half of its least without a move, or above"
+    )
+    assert kept(40, 19, 40).startswith("without a pause only every sender's window stayed")
+    assert kept(19, 40, 40).startswith("at every pause, even none, a sender's window fell below half")
+    assert kept(40, 40, 40).startswith("up to a pause of 500 ms ")
+    assert "window stayed" not in transport_impact.conclude(impact()[2:])  # without null trials
+
+
+def test_the_answer_of_impact_says_up_to_which_pause_a_call_is_good():
+    told = transport_impact.conclude(impact())
+    kept, lost = told.split("Packets lost meanwhile (silent-drop): ")
+    assert "a call has MOS 3.6 or better up to a pause of 200 ms, 2.9 at 500 ms." in kept  # 4.4 - 0.6 = 3.8
+    assert "a call has MOS 3.6 or better without a pause only, 3.2 at 200 ms, 1.4 at 500 ms." in lost
+
+
+def test_the_answer_of_impact_says_how_soon_the_rate_was_back():
+    assert "the first 100 ms had 90 % of the rate of before in 12 of 12 trials: the round trip" in (
+        transport_impact.conclude(impact())
+    )
+    late = impact(recovery_s=0.09)
+    late[-2]["measures"]["tcp_recovery_s_to_vm_by_peer"] = None
+    told = transport_impact.conclude(late)
+    assert "in 0 of 12 trials, later ones within 90 ms [90, 90], at most 90 ms, in 1 trials none did" in told

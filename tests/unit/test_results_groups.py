@@ -20,7 +20,7 @@ from results.answer_groups import floor_figures, lead_figures
 from results.charts import draw_distributions
 from results.chosen import chosen_trials
 from results.contract import RecordError
-from results.curves import curve_points, log_scale
+from results.curves import curve_points, floors, log_scale
 from results.display import columns_of, paired
 from results.figures import to_svg
 from results.grouping import (
@@ -392,6 +392,18 @@ def test_pictures_follow_the_groups(downtimes, policies):
     assert (
         len({to_svg(dict(draw_distributions(downtimes))["stall_s_to_vm"], salt="x") for _ in range(2)}) == 1
     )
+
+
+def test_a_curve_has_a_floor_for_each_kind_of_null_trials():
+    stalls_s = (("cubic", 0.03), ("cubic", 0.05), ("bbr", 0.005), ("voice", None))
+    nulls = [
+        trial(number, {"transport": name}, {"stall_s": stall_s, "timeouts": 0}, null=True)
+        for number, (name, stall_s) in enumerate(stalls_s)
+    ]
+    assert floors(nulls, "stall_s", ["transport"]) == {0.04: "cubic", 0.005: "bbr"}
+    assert floors(nulls, "timeouts", ["transport"]) == {0.0: ""}  # the same for all
+    assert floors(nulls, "stall_s", ["policy"]) == {0.03: ""}  # they carry none: the floor of all
+    assert floors(nulls, "lost", ["transport"]) == {}
 
 
 def test_a_curve_stands_with_few_values_and_without_null():
