@@ -134,8 +134,9 @@ def info_measures(log: ProbeLog, window: Window, port: int) -> dict[str, Measure
 
     ``tcp_retransmitted_segments``, ``tcp_spurious_segments`` (of those the receiver said that it had them: DSACK, RFC
     2883; None where the kernel does not count them), ``tcp_timeouts_count`` (rises of the backoff counter seen; polling
-    may miss one that lasted less than a poll), ``tcp_cwnd_min_packets``, ``tcp_rto_max_s``. All None when nothing was
-    polled.
+    may miss one that lasted less than a poll), ``tcp_backoff_max_count`` (the most doublings of the RTO in force at
+    once), ``tcp_cwnd_min_packets``, ``tcp_rto_max_s`` (also of an RTT that was measured across a standstill). All None
+    when nothing was polled.
     """
     records = log.records
     t_s = seconds(records["t_ns"])
@@ -146,6 +147,7 @@ def info_measures(log: ProbeLog, window: Window, port: int) -> dict[str, Measure
             "retransmitted_segments",
             "spurious_segments",
             "timeouts_count",
+            "backoff_max_count",
             "cwnd_min_packets",
             "rto_max_s",
         )
@@ -161,6 +163,7 @@ def info_measures(log: ProbeLog, window: Window, port: int) -> dict[str, Measure
         "tcp_retransmitted_segments": retransmits,
         "tcp_spurious_segments": spurious if (records["dsack_dups"] >= 0).all() else None,
         "tcp_timeouts_count": timeouts,
+        "tcp_backoff_max_count": int(records["backoff"].max()),
         "tcp_cwnd_min_packets": int(records["cwnd"].min()),
         "tcp_rto_max_s": float(records["rto_us"].max()) / 1e6,
     }

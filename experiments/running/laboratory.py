@@ -175,7 +175,7 @@ class Laboratory:
         """
         self._configure_anew(packet_in_limit_pps=limit_pps)
 
-    def _configure_anew(self, **more: str | int | None) -> None:
+    def _configure_anew(self, **more: Any) -> None:
         self.nva.configure(**self.network.nva_configuration(), **more)
         self.nva.wait_programmed(PROGRAMMED_BOUND_S)
 

@@ -64,7 +64,9 @@ def test_without_a_plain_underlay_or_an_address_it_says_so():
         check(values("topology=dhcp"), load_topology(topology_file("dhcp")))
 
 
-def trial(policy, downtime_s, lost, stall_s, rto_s, alive=4, errors=0, limit_pps=None, gap_s=0.06):
+def trial(
+    policy, downtime_s, lost, stall_s, rto_s, alive=4, errors=0, limit_pps=None, gap_s=0.06, doublings=0
+):
     own = {} if policy is None else {"policy": policy, "downtime_s": downtime_s}
     return {
         "valid": True,
@@ -74,6 +76,7 @@ def trial(policy, downtime_s, lost, stall_s, rto_s, alive=4, errors=0, limit_pps
             "lost_packets_to_vm": lost,
             "blackout_s_to_vm": gap_s,
             "tcp_stall_s_to_vm": stall_s,
+            "tcp_backoff_max_count_to_vm_by_peer": doublings,
             "tcp_rto_max_s_to_vm_by_peer": rto_s,
             "icmp_errors_count": errors,
             "alive_connections_count": alive,
@@ -81,16 +84,16 @@ def trial(policy, downtime_s, lost, stall_s, rto_s, alive=4, errors=0, limit_pps
     }
 
 
-def moved(rationed_rtos_s=(1.6, 0.4), alive=4):
+def moved(rationed_doublings=(3, 1), alive=4):
     return [
         trial(None, None, 0, 0.006, 0.2),
         trial("tunnel", 0.05, 104, 0.056, 0.2, gap_s=0.052),
         trial("silent-drop", 0.05, 130, 0.2, 0.2),
-        trial("silent-drop", 2.0, 4018, 3.3, 1.6),
-        trial("icmp", 2.0, 4030, 2.1, 0.4, errors=4100, limit_pps=4500),
+        trial("silent-drop", 2.0, 4018, 3.3, 1.6, doublings=3),
+        trial("icmp", 2.0, 4030, 2.1, 0.4, errors=4100, limit_pps=4500, doublings=1),
         *(
-            trial("icmp", 2.0, 4040, 2.7, rto_s, alive=alive, errors=1100, limit_pps=500)
-            for rto_s in rationed_rtos_s
+            trial("icmp", 2.0, 4040, 2.7, 0.2 * 2**doublings, alive, 1100, 500, doublings=doublings)
+            for doublings in rationed_doublings
         ),
     ]
 
@@ -106,16 +109,16 @@ def test_the_answer_says_what_is_lost_and_why():
 
 def test_the_answer_says_what_errors_did_to_the_backoff_at_each_limit():
     said = conclude(moved())
-    assert (
-        "stands still for 2 s, a sender that hears nothing (silent-drop) doubles its RTO up to 1.6 s" in said
-    )
+    assert "for 2 s, a sender that hears nothing (silent-drop) has doubled its RTO 3 times, to 1.6 s," in said
     assert "and TCP goes on 1.3 s after the VM. With icmp and at most 4,500 errors/s (4,100 came for" in said
     assert (
-        "to 400 ms, to half of that or less in 1 of 1 moves, and TCP goes on 100 ms after the VM; and" in said
+        "1 times, to 400 ms, fewer than without errors in 1 of 1 moves, and TCP goes on 100 ms after" in said
     )
-    assert "at most 500 errors/s (1,100 came for 4,040 UDP packets and some of TCP) it grows to 1 s" in said
-    assert "to half of that or less in 1 of 2 moves, and TCP goes on 700 ms after the VM." in said
-    assert "to half of that or less in 0 of 2 moves" in conclude(moved((1.6, 1.6)))
+    assert (
+        "after the VM; and at most 500 errors/s (1,100 came for 4,040 UDP packets and some of TCP) 2" in said
+    )
+    assert "to 1 s, fewer than without errors in 1 of 2 moves, and TCP goes on 700 ms after the VM." in said
+    assert "fewer than without errors in 0 of 2 moves" in conclude(moved((3, 3)))
 
 
 def test_connections_that_ended_and_what_ipv6_is_like():

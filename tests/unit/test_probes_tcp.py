@@ -111,6 +111,7 @@ def test_info_measures_are_within_the_window_and_per_connection() -> None:
         "tcp_retransmitted_segments": 3,
         "tcp_spurious_segments": 2,
         "tcp_timeouts_count": 2,
+        "tcp_backoff_max_count": 2,
         "tcp_cwnd_min_packets": 1,
         "tcp_rto_max_s": 0.8,
     }
