@@ -167,8 +167,8 @@ def _backoff(trials: Sequence[Mapping[str, Any]]) -> str:
         return ""
     no_ipv4 = "forward" not in {policy for policy, _ in kinds}
     return (
-        f"When it stands still for {milliseconds([long_s])}, a sender that hears nothing (silent-drop) has doubled its "
-        f"RTO {packets(quiet(BACKOFF))} times, to {milliseconds(quiet(RTO))}, and TCP goes on "
+        f"When it stands still for {milliseconds([long_s])}, a sender that hears nothing (silent-drop) has up to "
+        f"{packets(quiet(BACKOFF))} doublings of its RTO in force, {milliseconds(quiet(RTO))}, and TCP goes on "
         f"{_later(quiet('tcp_stall_s_to_vm'), long_s)}. With icmp {'; '.join(parts)}. An error about a retransmission "
         "takes the last doubling back (RFC 6069); where errors are rationed, most go to whoever sends most."
         f"{f' {IPV6_CODES}' if no_ipv4 else ''} "
@@ -190,7 +190,7 @@ def _under_errors(
     fewer = sum(one < statistics.median(quiet) for one in doublings)
     return (
         f"and at most {limit_pps:,} errors/s ({packets(of('icmp_errors_count'))} came for "
-        f"{packets(of('lost_packets_to_vm'))} UDP packets and some of TCP) {packets(doublings)} times, to "
+        f"{packets(of('lost_packets_to_vm'))} UDP packets and some of TCP) up to {packets(doublings)}, "
         f"{milliseconds(of(RTO))}, fewer than without errors in {fewer} of {len(doublings)} moves, and TCP goes on "
         f"{_later(of('tcp_stall_s_to_vm'), long_s)}"
     )
