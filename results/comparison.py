@@ -32,7 +32,8 @@ RESAMPLES = 9_999
 MUST_AGREE = ("accelerator", "datapath", "port_type")
 ROUND_TRIP = ("delay_median_s_to_vm", "delay_median_s_from_vm")
 _TIMES = ("s", "ms", "us", "ns")
-_LARGER_IS_BETTER = {"mos", "bps", "pps", "rate"}
+_LARGER_IS_BETTER = {"mos", "bps", "pps", "rate", "alive", "multipath", "right"}
+"""A word of the measure's name: scores, rates, connections that go on, advice that was right."""
 _NOT_OF_THE_RESULT = {"repeat", "seed"}
 
 
@@ -160,11 +161,15 @@ def _change(
     control = usable[0][1]
     ratio, low, high = _ratio([four for four, _ in usable], alpha, seed)
     worse, better = (low > tolerance, high < 1 / tolerance)
-    if _LARGER_IS_BETTER & set(name.split("_")):
+    if _larger_is_better(name):
         worse, better = better, worse
     verdict = "worse" if worse else "better" if better else "same"
     detail = f"{ratio:.2f} [{low:.2f}, {high:.2f}] times, {len(usable)} of {len(groups)} groups"
     return Change(name, ratio, (low, high), control, verdict, detail)
+
+
+def _larger_is_better(name: str) -> bool:
+    return bool(_LARGER_IS_BETTER & set(name.split("_")))
 
 
 def _mostly_nothing(values: Sequence[float]) -> bool:
@@ -244,7 +249,9 @@ def _by_share(name: str, groups: Sequence[tuple[Group, Group]], alpha: float) ->
     p_value = float(fisher_exact([[a_some, a_all - a_some], [b_some, b_all - b_some]]).pvalue)
     floor = (b_null / b_nulls if b_nulls else 0.0) - (a_null / a_nulls if a_nulls else 0.0)
     shift = b_some / b_all - a_some / a_all - floor
-    verdict = "same" if p_value >= alpha or shift == 0 else "worse" if shift > 0 else "better"
+    more = "better" if _larger_is_better(name) else "worse"
+    less = "worse" if more == "better" else "better"
+    verdict = "same" if p_value >= alpha or shift == 0 else more if shift > 0 else less
     detail = (
         f"above 0 in {a_some} of {a_all} and {b_some} of {b_all} trials (p = {p_value:.2g}); "
         f"null trials {a_null} of {a_nulls} and {b_null} of {b_nulls}"

@@ -106,6 +106,20 @@ def test_losses_are_compared_by_how_many_trials_have_any() -> None:
     assert verdicts(record(trials()), record(trials(lost=1, seed=2)))["lost_packets_to_vm"] == "same"
 
 
+@pytest.mark.parametrize("left", [0, 2])
+def test_connections_that_no_longer_go_on_are_worse_and_never_better(left: int) -> None:
+    whole, broken = trials(), trials(seed=2)
+    for trial in (*whole, *broken):
+        trial["measures"]["alive_connections_count"] = 4
+    for trial in broken:
+        if not trial["null"]:
+            trial["measures"]["alive_connections_count"] = left
+    shown = {"shown_measures": ["alive_connections_count", "tcp_stall_s_to_vm"]}
+    a, b = record(whole, **shown), record(broken, **shown)
+    assert verdicts(a, b)["alive_connections_count"] == "worse"
+    assert verdicts(b, a)["alive_connections_count"] == "better"
+
+
 def test_losses_that_the_null_trials_have_as_well_are_the_machines() -> None:
     noisy = trials(lost=12, seed=2)
     for trial in noisy:
