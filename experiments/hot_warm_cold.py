@@ -89,18 +89,20 @@ def check_copy(values: Mapping[str, Any]) -> None:
 
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     """Per kind its stages in order with their times, downtime, bytes, loss and TCP's pause."""
-    told = []
-    for (kind,) in groups_tried(trials, "kind"):
+    told, still = [], []
+    for (kind,) in sorted(groups_tried(trials, "kind"), key=lambda found: KINDS.index(found[0])):
         of = partial(measured, trials, kind=kind)
         lost = packets(of("lost_packets_to_vm")), packets(of("lost_packets_from_vm"))
+        still.append(f"{milliseconds(of('downtime_s'))} ({kind}, {milliseconds(of('move_total_s'))} in all)")
         told.append(
-            f"{kind.capitalize()}: {stages(trials, kind)}; {milliseconds(of('move_total_s'))} in all, the VM stands "
-            f"still for {milliseconds(of('downtime_s'))}; {figure(of('copied_bytes'), 1e-6, 'MB')} copied, "
+            f"{kind.capitalize()}: {stages(trials, kind)}; {figure(of('copied_bytes'), 1e-6, 'MB')} copied, "
             f"rounds while it runs {figure(of('copy_rounds_count'), 1, '')}; lost {lost[0]} to the VM and {lost[1]} "
             f"from it; TCP to it waits {milliseconds(of('tcp_stall_s_to_vm'))}."
         )
     floor = milliseconds(measured(trials, "tcp_stall_s_to_vm", null=True))
-    return " ".join([*told, f"Without a move TCP waits {floor}."])
+    return " ".join(
+        [f"The VM stands still for {', '.join(still)}.", *told, f"Without a move TCP waits {floor}."]
+    )
 
 
 def stages(trials: Sequence[Mapping[str, Any]], kind: str) -> str:

@@ -158,7 +158,9 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
             some.append(f"packets {verb} in a trial, on all flows: {told}, else none")
         else:
             none.append(verb)
-    said = [f"no packet was {' or '.join(none)} on any flow in any pattern"] if none else []
+    verbs = " or ".join([", ".join(none[:-1]), *none[-1:]] if len(none) > 1 else none)
+    lost = [f"no packet was {verbs} on any flow in any pattern"] if none else []
+    said = []
     stalls = {name: _stalls(own) for name, own in groups.items()} | {
         "without a move": _stalls([one for one in valid if one["null"]])
     }
@@ -169,7 +171,8 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     told = ", ".join(f"{name} {milliseconds(values)}" for name, values in shared.items() if any(values))
     said += [f"two moves were under way at once for: {told}"] if told else []
     numbers = ", ".join(f"{name} {len(own)}" for name, own in groups.items())
-    return f"In valid trials of {numbers}: {'; '.join([*some, *said])}."
+    parts = ["; ".join([*lost, *some]), *said, f"valid trials: {numbers}"]
+    return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts)
 
 
 def _on_all_flows(trial: Mapping[str, Any], stem: str) -> float:

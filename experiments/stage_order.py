@@ -10,7 +10,7 @@ Answer     Per order and policy: lost, duplicated, reordered packets, TCP stall,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,10 +55,25 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         )
     floor = milliseconds(measured(trials, "tcp_stall_s_to_vm", null=True))
     return (
-        f"Packets, and TCP's longest pause to the VM ({floor} without a move). {'. '.join(told)}. Stop-first loses "
+        f"{_lost(trials, tried)} TCP's longest pause to the VM is {floor} without a move. {'. '.join(told)}. "
+        "Stop-first loses "
         "what comes to the old NVE before the peers are told, update-first what comes to the new NVE before the VM is "
         "there; only a buffer there keeps it. Resume-first has two copies that both send, so peers get packets twice."
     )
+
+
+def _lost(trials: Sequence[Mapping[str, Any]], tried: Collection[tuple[Any, ...]]) -> str:
+    """'Packets lost to the VM: with buffer 0 (stop-first), 0 (update-first); with ..'."""
+
+    def by_order(policy: str) -> str:
+        return ", ".join(
+            f"{packets(measured(trials, 'lost_packets_to_vm', order=order, policy=policy))} ({order})"
+            for order in ORDERS
+            if (order, policy) in tried
+        )
+
+    told = [f"with {policy} {found}" for policy in reversed(POLICIES_COMPARED) if (found := by_order(policy))]
+    return f"Packets lost to the VM: {'; '.join(told)}."
 
 
 EXPERIMENT = Experiment(

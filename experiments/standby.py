@@ -18,7 +18,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -239,6 +239,16 @@ def seen_by_clients(log: Mapping[str, Any], found: dict[str, Any]) -> tuple[dict
     return measures, {"connection_end": broken[0][1] if broken else "goes on"}
 
 
+def _gone(of: Callable[..., list[float]], intervals: Sequence[float]) -> str:
+    """How many acknowledged updates each kind of standby lost, by interval."""
+    warm = ", ".join(
+        f"{figure(of('lost_updates_count', interval_s=one), 1, '')} (state sent every {milliseconds([one])})"
+        for one in intervals
+    )
+    hot = figure(of("lost_updates_count", standby="hot"), 1, "")
+    return f"A failover lost {warm} acknowledged updates with warm standby and {hot} with hot standby."
+
+
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     """Per interval: lag, lost updates, gaps; hot beside it; what was released."""
 
@@ -252,7 +262,8 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     )
     broken = of("broken_connections_count", standby="warm")
     return (
-        f"Warm standby, {warm}; no answer for {milliseconds(of('service_gap_s_udp', standby='warm'))} by UDP and "
+        f"{_gone(of, intervals)} Warm standby, {warm}; no answer for "
+        f"{milliseconds(of('service_gap_s_udp', standby='warm'))} by UDP and "
         f"{milliseconds(of('service_gap_s_tcp', standby='warm'))} by TCP, whose connection broke in "
         f"{sum(value > 0 for value in broken)} of {len(broken)} failovers. Hot standby: "
         f"{milliseconds(of('service_gap_s_tcp', standby='hot'))} by TCP with "

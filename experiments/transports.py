@@ -153,10 +153,11 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         ]
     if not told:
         return None
-    ended = [f"All connections went on in {sum(alive)} of {len(alive)} moves"] if alive else []
+    ended = [f"all connections went on in {sum(alive)} of {len(alive)} moves"] if alive else []
     losses = [f"{lost:,.0f} of {sent:,.0f} packets of udp and voice were lost"] if sent else []
+    short = "; ".join([*losses, *ended])
     stalls = f"Longest time without anything for the receiver in a hot move, to the VM / from it: {'; '.join(told)}"
-    return " ".join(f"{part}." for part in (stalls, *losses, *ended))
+    return " ".join(f"{part[:1].upper()}{part[1:]}." for part in (short, stalls) if part)
 
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:

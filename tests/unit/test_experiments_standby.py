@@ -124,6 +124,9 @@ def test_the_sentence_names_interval_lag_loss_and_that_nothing_was_released():
     )  # fmt: skip
     assert "sent every 100 ms, 50 ms old, 9 acknowledged updates gone" in said
     assert "broke in 1 of 1 failovers" in said
+    assert said.startswith(
+        "A failover lost 9 (state sent every 100 ms) acknowledged updates with warm standby and 0 with hot standby."
+    )
     assert "11 ms by TCP with 2 connections" in said
     assert "0 acknowledged updates gone. Released" in said
     assert "Released: 0" in said

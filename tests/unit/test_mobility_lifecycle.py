@@ -113,7 +113,7 @@ def test_the_sentence_counts_what_was_wrong():
         ]
     )
     assert (
-        "Of 3 pairs of verb and state 1 are allowed. Of 3 calls 2 were accepted and 1 refused, 1 of them wrongly"
+        "1 of 3 pairs of verb and state are allowed; of 3 calls 2 were accepted and 1 refused, 1 of them wrongly."
         in said
     )
     assert "1 refusals did not name the state, 2 changed anything" in said
