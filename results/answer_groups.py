@@ -86,8 +86,11 @@ def lead_figures(record: Record) -> list[str]:
             measured = [group for group in groups if values_of(group.trials, name, null=False)]
             ranked = sorted(measured, key=lambda group: median(values_of(group.trials, name, null=False)))
             shown = [ranked[0], ranked[-1]] if ranked else groups[:2]
+        short = [group.name for group in groups]  # without what is not set, where that still tells them apart
         lines += [
-            f"{column[0]}, {scale(name)[1]}, {group.label}: {_both(column, group.trials)}" for group in shown
+            f"{column[0]}, {scale(name)[1]}, {group.name if short.count(group.name) == 1 else group.label}: "
+            f"{_both(column, group.trials)}"
+            for group in shown
         ]
         if len(shown) < len(groups):
             lines.append(f"({column[0]}: the least and the most of {len(groups)} groups)")

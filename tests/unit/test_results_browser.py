@@ -69,6 +69,25 @@ def test_a_page_is_drawn_whole_and_fits(
         assert heights >= 9
 
 
+def test_a_table_that_goes_on_has_a_shadow_at_that_edge(reader: Browser, pages: dict[str, Path]) -> None:
+    reader.show(pages["report"], *PHONE, dark=False)
+    wide = "[...document.querySelectorAll('.wide')].find(one => one.scrollWidth > one.clientWidth + 40)"
+    reader.value(f"{wide}.scrollIntoView()")
+
+    def darkness() -> float:
+        """Of the last 3 pixels at the right edge: the median, as most of it is paper."""
+        right, top, bottom = (
+            int(reader.value(f"{wide}.getBoundingClientRect().{edge}")) for edge in ("right", "top", "bottom")
+        )
+        seen = pixels(reader.picture())[max(top, 0) : min(bottom, PHONE[1]), right - 3 : right]
+        return 255 - float(np.median(seen))
+
+    # 60 % of a grey of some 100 on white at the very edge is a darkness of about 80; none is that of the paper, 0 to 5.
+    assert darkness() > 40
+    reader.value(f"{wide}.scrollLeft = 1e6")
+    assert darkness() < 10
+
+
 def test_the_timeline_draws_and_zooms_without_a_network(reader: Browser, pages: dict[str, Path]) -> None:
     reader.show(pages["report"], *PHONE, dark=False)
     canvas = "document.querySelector('.timeline canvas')"
