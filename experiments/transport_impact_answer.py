@@ -28,14 +28,20 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     if not moves:
         return None
     floor = _Floor([trial for trial in valid if trial["null"]])
-    told = []
+    short, told = [], []
     for policy, pause in WAYS.items():
         own = [trial for trial in moves if trial["parameters"]["policy"] == policy]
-        parts = [text for text in (_windows(own, floor), _bulk(own), _who_waits(own), _call(own)) if text]
-        told.append(
-            f"Packets {'kept' if pause == 'hold' else 'lost'} meanwhile ({policy}): {'; '.join(parts)}."
-        )
-    return " ".join((*told, *floor.told(_senders(moves)), *_return(moves)))
+        meanwhile = f"packets {'kept' if pause == 'hold' else 'lost'} meanwhile ({policy})"
+        if verdicts := [text for text in (_windows(own, floor), _call(own)) if text]:
+            short.append(f"with {meanwhile} {' and '.join(verdicts)}")
+        if parts := [text for text in (_bulk(own), _who_waits(own)) if text]:
+            told.append(f"{_begun(meanwhile)}: {'; '.join(parts)}.")
+    first = [f"{_begun('; '.join(short))}."] if short else []
+    return " ".join((*first, *told, *floor.told(_senders(moves)), *_return(moves)))
+
+
+def _begun(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 class _Floor:
@@ -77,9 +83,9 @@ def _windows(moves: Sequence[Mapping[str, Any]], floor: _Floor) -> str:
             break
         holds = pause_s
     if holds is None:
-        return "at every pause, even none, a sender's window fell below half of its least without a move"
-    upto = "without a pause only" if holds == 0 else f"up to a pause of {milliseconds([holds])}"
-    return f"{upto} every sender's window stayed at half of its least without a move, or above"
+        return "a sender's window fell below half of its least without a move at every pause, even none,"
+    upto = "as long as there was no pause" if holds == 0 else f"up to a pause of {milliseconds([holds])}"
+    return f"no sender's window fell below half of its least without a move {upto}"
 
 
 def _return(moves: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -67,14 +67,14 @@ class Outcome:
         gains = (
             f"a gain of {gain_s:g} s of service"
             if gain_s is not None
-            else "every gain that a move of another run cost, where the choice is hard,"
+            else "every gain that a move of another run cost, where the choice is hard"
         )
         return (
-            f"In {self.moves} moves of {self.runs} runs, each predicted from the other runs alone, the median error "
-            f"was, of what was measured: {errors}. Asked about {gains} the advice to move or to stay was right in "
-            f"{self.right.text()}; the better of always moving and always staying would have been right in "
-            f"{self.usual.text()}. A move costs {self.price.text()}. {self.copied_again * 100:.0f} % of all bytes were "
-            "copied again."
+            f"The advice to move or to stay was right in {self.right.text()}, where the better of always moving and "
+            f"always staying is right in {self.usual.text()}; the median error was, of what was measured: {errors}. "
+            f"That is of {self.moves} moves of {self.runs} runs, each predicted from the other runs alone, asked about "
+            f"{gains}. A move costs {self.price.text()}. {self.copied_again * 100:.0f} % of all bytes were copied "
+            "again."
         )
 
 
