@@ -7,6 +7,7 @@ answer comes from the moves' own times, from what the NVEs' rules counted, and f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -136,7 +137,8 @@ class Facts:
 class Packet:
     """One packet of a flow, with all that was seen of it in order of time.
 
-    ``queue_s``: of one that vanished in an NVE, what those in front of it and behind it took there at least.
+    Of one that vanished in an NVE, ``queue_s``: what those in front of it and behind it took there at least;
+    ``passed_s``: when the one in front of it that came in at the same place got through.
     """
 
     sender: str
@@ -144,6 +146,7 @@ class Packet:
     tx_s: float
     sightings: tuple[Sighting, ...] = ()
     queue_s: float = 0.0
+    passed_s: float = -math.inf
 
     @property
     def path(self) -> tuple[tuple[Stage, str, str], ...]:
@@ -222,7 +225,8 @@ def _inside(packet: Packet, last: Sighting, facts: Facts, nve: str, *, from_vm: 
         if move.new_nve == nve and last.t_s >= move.start_s and _is_of(move, packet):
             if not move.wired and move.vm == packet.receiver and last.t_s <= move.there_s:
                 return Cause.EARLY
-            if _without_rules(facts, nve):
+            # Where one got through with the VM there, there is a rule: what is lost behind it does not want for one.
+            if packet.passed_s < move.there_s and _without_rules(facts, nve):
                 return Cause.UNPROGRAMMED
             # A port gives no more when all its buffers are kept.
             if move.vm == packet.receiver and move.holding(last.t_s, "direct", "redirected"):

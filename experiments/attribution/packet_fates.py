@@ -57,6 +57,9 @@ class Sees(Protocol):
     def queue_s(self, flow: str, nve: str, at_s: float, /) -> float:
         """How long others took in an NVE at a moment."""
 
+    def passed_s(self, flow: str, last: Sighting, /) -> float:
+        """When the packet before one came in where that one did, and out again."""
+
 
 def packet_causes(
     flow: Flow, packets: Packets, window: Window, facts: Facts, sees: Sees
@@ -76,9 +79,12 @@ def packet_causes(
 
     def packet(number: int) -> Packet:
         last = seen[number][-1] if seen[number] else None
-        queue_s = sees.queue_s(flow.direction, last.nve, last.t_s) if last is not None and last.nve else 0.0
         tx_s = float(packets.tx_s[row_of[number]])
-        return Packet(flow.sender, flow.receiver, tx_s, seen[number], queue_s)
+        if last is None or not last.nve:
+            return Packet(flow.sender, flow.receiver, tx_s, seen[number])
+        queue_s = sees.queue_s(flow.direction, last.nve, last.t_s)
+        passed_s = sees.passed_s(flow.direction, last)
+        return Packet(flow.sender, flow.receiver, tx_s, seen[number], queue_s, passed_s)
 
     def told(row: int, what: str, cause: Cause, count: int) -> dict[str, Any]:
         number = int(packets.seq[row])

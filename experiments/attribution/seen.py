@@ -45,6 +45,7 @@ class Seen:
         self._records, self._points, self._nves = records, points, nves
         self._flow_numbers = {name: number for number, name in enumerate(flows)}
         self._probes = records["kind"] == Kind.PROBE
+        self._passing: dict[tuple[str, str, Stage, str], npt.NDArray[np.float64]] = {}
         self._known: dict[tuple[str, str], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}
 
     def sightings(self, flow: str, numbers: Iterable[int]) -> dict[int, tuple[Sighting, ...]]:
@@ -141,19 +142,36 @@ class Seen:
         around = took_s[max(place - 1, 0) : place + 1]
         return float(around.min()) if len(around) else 0.0
 
+    def passed_s(self, flow: str, last: Sighting) -> float:
+        """When the packet before this one came in where this one did, and out again; -inf if none ever did."""
+        key = (flow, last.nve, last.stage, last.other)
+        if key not in self._passing:
+            own = self._records[self._probes & (self._records["flow"] == self._flow_numbers[flow])]
+            came = own[self._at(own, last.nve, (last.stage,))]
+            if last.stage is Stage.AT_NVE and last.other in self._nves:
+                came = came[came["sender"] == self._nves.index(last.other)]
+            went = own[self._at(own, last.nve, _COMING_OUT)]
+            self._passing[key] = np.sort(seconds(came["t_ns"][np.isin(came["seq"], went["seq"])]))
+        entry_s = self._passing[key]
+        place = int(np.searchsorted(entry_s, last.t_s))
+        return float(entry_s[place - 1]) if place else -math.inf
+
+    def _at(self, own: Records, nve: str, stages: Sequence[Stage]) -> npt.NDArray[np.bool_]:
+        """Which of these records were made at some stages of an NVE."""
+        here = np.zeros(len(own), np.bool_)
+        for number, point in enumerate(self._points):
+            for outgoing in (0, 1):
+                if point.nve == nve and point.stage(bool(outgoing)) in stages:
+                    here |= (own["point"] == number) & (own["outgoing"] == outgoing)
+        return here
+
     def _transits(self, flow: str, nve: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """When a flow's packets that came out of an NVE had come in, in order, and how long each was inside."""
         if (flow, nve) not in self._known:
             own = self._records[self._probes & (self._records["flow"] == self._flow_numbers[flow])]
             first: dict[bool, Records] = {}
             for coming_in in (True, False):
-                here = np.zeros(len(own), np.bool_)
-                for number, point in enumerate(self._points):
-                    for outgoing in (0, 1):
-                        stage = point.stage(bool(outgoing))
-                        if point.nve == nve and stage in (_COMING_IN if coming_in else _COMING_OUT):
-                            here |= (own["point"] == number) & (own["outgoing"] == outgoing)
-                chosen = own[here]
+                chosen = own[self._at(own, nve, _COMING_IN if coming_in else _COMING_OUT)]
                 first[coming_in] = chosen[np.lexsort((chosen["t_ns"], chosen["seq"]))]
             came, went = first[True], first[False]
             _, one, other = np.intersect1d(came["seq"], went["seq"], return_indices=True)

@@ -107,6 +107,10 @@ CASES: list[tuple[str, Packet, Facts, Cause]] = [
     ("the port had no room", to_vm(10.55, seen(10.552, *BY_OLD)), replace(FACTS, moves=[BUFFERS]), Cause.HELD),
     ("no rule at the new NVE", to_vm(10.65, seen(10.651, *BY_OLD)),
      replace(FACTS, moves=[BUFFERS], rule_drops=WITH_MISSES), Cause.UNPROGRAMMED),
+    ("some got through by the same way with the VM there", replace(to_vm(10.8, seen(10.801, *TO_NEW)), passed_s=10.79),
+     replace(FACTS, rule_drops=WITH_MISSES), Cause.UNKNOWN),
+    ("some got through before the VM was there", replace(to_vm(10.8, seen(10.801, *TO_NEW)), passed_s=10.2),
+     replace(FACTS, rule_drops=WITH_MISSES), Cause.UNPROGRAMMED),
     ("a full queue at the new NVE", replace(to_vm(10.65, seen(10.651, *BY_OLD)), queue_s=0.02),
      replace(FACTS, moves=[BUFFERS], rule_drops=WITH_MISSES), Cause.OVERRUN),
     # From the VM.

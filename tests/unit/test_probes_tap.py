@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -242,3 +243,20 @@ def test_how_long_others_took_in_an_nve_is_asked_of_those_next_to_a_moment() -> 
     assert seen.queue_s("to_vm", "nve1", 1.5) == pytest.approx(0.0001)
     assert seen.queue_s("to_vm", "nve1", 3.5) == pytest.approx(0.040)
     assert seen.queue_s("to_vm", "nve2", 2.5) == 0.0
+
+
+def test_the_packet_in_front_that_got_through_is_one_that_came_in_at_the_same_place() -> None:
+    by_nve2, by_nobody = {"point": 1, "outgoing": 1, "sender": 1}, {"point": 1, "outgoing": 1}
+    out = {"point": 1, "outgoing": 0}
+    seen = seen_of(
+        {"t_ns": 10**9, "seq": 1, **by_nve2},
+        {"t_ns": 10**9 + 10**5, "seq": 1, **out},
+        {"t_ns": 2 * 10**9, "seq": 2, **by_nve2},  # never came out
+        {"t_ns": 3 * 10**9, "seq": 3, **by_nobody},
+        {"t_ns": 3 * 10**9 + 10**5, "seq": 3, **out},
+    )
+    last = Sighting(4.0, Stage.AT_NVE, "nve1", other="nve2")
+    assert seen.passed_s("to_vm", last) == 1.0
+    assert seen.passed_s("to_vm", replace(last, other="")) == 3.0
+    assert seen.passed_s("to_vm", replace(last, t_s=0.5)) == -math.inf
+    assert seen.passed_s("from_vm", last) == -math.inf
