@@ -166,11 +166,15 @@ def test_what_is_held_is_not_lost_and_comes_in_order(moves: dict[str, Any], name
 def test_the_vm_stands_still_as_long_as_the_record_says(
     moves: dict[str, Any], name: str, shortest_s: float
 ) -> None:
-    """A busy machine adds some scheduling lag, which is what the slack is for."""
-    record, slack_s = moves[name]["record"], 0.06
+    """A busy machine adds some scheduling lag, which is what the slack is for.
+
+    The record's stop begins before the freezer is written to, and the VM runs until the kernel has frozen it: so much
+    later as a busy processor lets it, which the load guard allows to be 20 ms.
+    """
+    record, slack_s, lag_s = moves[name]["record"], 0.06, 0.02
     assert shortest_s <= record["downtime_s"] <= shortest_s + slack_s
     stood_s = moves[name]["cost"]["from_vm", "pause_of_sender_s"]
-    assert record["downtime_s"] - 0.005 <= stood_s <= record["downtime_s"] + slack_s
+    assert record["downtime_s"] - lag_s <= stood_s <= record["downtime_s"] + slack_s
     assert record["sender_timers_faithful"] is (record["downtime_s"] <= 0.2)
 
 
