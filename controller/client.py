@@ -55,7 +55,11 @@ class Watch:
         except OSError as error:
             self.close()
             raise NvaError(UNUSABLE, f"watch: the NVA at {path} did not answer ({error})") from error
-        _result(line, "watch")
+        try:
+            _result(line, "watch")
+        except NvaError:
+            self.close()
+            raise
         self._socket.settimeout(None)
 
     def __iter__(self) -> Iterator[Json]:
@@ -73,6 +77,7 @@ class Watch:
         """End the stream; a thread that iterates leaves its loop."""
         with contextlib.suppress(OSError):  # the NVA ended it first
             self._socket.shutdown(socket.SHUT_RDWR)
+        self._lines.close()  # the socket stays open as long as this is
         self._socket.close()
 
     def __enter__(self) -> Watch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -119,6 +120,14 @@ def test_policy_strategy_and_life_cycle_calls_through_the_client(client: NvaClie
         client.resume("vm1")
     assert error.value.code == -32001
     assert client.where("vm1")["tsi_state"] == "activated"
+
+
+def test_a_watch_that_is_closed_keeps_no_file_open(client: NvaClient) -> None:
+    with client.watch() as watch:
+        number = watch._socket.fileno()
+        os.fstat(number)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
 
 
 WRONG = [
