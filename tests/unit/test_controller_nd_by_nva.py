@@ -77,7 +77,11 @@ def test_its_answer_is_that_of_the_flows(
     bench.connect("nve1", "nve2", "nve3")
     bench.nva.wait_programmed(2.0)
     own = PEER_MACS["nve3"]
-    question = Ether(src=own) / IPv6(src=asker, dst="ff02::1:ff00:1", hlim=255) / ICMPv6ND_NS(tgt=target)
+    question = (
+        Ether(src=own, dst="33:33:ff:00:00:01")
+        / IPv6(src=asker, dst="ff02::1:ff00:1", hlim=255)
+        / ICMPv6ND_NS(tgt=target)
+    )
     if asker != "::":
         question /= ICMPv6NDOptSrcLLAddr(lladdr=own)
     bench.nva.packet_in(PacketIn(3, 20, bytes(question), SOLICITATION, VNI, None, 0.0))

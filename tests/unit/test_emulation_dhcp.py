@@ -23,7 +23,13 @@ MAC = "02:b4:0a:01:00:0a"
 
 def frame(*options: Any, address: str = "10.1.0.10", source: int = 67) -> bytes:
     message = BOOTP(op=2, yiaddr=address, chaddr=bytes.fromhex(MAC.replace(":", "")), xid=0xABCD)
-    return bytes(Ether() / IP(dst="10.1.0.10") / UDP(sport=source) / message / DHCP(options=list(options)))
+    return bytes(
+        Ether(src=MAC, dst=MAC)
+        / IP(dst="10.1.0.10")
+        / UDP(sport=source)
+        / message
+        / DHCP(options=list(options))
+    )
 
 
 def test_an_acknowledgement_is_read_with_its_lease() -> None:

@@ -36,6 +36,8 @@ from experiments.probes.tap_filter import SNAP_BYTES, Instruction, filter_progra
 
 PORT, TUNNEL = 5001, 4789
 PROGRAM = filter_program([PORT, 7000], TUNNEL)
+MAC = "02:00:00:00:00:01"
+ETHER = Ether(src=MAC, dst=MAC)  # else scapy would ask this machine's own network for one
 
 
 def kept_bytes(program: list[Instruction], frame: bytes) -> int:
@@ -63,35 +65,31 @@ def probe(port: int = PORT, version: int = 4) -> Packet:
     head = (
         IP(src="10.1.0.1", dst="10.1.0.10") if version == 4 else IPv6(src="2001:db8::1", dst="2001:db8::10")
     )
-    return Ether() / head / UDP(sport=40000, dport=port) / Raw(bytes(64))
+    return ETHER / head / UDP(sport=40000, dport=port) / Raw(bytes(64))
 
 
 def tunnelled(inner: Packet, port: int = TUNNEL) -> Packet:
     return (
-        Ether()
-        / IP(src="192.0.2.1", dst="192.0.2.2")
-        / UDP(sport=50000, dport=port)
-        / VXLAN(vni=5001)
-        / inner
+        ETHER / IP(src="192.0.2.1", dst="192.0.2.2") / UDP(sport=50000, dport=port) / VXLAN(vni=5001) / inner
     )
 
 
-TCP_SYN = Ether() / IP() / TCP(flags="S")
+TCP_SYN = ETHER / IP() / TCP(flags="S")
 KEPT = {
     "a probe": probe(),
     "the other port": probe(7000),
     "IPv6": probe(version=6),
-    "ARP": Ether() / ARP(),
-    "ICMP": Ether() / IP() / ICMP(type=3, code=4),
-    "solicitation": Ether() / IPv6() / ICMPv6ND_NS(),
+    "ARP": ETHER / ARP(),
+    "ICMP": ETHER / IP() / ICMP(type=3, code=4),
+    "solicitation": ETHER / IPv6() / ICMPv6ND_NS(),
     "SYN": TCP_SYN,
-    "SYN of IPv6": Ether() / IPv6() / TCP(flags="SA"),
+    "SYN of IPv6": ETHER / IPv6() / TCP(flags="SA"),
 }
 DROPPED = {
     "another port": probe(5002),
     "IPv6 to another port": probe(5002, 6),
-    "TCP's data": Ether() / IP() / TCP(flags="A") / Raw(bytes(500)),
-    "a marker": Ether(type=0x88B5) / Raw(bytes(60)),
+    "TCP's data": ETHER / IP() / TCP(flags="A") / Raw(bytes(500)),
+    "a marker": Ether(src=MAC, dst=MAC, type=0x88B5) / Raw(bytes(60)),
     "too short": Raw(bytes(10)),
 }
 
