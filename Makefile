@@ -115,11 +115,11 @@ evaluate-reference: setup ## Keep the newest runs, of the VM image and of this h
 	@$(PYTHON) -m results reference --write
 
 test: setup-test ## Unit tests (no root, seconds) and root tests (real Open vSwitch)
-	@$(PYTHON) -m pytest tests/unit $(ARGS)
+	@$(PYTHON) -m pytest -n auto tests/unit $(ARGS)
 	@$(SUDO) $(PYTHON) -m pytest tests/root $(ARGS)
 
 test-unit: setup-test ## Unit tests alone
-	@$(PYTHON) -m pytest tests/unit $(ARGS)
+	@$(PYTHON) -m pytest -n auto tests/unit $(ARGS)
 
 test-root: setup-test ## Root tests alone
 	@$(SUDO) $(PYTHON) -m pytest tests/root $(ARGS)
