@@ -20,7 +20,7 @@ _ACCELERATORS = {
     "kvm": ("-accel", "kvm", "-cpu", "host"),
 }
 # hpet=off: reading it leaves the guest, and TCG's guests would choose it. tsc=reliable: nothing to fall back from.
-_KERNEL = "console=ttyS0 loglevel=6 panic=-1 mitigations=off tsc=reliable random.trust_cpu=on"
+_KERNEL = "console=ttyS0 panic=-1 mitigations=off tsc=reliable random.trust_cpu=on"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class Guest:
 
 def kernel_words(guest: Guest, terminal: Mapping[str, str | int]) -> str:
     """The kernel's command line; ``terminal`` has term, rows and columns of an interactive console."""
-    words = [_KERNEL, f"overland.root={ROOT_DEVICE}", f"overland.mode={guest.mode}"]
+    # A log takes the kernel's warnings, a person's terminal its errors alone.
+    level = 4 if guest.mode == "shell" else 6
+    words = [_KERNEL, f"loglevel={level}", f"overland.root={ROOT_DEVICE}", f"overland.mode={guest.mode}"]
     words += [f"overland.{name}={value}" for name, value in terminal.items()]
     return " ".join(words)
 

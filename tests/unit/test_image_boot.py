@@ -47,6 +47,15 @@ def test_a_console_for_a_person_is_the_terminal() -> None:
     )
 
 
+def test_the_kernels_warnings_stay_out_of_a_persons_terminal() -> None:
+    """Priorities below loglevel are printed: warnings are 4, errors 3."""
+    levels = {
+        mode: [word for word in kernel_words(replace(GUEST, mode=mode), {}).split() if "loglevel" in word]
+        for mode in ("run", "shell")
+    }
+    assert levels == {"run": ["loglevel=6"], "shell": ["loglevel=4"]}
+
+
 def test_the_guest_reads_the_words_it_is_told() -> None:
     """Every overland.NAME of the kernel's command line is known to one of the guest's scripts."""
     scripts = "".join(
