@@ -131,7 +131,10 @@ def squashfs_argv(target: Path) -> list[str]:
     """Make the read-only root of a tar file on standard input."""
     level = ["-Xcompression-level", str(SQUASHFS_LEVEL), "-b", SQUASHFS_BLOCK]
     words = ["-tar", "-comp", "zstd", *level, "-reproducible", "-quiet", "-no-progress", "-noappend"]
-    return ["mksquashfs", "-", str(target), *words, "-mkfs-time", str(EPOCH)]
+    # The root's own folder is not taken from the tar file: it would be the builder's and of this moment.
+    root = ["-root-mode", "755", "-root-uid", "0", "-root-gid", "0"]
+    # The variable is for all times; the option -root-time has no effect on what comes from a tar file (4.5.1).
+    return ["env", f"SOURCE_DATE_EPOCH={EPOCH}", "mksquashfs", "-", str(target), *words, *root]
 
 
 def module_order(dependencies: str, wanted: Sequence[str]) -> list[str]:

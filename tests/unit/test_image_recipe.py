@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,23 @@ def test_two_builds_are_told_apart() -> None:
     assert verify.differing_files(one, other) == ["vmlinuz"]
     assert verify.packages_moved(one, other) == "a 1 -> 2, b None -> 1"
     assert recipe.image_hash(one["files"]) != recipe.image_hash(other["files"])
+
+
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="squashfs-tools is not installed")
+def test_the_roots_own_folder_has_no_clock_and_no_builder_in_it(tmp_path: Path) -> None:
+    """mksquashfs does not take it from the tar file: left alone, it is the builder's and of the moment, mode 777."""
+    (tmp_path / "in").mkdir(mode=0o700)
+    subprocess.run(["tar", "-cf", tmp_path / "tar", "-C", tmp_path / "in", "."], check=True)
+    with (tmp_path / "tar").open() as tar:
+        subprocess.run(recipe.squashfs_argv(tmp_path / "sqfs"), stdin=tar, check=True, capture_output=True)
+    said = subprocess.run(
+        ["unsquashfs", "-llnumeric", "-UTC", str(tmp_path / "sqfs")],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    words = said.splitlines()[-1].split()
+    assert (words[0], words[1], *words[3:5]) == ("drwxr-xr-x", "0/0", "2023-11-14", "22:13")
 
 
 def test_the_partition_table_is_the_classic_one() -> None:
