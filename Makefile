@@ -8,12 +8,11 @@ export RESULTS VENV
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 # Every NAME=value given on make's command line goes to the experiment, which knows which there are.
-given = $(foreach name,$(filter-out VENV RESULTS ARGS MAKE% -% $(1),$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))'))
-PARAMETERS := $(call given,TOPO RUN NODE FILE)
-# An experiment gets all of them: it refuses those of other targets with a hint.
-ALL_GIVEN := $(call given)
-
-INSIDE := $(filter-out 'EXP=%,$(PARAMETERS))
+given = $(strip $(foreach name,$(filter-out VENV RESULTS ARGS MAKE% -% $(1),$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))')))
+# What has parameters gets all of them: it refuses those of other targets with a hint.
+PARAMETERS := $(call given)
+# A target that takes none but these refuses the rest: a misspelt RUN= would silently mean another run.
+only = $(if $(call given,$(1)),$(error make $@ takes $(if $(1),$(addsuffix =,$(1)),no parameters), not $(call given,$(1))))
 
 EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle standby transports transport-impact
 
@@ -24,7 +23,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 list: setup ## The experiments, a line each (EXP=cold: question, what varies, what the answer looks like, parameters)
-	@$(PYTHON) -m experiments list $(EXP)
+	$(call only,EXP)@$(PYTHON) -m experiments list $(EXP)
 
 hot-l2: ## Move a VM along all three paths under traffic and say what it cost
 hot-l2-v6: ## The same on IPv6, in a network with both
@@ -46,43 +45,43 @@ dhcp-client: ## A DHCP client that confirms its lease after a move
 decision: ## What a move will cost, predicted from other runs, and whether the advice to move was right
 
 $(EXPERIMENTS): setup
-	@$(SUDO) $(PYTHON) -m experiments run $@ $(ALL_GIVEN)
+	@$(SUDO) $(PYTHON) -m experiments run $@ $(PARAMETERS)
 
 sweep: setup ## An experiment over many settings (EXP=hot-l2 rate_pps=1000,2000,5000 repeat=5; JOBS=n, RESUME=folder)
 	@$(SUDO) $(PYTHON) -m experiments sweep $(PARAMETERS)
 
 cli: setup ## Mininet's CLI on a topology (TOPO=two_racks), with migrate, where, why, flows, watch
-	@$(SUDO) $(PYTHON) -m experiments cli $(or $(TOPO),two_racks) $(PARAMETERS)
+	@$(SUDO) $(PYTHON) -m experiments cli $(or $(TOPO),two_racks) $(call given,TOPO)
 
 shell: setup ## A shell in a node of a running network (NODE=nve1; RUN=.. when several run)
-	@$(SUDO) $(PYTHON) -m experiments shell $(or $(NODE),.) $(RUN)
+	$(call only,NODE RUN)@$(SUDO) $(PYTHON) -m experiments shell $(or $(NODE),.) $(RUN)
 
 validate: setup ## Check a topology file (TOPO=file.yaml), all errors at once
-	@$(PYTHON) -m topologies $(or $(TOPO),topologies/*.yaml)
+	$(call only,TOPO)@$(PYTHON) -m topologies $(or $(TOPO),topologies/*.yaml)
 
 runs: setup ## The runs recorded here, oldest first: what RUN=, A=, B=, BASELINE= can be
-	@$(PYTHON) -m results list
+	$(call only)@$(PYTHON) -m results list
 
 report: setup ## Make the HTML report of a run again from its record (RUN=.., default the latest)
-	@$(PYTHON) -m results report $(or $(RUN),latest)
+	$(call only,RUN)@$(PYTHON) -m results report $(or $(RUN),latest)
 
 decide: setup ## What a move will cost and whether to move, from the records here (memory_mib=512 gain=2s ..)
 	@$(PYTHON) -m experiments decide $(PARAMETERS)
 
 compare: setup ## Did run B move from run A? Exit status 1 if so (A=run B=run)
-	@$(PYTHON) -m results compare $(or $(A),'') $(or $(B),'')
+	$(call only,A B)@$(PYTHON) -m results compare $(or $(A),'') $(or $(B),'')
 
 gate: setup ## Exit status 1 if a run is worse than a baseline (BASELINE=run, RUN=.. default the latest)
-	@$(PYTHON) -m results gate $(or $(BASELINE),'') $(or $(RUN),latest)
+	$(call only,BASELINE RUN)@$(PYTHON) -m results gate $(or $(BASELINE),'') $(or $(RUN),latest)
 
 precision: setup ## How many more trials a narrower interval takes (RUN=.., WIDTH=10% or 2ms)
-	@$(PYTHON) -m results precision $(or $(RUN),latest) --width '$(or $(WIDTH),10%)'
+	$(call only,RUN WIDTH)@$(PYTHON) -m results precision $(or $(RUN),latest) --width='$(or $(WIDTH),10%)'
 
 pcap: setup ## What the captures of a run hold (PCAP=1 makes them), where packets were lost (RUN=.., PACKET=n)
-	@$(PYTHON) -m results pcap $(or $(RUN),latest) $(if $(PACKET),--packet $(PACKET))
+	$(call only,RUN PACKET)@$(PYTHON) -m results pcap $(or $(RUN),latest) $(if $(PACKET),--packet='$(PACKET)')
 
 answers: setup ## One page with the answer to every question, from the records of this machine
-	@$(PYTHON) -m results answers
+	$(call only)@$(PYTHON) -m results answers
 
 bench: setup ## Speed, each figure beside a control of the same run
 	@$(SUDO) $(PYTHON) -m experiments bench $(PARAMETERS)
@@ -97,22 +96,22 @@ image-disk: image ## A disk that boots by itself, with the project in it, for a 
 	@$(PYTHON) -m image disk
 
 image-run: setup-image ## An experiment inside the VM image (EXP=hot-l2 quick=1; ACCEL=kvm or tcg), its run brought back here
-	@$(PYTHON) -m image run $(EXP) $(INSIDE)
+	@$(PYTHON) -m image run $(EXP) $(call given,EXP)
 
 image-shell: setup-image ## A console in the VM image
-	@$(PYTHON) -m image shell $(INSIDE)
+	@$(PYTHON) -m image shell $(PARAMETERS)
 
 image-cli: setup-image ## Mininet's CLI inside the VM image (TOPO=wide_area)
-	@$(PYTHON) -m image cli $(or $(TOPO),two_racks) $(INSIDE)
+	@$(PYTHON) -m image cli $(or $(TOPO),two_racks) $(call given,TOPO)
 
 evaluate: setup-image ## Every experiment inside the VM image, then the answers page (QUICK=1: short forms); goes on where it stopped
-	@$(PYTHON) -m image evaluate $(INSIDE)
+	@$(PYTHON) -m image evaluate $(PARAMETERS)
 
 evaluate-compare: setup ## Do the newest runs agree with results/reference? Exit status 1 if not
-	@$(PYTHON) -m results reference
+	$(call only)@$(PYTHON) -m results reference
 
 evaluate-reference: setup ## Keep the newest runs, of the VM image and of this host, as results/reference
-	@$(PYTHON) -m results reference --write
+	$(call only)@$(PYTHON) -m results reference --write
 
 test: setup-test ## Unit tests (no root, seconds) and root tests (real Open vSwitch)
 	@$(PYTHON) -m pytest -n auto tests/unit $(ARGS)

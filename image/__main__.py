@@ -120,17 +120,26 @@ def _evaluate(words: Sequence[str]) -> int:
 def _shell(words: Sequence[str]) -> int:
     from .running import check_terminal, interact_inside
 
-    wanted, _ = _asked(words)
+    wanted, rest = _asked(words)
+    if rest:
+        raise ImageError(f"{rest[0]}: the image's shell takes ACCEL=auto, kvm or tcg")
     check_terminal()
     image, results, choice = _ready(wanted)
     return interact_inside(image, ["bash", "-l"], results, _say, choice)
 
 
 def _cli(words: Sequence[str]) -> int:
+    from experiments.console.session import read_words
+    from experiments.running.refusals import refusals
+
     from .project import PYTHON
     from .running import check_terminal, interact_inside
 
     wanted, rest = _asked(words)
+    try:
+        read_words(rest)
+    except refusals() as error:
+        raise ImageError(str(error)) from None
     check_terminal()
     image, results, choice = _ready(wanted)
     return interact_inside(image, [PYTHON, "-m", "experiments", "cli", *rest], results, _say, choice)

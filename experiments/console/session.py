@@ -41,13 +41,18 @@ PARAMETERS: tuple[Parameter, ...] = (
 )
 
 
-def start_cli(words: Sequence[str], results_folder: Path) -> int:
-    """``cli [TOPOLOGY] [NAME=value ...]``; the exit status: 1 when a command that was piped in was refused."""
+def read_words(words: Sequence[str]) -> tuple[Topology, dict[str, Any]]:
+    """The topology and the parameters that are asked for; raises what `experiments.running.refusals` lists."""
     name = words[0] if words and "=" not in words[0] else DEFAULT_TOPOLOGY
     values = read_parameters(PARAMETERS, words[1:] if words and "=" not in words[0] else words)
     if values["policy"] != AUTO:
         policy_for(values["policy"], values["attachment"])
-    topology = load_topology(topology_file(name))
+    return load_topology(topology_file(name)), values
+
+
+def start_cli(words: Sequence[str], results_folder: Path) -> int:
+    """``cli [TOPOLOGY] [NAME=value ...]``; the exit status: 1 when a command that was piped in was refused."""
+    topology, values = read_words(words)
     datapath = preflight.check(topology, values["ports"], results_folder)
     remove_stale_sessions(results_folder)
     folder = session_folder(results_folder, topology.name)

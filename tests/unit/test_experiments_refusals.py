@@ -9,6 +9,7 @@ import pytest
 
 from experiments.catalog import EXPERIMENTS
 from experiments.console.session import PARAMETERS as CLI
+from experiments.deciding.decide import PARAMETERS as DECIDE
 from experiments.running.parameters import ParameterError, read_parameters
 from mobility.policies import MigrationRefusedError
 from topologies import load_topology, topology_file
@@ -72,6 +73,8 @@ def test_every_mistake_is_told_at_once_with_what_is_allowed_and_the_nearest_name
         ("hot-l2 TOPO=minimal", "did you mean 'topology'?"),
         ("hot-l2 RUN=latest", "make report"),
         ("cli topo=two_racks", "TOPO=NAME in capitals"),
+        ("cli RUN=latest", "make report"),
+        ("decide TOPO=two_racks", "TOPO=NAME in capitals"),
     ],
 )
 def test_a_word_of_another_target_is_refused_with_a_hint(asked, told):
@@ -87,6 +90,46 @@ def test_a_word_of_another_target_is_refused_with_a_hint(asked, told):
     ).stdout
     command = shlex.split(printed.strip().splitlines()[-1])
     words = command[command.index("experiments") + 1 :]
-    known = CLI if words[0] == "cli" else EXPERIMENTS[words[1]].parameters
+    given = next(number for number, word in enumerate(words) if "=" in word)
+    known = {"cli": CLI, "decide": DECIDE}.get(words[0]) or EXPERIMENTS[words[1]].parameters
     with pytest.raises(ParameterError, match=re.escape(told)):
-        read_parameters(known, words[2:])
+        read_parameters(known, words[given:])
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("report RNU=hot-l2", "make report takes RUN=, not 'RNU=hot-l2'"),
+        ("gate BASELINE=a RUNS=b", "make gate takes BASELINE= RUN=, not 'RUNS=b'"),
+        ("validate FILE=my.yaml", "make validate takes TOPO=, not 'FILE=my.yaml'"),
+        ("answers RUN=a", "make answers takes no parameters, not 'RUN=a'"),
+        ("runs", ""),
+        ("compare A=a B=b RESULTS=here", ""),
+    ],
+)
+def test_a_misspelt_word_does_not_mean_the_default(asked, told):
+    """`make gate BASELINE=a RUNS=b` passed a gate on another run."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-n", *asked.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == (2 if told else 0)
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize("asked", ["evaluate EXP=cold", "image-run EXP=cold TOPO=a", "sweep EXP=cold TOPO=a"])
+def test_words_that_a_target_would_drop_reach_what_refuses_them(asked):
+    """`make evaluate EXP=cold` began to run every experiment."""
+    target, *words = asked.split()
+    printed = subprocess.run(
+        ["make", "--no-print-directory", "-n", target, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    ).stdout
+    assert words[-1] in shlex.split(printed.strip().splitlines()[-1])

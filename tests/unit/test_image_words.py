@@ -40,6 +40,10 @@ def test_names_may_be_in_capitals() -> None:
         (["run", "hot-l2", "ACCEL=xen"], "ACCEL=xen: allowed are auto, kvm, tcg"),
         (["evaluate", "ACCEL=xen"], "ACCEL=xen: allowed are auto, kvm, tcg"),
         (["shell"], "needs a terminal"),
+        (["shell", "topo=two_racks"], "the image's shell takes ACCEL"),
+        (["cli", "two_racks"], "needs a terminal"),
+        (["cli", "two_rack"], "did you mean 'two_racks'?"),
+        (["cli", "two_racks", "POLCY=buffer"], "did you mean 'policy'?"),
     ],
 )
 def test_bad_words_end_with_one_clear_text(
