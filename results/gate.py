@@ -10,13 +10,13 @@ from pathlib import Path
 from results.comparison import compare, comparison_lines
 from results.contract import RecordError
 from results.display import label
-from results.reading import open_run
+from results.reading import Record, open_run
 
 
 def compare_runs(results_dir: Path, a: str, b: str) -> int:
     """Print what moved from run A to run B; the exit status. Raises RecordError."""
     _need(A=a, B=b)
-    first, second = (open_run(results_dir, wanted) for wanted in (a, b))
+    first, second = _two_runs(results_dir, A=a, B=b)
     found = compare(first, second)
     print("\n".join(comparison_lines(found, first, second)))
     moved = [change for change in found.changes if change.moved]
@@ -32,12 +32,21 @@ def compare_runs(results_dir: Path, a: str, b: str) -> int:
 def gate(results_dir: Path, baseline: str, run: str) -> int:
     """Print what moved since the baseline; 1 when something got worse. Raises RecordError."""
     _need(BASELINE=baseline)
-    first, second = (open_run(results_dir, wanted) for wanted in (baseline, run))
+    first, second = _two_runs(results_dir, BASELINE=baseline, RUN=run)
     found = compare(first, second)
     print("\n".join(comparison_lines(found, first, second)))
     told = ", ".join(label(change.measure) for change in found.worse)
     print(f"gate: FAILED, worse than the baseline: {told}" if told else "gate: passed")
     return 1 if told else 0
+
+
+def _two_runs(results_dir: Path, **runs: str) -> list[Record]:
+    """The two records. Raises RecordError where both names mean one run, which never differs from itself."""
+    first, second = (open_run(results_dir, wanted) for wanted in runs.values())
+    if first.folder == second.folder:
+        asked = " and ".join(f"{name}={wanted}" for name, wanted in runs.items())
+        raise RecordError(f"{asked} are the same run, {first.name}; name two (`make runs` shows them)")
+    return [first, second]
 
 
 def _need(**runs: str) -> None:

@@ -105,6 +105,11 @@ def compare_reference(results_dir: Path, reference: Path) -> int:
                 f"{folder.name}: no run to compare; {kept.environment.get('command') or f'make {kept.experiment}'}"
             )
             continue
+        if new.name == kept.name:
+            print(
+                f"{folder.name}: the newest run is the one that was kept, {kept.name}; make another one to compare"
+            )
+            continue
         try:
             found = compare(kept, new)
         except NotComparableError as error:

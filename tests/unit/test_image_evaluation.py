@@ -115,9 +115,12 @@ def test_a_new_run_is_held_against_the_reference(tmp_path: Path, capsys: pytest.
     assert main(["reference", *where]) == 2
     assert "make evaluate-reference" in capsys.readouterr().err
     assert main(["reference", "--write", *where]) == 0
+    assert main(["reference", *where]) == 2  # a run always agrees with itself
+    assert "hot-l2-tcg: the newest run is the one that was kept" in capsys.readouterr().out
+    make_run(tmp_path, 1, seed=2)
     assert main(["reference", *where]) == 0
     assert "1 agree with the reference" in capsys.readouterr().out
-    make_run(tmp_path, 1, move=2, seed=3)
+    make_run(tmp_path, 2, move=2, seed=3)
     assert main(["reference", *where]) == 1
     assert "hot-l2-tcg: TCP stall" in capsys.readouterr().out
 

@@ -173,8 +173,11 @@ def test_the_exit_status_is_the_verdict(tmp_path: Path, capsys: pytest.CaptureFi
     )
     assert main(["gate", base, faster_move, *options]) == 0
     assert main(["compare", base, faster_move, *options]) == 1  # it moved, if for the better
-    assert main(["compare", base, base, *options]) == 0
+    assert main(["compare", base, written(tmp_path), *options]) == 0  # the same figures once more
     capsys.readouterr()
+    for command in ("gate", "compare"):  # a run never differs from itself: a gate that says so guards nothing
+        assert main([command, base, str(tmp_path / "runs" / base), *options]) == 2
+        assert f"are the same run, {base}; name two" in capsys.readouterr().err
     assert main(["compare", base, "", *options]) == 2
     assert "B is not given" in capsys.readouterr().err
     path = tmp_path / "runs" / slower_move / "record.json"
