@@ -63,13 +63,13 @@ def _parser() -> argparse.ArgumentParser:
         "--width",
         default="10%",
         metavar="X",
-        help="2ms, 0.5s, or 10%% of the median on either side (default)",
+        help="2ms or 0.5s of times, 3 of packets and the like, or 10%% of the median on either side (default)",
     )
     precision.add_argument("--measure", metavar="NAME", help="of this measure alone")
     pcap = commands.add_parser(
         "pcap", parents=[common, run], help="what the captures of a run hold, and where packets were lost"
     )
-    pcap.add_argument("--packet", type=int, metavar="N", help="the way of probe packet number N")
+    pcap.add_argument("--packet", type=_packet, metavar="N", help="the way of probe packet number N")
     compare = commands.add_parser(
         "compare", parents=[common], help="did run B move from run A? exit status 1 if so"
     )
@@ -106,6 +106,12 @@ def _indexes(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of trial numbers such as 0,4,7") from None
+
+
+def _packet(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a probe packet, such as 812")
+    return int(text)
 
 
 def _window(text: str) -> tuple[float, float]:

@@ -21,28 +21,41 @@ from results.statistics import median_interval, values_of
 
 WORTH_TELLING = 10_000
 USUAL_SHARE = 0.1  # the interval that tables speak of: within 10 % of the median on either side
-_TO_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_TO_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
 @dataclass(frozen=True)
 class Width:
-    """A wanted interval, from end to end: of the measure's unit, or a share of the median on either side."""
+    """A wanted interval, from end to end: a time in seconds, a number of anything else, or a share of the median.
 
-    amount: float | None = None
+    The share is meant on either side of the median.
+    """
+
+    time_s: float | None = None
+    number: float | None = None
     share: float | None = None
 
-    def of(self, middle: float) -> float:
-        """The width in the measure's unit, for a median."""
-        return self.amount if self.amount is not None else 2 * (self.share or 0.0) * abs(middle)
+    def of(self, measure: str, middle: float) -> float | None:
+        """The width in the measure's unit, for a median; None where it says nothing of such a measure."""
+        if self.share is not None:
+            return 2 * self.share * abs(middle)
+        per_ms, unit = scale(measure)
+        if unit == "ms":
+            return None if self.time_s is None else self.time_s * 1e3 / per_ms
+        return self.number
 
 
 def parse_width(text: str) -> Width:
-    """`2ms`, `0.5s`, `10%` (of the median, either side) or a bare number in the measure's unit. Raises RecordError."""
+    """`2ms`, `0.5s` of times, `10%` of the median (either side), `3` of what is no time. Raises RecordError."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%|s|ms|us|ns|)\s*", text)
     if found is None or float(found[1]) <= 0:
-        raise RecordError(f"width {text!r}: wanted more than 0 and such as 2ms, 0.5s, 10% or a bare number")
+        raise RecordError(
+            f"width {text!r}: wanted more than 0, such as 2ms or 0.5s (of times), 10%, or 3 (of packets and the like)"
+        )
     number, unit = float(found[1]), found[2]
-    return Width(share=number / 100) if unit == "%" else Width(amount=number * _TO_UNIT.get(unit, 1.0))
+    if unit == "%":
+        return Width(share=number / 100)
+    return Width(time_s=number * _TO_SECONDS[unit]) if unit else Width(number=number)
 
 
 def more_trials(n: int, width: float, wanted: float) -> int:
@@ -67,7 +80,10 @@ class Forecast:
 
 
 def forecasts(record: Record, wanted: Width, names: Sequence[str] | None = None) -> list[Forecast]:
-    """Of each group and measure that has an interval; a median of 0 has no share, so it is left out there."""
+    """Of each group and measure that has an interval, and of which such a width can be asked.
+
+    A median of 0 has no share, so it is left out there.
+    """
     made = []
     shown = shown_measures(record.trials, record.shown_measures)
     for name in names or [one for one in shown if not one.startswith("predicted_")]:
@@ -77,7 +93,10 @@ def forecasts(record: Record, wanted: Width, names: Sequence[str] | None = None)
             if interval is None or (wanted.share is not None and median(values) == 0):
                 continue
             middle, width = median(values), interval[1] - interval[0]
-            more = more_trials(len(values), width, wanted.of(middle))
+            asked = wanted.of(name, middle)
+            if asked is None:
+                continue
+            more = more_trials(len(values), width, asked)
             made.append(Forecast(group.label, name, len(values), middle, interval, more))
     return made
 
@@ -101,7 +120,9 @@ def lines(record: Record, wanted: Width, text: str, names: Sequence[str] | None 
     """A line a group and measure, those that need most first."""
     found = sorted(forecasts(record, wanted, names), key=lambda one: -one.more)
     if not found:
-        return ["no measure has an interval: that takes three valid trials of a group"]
+        return [
+            f"no measure that {text} can be asked of has an interval: that takes three valid trials of a group"
+        ]
     made = []
     for one in found:
         factor, unit = scale(one.measure)

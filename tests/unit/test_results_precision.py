@@ -57,10 +57,10 @@ def test_the_forecast_comes_true_within_a_factor() -> None:
 @pytest.mark.parametrize(
     ("text", "width"),
     [
-        ("2ms", Width(amount=0.002)),
-        ("0.5s", Width(amount=0.5)),
+        ("2ms", Width(time_s=0.002)),
+        ("0.5s", Width(time_s=0.5)),
         ("10%", Width(share=0.1)),
-        ("3", Width(amount=3.0)),
+        ("3", Width(number=3.0)),
     ],
 )
 def test_widths(text: str, width: Width) -> None:
@@ -82,8 +82,18 @@ def test_what_tables_say() -> None:
     assert usual_sentence(record([0.01, 0.02])) == ""
     assert "for 50ms: enough" in lines(spread, parse_width("50ms"), "50ms")[0]
     assert lines(record([0.01]), parse_width("50ms"), "50ms") == [
-        "no measure has an interval: that takes three valid trials of a group"
+        "no measure that 50ms can be asked of has an interval: that takes three valid trials of a group"
     ]
+
+
+def test_a_time_is_asked_of_times_and_a_bare_number_of_the_rest() -> None:
+    assert Width(time_s=0.002).of("tcp_stall_s_to_vm", 1.0) == pytest.approx(0.002)
+    assert Width(time_s=0.002).of("wait_us", 1.0) == pytest.approx(2000)
+    assert Width(time_s=0.002).of("lost_packets_to_vm", 1.0) is None
+    assert Width(number=3.0).of("lost_packets_to_vm", 1.0) == 3.0
+    assert Width(number=3.0).of("tcp_stall_s_to_vm", 1.0) is None
+    assert Width(share=0.1).of("lost_packets_to_vm", 20.0) == Width(share=0.1).of("stall_s", 20.0) == 4.0
+    assert "no measure that 5 can" in lines(record([0.008, 0.010, 0.012]), parse_width("5"), "5")[0]
 
 
 def test_the_effect_size_of_pairs() -> None:

@@ -329,6 +329,7 @@ def test_commands_write_and_say_where(folder, capsys):
     [
         (["report", "nothing-like-this"], "no such run"),
         (["table", "latest"], "no run here yet"),
+        (["pcap", "--packet", "x"], "'x' is not the number of a probe packet, such as 812"),
         (["timeline", "--trial", "x"], "invalid int value: 'x'"),
         (["timeline", "--window=5:1"], "FROM must be below TO"),
         (["timeline", "--window=5"], "is not FROM:TO"),
