@@ -176,11 +176,11 @@ def find_run(results_dir: Path, wanted: str) -> Path:
     results_dir = Path(results_dir)
     if wanted == "latest":
         link = results_dir / "latest"
-        if not link.is_symlink() and not link.exists():
-            raise RecordError(
-                f"{results_dir}: no run here yet; run an experiment first (make list shows them)"
-            )
-        return link
+        if link.is_symlink() or link.exists():
+            return link
+        if runs := list_runs(results_dir):  # as where runs were copied to: the link stayed behind
+            return runs[-1]
+        raise RecordError(f"{results_dir}: no run here yet; run an experiment first (make list shows them)")
     as_path = Path(wanted)
     if as_path.name == "record.json" or as_path.is_dir():
         return as_path

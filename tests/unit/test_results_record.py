@@ -356,6 +356,12 @@ def test_a_record_that_cannot_be_read_says_why_and_where(name, told):
     assert "\n" not in str(error.value)
 
 
+def test_latest_is_the_newest_run_where_no_link_came_along(tmp_path):
+    for name in ("20261125T010000Z-hot-l2-aaaaaa", "20261125T020000Z-cold-bbbbbb"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert find_run(tmp_path, "latest").name == "20261125T020000Z-cold-bbbbbb"
+
+
 def test_a_link_to_a_removed_run_says_so(tmp_path):
     (tmp_path / "latest").symlink_to("runs/gone")
     with pytest.raises(RecordError, match="points to runs/gone, which is gone"):
