@@ -252,10 +252,10 @@ def _by_share(name: str, groups: Sequence[tuple[Group, Group]], alpha: float) ->
     more = "better" if _larger_is_better(name) else "worse"
     less = "worse" if more == "better" else "better"
     verdict = "same" if p_value >= alpha or shift == 0 else more if shift > 0 else less
-    detail = (
-        f"above 0 in {a_some} of {a_all} and {b_some} of {b_all} trials (p = {p_value:.2g}); "
-        f"null trials {a_null} of {a_nulls} and {b_null} of {b_nulls}"
-    )
+    detail = f"above 0 in {a_some} of {a_all} and {b_some} of {b_all} trials (p = {p_value:.2g})"
+    if not (a_nulls or b_nulls):
+        return Change(name, None, None, "none (null trials do not have it)", verdict, detail)
+    detail += f"; null trials {a_null} of {a_nulls} and {b_null} of {b_nulls}"
     return Change(name, None, None, "null trials", verdict, detail)
 
 

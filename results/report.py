@@ -66,7 +66,7 @@ def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str
         distributions=_distributions(record),
         across=parameter_label(across) if across else "",
         timelines=_timelines(record, shown, troubles),
-        troubles=troubles,
+        troubles=list(dict.fromkeys(troubles)),  # one damaged file is told once, not with every trial
         invalid=[
             (trial["index"], label_of(trial, record.group_by), trial["invalid_reason"])
             for trial in record.trials
