@@ -227,6 +227,9 @@ class RunRecord:
                     self.finish("failed", "the experiment ended without saying what it found")
                 return
             try:
+                if isinstance(error, KeyboardInterrupt) and self._data["ended_utc"] is not None:
+                    self._write()  # the run had ended: only its writing may have been interrupted
+                    return
                 verdict = checked_verdict("failed", _in_words(error))
                 self._conclude(verdict, self._data["summary"] if self._closed else {})
             except RecordError as second:  # must not hide what went wrong first

@@ -156,6 +156,26 @@ def test_an_exception_after_the_verdict_takes_it_back(tmp_path):
     )
 
 
+def test_ctrl_c_after_the_verdict_lets_it_stand(tmp_path, monkeypatch):
+    """It comes while the record is written, or after that; what the run found is whole in both cases."""
+    write = record.write_atomic
+
+    def interrupted(path, data):
+        monkeypatch.setattr(record, "write_atomic", write)
+        raise KeyboardInterrupt
+
+    for during in (True, False):
+        made = create(tmp_path)
+        with pytest.raises(KeyboardInterrupt), made:
+            made.add_trial(trial())
+            if during:
+                monkeypatch.setattr(record, "write_atomic", interrupted)
+            made.finish("answered", "nothing lost")
+            raise KeyboardInterrupt
+        read = load_record(made.folder)
+        assert (read.status, read.why, len(read.trials)) == ("answered", "nothing lost", 1)
+
+
 def test_nothing_can_be_added_to_a_finished_run(tmp_path):
     made = create(tmp_path)
     made.finish("answered", "done")
