@@ -225,10 +225,23 @@ def environment_rows(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _flat(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key.replace('_', ' ')} {_flat(item)}" for key, item in value.items())
+        return ", ".join(_named(key.replace("_", " "), _flat(item)) for key, item in value.items())
     if isinstance(value, list):
         return ", ".join(_flat(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(
+        value, float
+    ):  # the record has all digits; a load of 1.64990234375 tells no more than 1.6499
+        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
     return "not known" if value is None else str(value)
+
+
+def _named(name: str, text: str) -> str:
+    """'libbpf 1.1.2'; 'ip utility, iproute2-6.1.0' where the text has the name in front already."""
+    return text if text.startswith(f"{name} ") else f"{name} {text}"
 
 
 def reproduce_command(record: Record) -> str:

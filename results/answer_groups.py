@@ -14,6 +14,7 @@ from results.grouping import (
     groups_of,
     null_groups,
     parameter_label,
+    shown_names,
 )
 from results.reading import Record
 from results.statistics import Trials, count_trials, median_interval, values_of
@@ -86,10 +87,9 @@ def lead_figures(record: Record) -> list[str]:
             measured = [group for group in groups if values_of(group.trials, name, null=False)]
             ranked = sorted(measured, key=lambda group: median(values_of(group.trials, name, null=False)))
             shown = [ranked[0], ranked[-1]] if ranked else groups[:2]
-        short = [group.name for group in groups]  # without what is not set, where that still tells them apart
+        called = {group.label: told for group, told in zip(groups, shown_names(groups), strict=True)}
         lines += [
-            f"{column[0]}, {scale(name)[1]}, {group.name if short.count(group.name) == 1 else group.label}: "
-            f"{_both(column, group.trials)}"
+            f"{column[0]}, {scale(name)[1]}, {called[group.label]}: {_both(column, group.trials)}"
             for group in shown
         ]
         if len(shown) < len(groups):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from results.grouping import groups_of, null_groups
+from results.grouping import groups_of, null_groups, shown_names
 from results.reading import Record
 from results.statistics import Trials
 
@@ -103,14 +103,14 @@ def cause_rows(record: Record) -> list[CauseRow]:
     """A row for each group, fate and direction with any such packet; null trials last."""
     found = []
     groups = [*groups_of(record.trials, record.group_by), *null_groups(record.trials, record.group_by)]
-    for group in groups:
+    for group, name in zip(groups, shown_names(groups), strict=True):
         for fate in FATES:
             for direction in _ways(group.trials):
                 causes = counted(group.trials, fate, direction)
                 if causes:
                     number = len(attributed(group.trials))
                     ranked = tuple(sorted(causes.items(), key=lambda one: (-one[1], one[0])))
-                    row = CauseRow(group.label, fate, direction, causes.total(), number, ranked)
+                    row = CauseRow(name, fate, direction, causes.total(), number, ranked)
                     found.append(row)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from results.grouping import groups_of
+from results.grouping import groups_of, shown_names
 from results.reading import Record
 from results.statistics import value_of
 
@@ -22,10 +22,11 @@ def chosen_trials(record: Record) -> list[tuple[int, str]]:
     """
     chosen: dict[int, list[str]] = {}
     ranked_groups = []
-    for group in groups_of(record.trials, record.group_by):
+    groups = groups_of(record.trials, record.group_by)
+    for group, called in zip(groups, shown_names(groups), strict=True):
         ranked = sorted((trial for trial in group.trials if trial["valid"]), key=_badness)
         if ranked:
-            ranked_groups.append((group.label, ranked))
+            ranked_groups.append((called, ranked))
     if len(ranked_groups) > MOST_GROUPS_WHOLE:
         ranked_groups.sort(key=lambda item: _badness(item[1][-1]), reverse=True)
         ranked_groups = [(name, ranked[-1:]) for name, ranked in ranked_groups[:MOST_GROUPS_SHOWN]]

@@ -52,8 +52,20 @@ class Group:
     @property
     def name(self) -> str:
         """The label without the parameters that are not set: shorter to read, but not always unique."""
-        told = [part for part in self.label.split(SEPARATOR) if part != NOT_SET]
-        return SEPARATOR.join(told) or NOT_SET
+        return without_unset(self.label)
+
+
+def without_unset(label: str) -> str:
+    """'pull · 50 ms' of the label 'pull · - · 50 ms'."""
+    return SEPARATOR.join(part for part in label.split(SEPARATOR) if part != NOT_SET) or NOT_SET
+
+
+def shown_names(groups: Sequence[Group]) -> list[str]:
+    """What each group is called on a page: its name, or its label where two groups have the same name."""
+    short = [group.name for group in groups]
+    return [
+        name if short.count(name) == 1 else group.label for group, name in zip(groups, short, strict=True)
+    ]
 
 
 def groups_of(trials: Trials, names: Sequence[str]) -> list[Group]:

@@ -15,7 +15,7 @@ from statistics import median
 
 from results.contract import RecordError
 from results.display import label, scale, shown_measures
-from results.grouping import groups_of
+from results.grouping import groups_of, shown_names
 from results.reading import Record
 from results.statistics import median_interval, values_of
 
@@ -86,8 +86,9 @@ def forecasts(record: Record, wanted: Width, names: Sequence[str] | None = None)
     """
     made = []
     shown = shown_measures(record.trials, record.shown_measures)
+    groups = groups_of(record.trials, record.group_by)
     for name in names or [one for one in shown if not one.startswith("predicted_")]:
-        for group in groups_of(record.trials, record.group_by):
+        for group, called in zip(groups, shown_names(groups), strict=True):
             values = values_of(group.trials, name, null=False)
             interval = median_interval(values)
             if interval is None or (wanted.share is not None and median(values) == 0):
@@ -97,7 +98,7 @@ def forecasts(record: Record, wanted: Width, names: Sequence[str] | None = None)
             if asked is None:
                 continue
             more = more_trials(len(values), width, asked)
-            made.append(Forecast(group.label, name, len(values), middle, interval, more))
+            made.append(Forecast(called, name, len(values), middle, interval, more))
     return made
 
 

@@ -26,6 +26,7 @@ from results.grouping import (
     null_groups,
     numeric_parameter,
     parameter_label,
+    without_unset,
 )
 from results.page import page_template, theme
 from results.published import Published, published_for
@@ -68,7 +69,7 @@ def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str
         timelines=_timelines(record, shown, troubles),
         troubles=list(dict.fromkeys(troubles)),  # one damaged file is told once, not with every trial
         invalid=[
-            (trial["index"], label_of(trial, record.group_by), trial["invalid_reason"])
+            (trial["index"], without_unset(label_of(trial, record.group_by)), trial["invalid_reason"])
             for trial in record.trials
             if not trial["valid"]
         ],

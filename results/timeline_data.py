@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from results.contract import RecordError
-from results.grouping import DEFAULT_GROUP_BY, label_of
+from results.grouping import DEFAULT_GROUP_BY, label_of, without_unset
 from results.reading import Record, read_events
 from results.samples import read_samples, sample_names
 from results.timeline_signals import Lag, Resent, lags_of, resent_of
@@ -233,7 +233,7 @@ def _title(trial: Mapping[str, Any], group_by: Sequence[str]) -> str:
         moves = moves or [f"{migration['old_nve']} → {migration['new_nve']}"]
         parts.append(f"{migration['kind']} move{'s' if len(moves) > 1 else ''} {', '.join(moves)}")
     if not trial["null"] and any(name in trial["parameters"] for name in group_by):
-        parts.append(label_of(trial, group_by))
+        parts.append(without_unset(label_of(trial, group_by)))
     if not trial["valid"]:
         parts.append(f"INVALID: {trial['invalid_reason']}")
     return ", ".join(parts)

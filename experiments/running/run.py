@@ -21,7 +21,7 @@ from typing import Any
 from emulation.network import RUN_FOLDER, Options
 from emulation.nve import Datapath
 from mobility.migration import MigrationRecord
-from results.grouping import label_of
+from results.grouping import label_of, without_unset
 from results.record import RunRecord
 from results.statistics import summarise
 from topologies.model import Topology
@@ -340,13 +340,13 @@ def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -
     if not groups:
         return "invalid", "no trial was done"
     poor = [
-        f"{group}: {sum(valid)} of {len(valid)} valid"
+        f"{without_unset(group)}: {sum(valid)} of {len(valid)} valid"
         for group, valid in groups.items()
         if 2 * sum(valid) < len(valid)
     ]
     if poor:
         return "invalid", "the machine was too busy (" + "; ".join(poor) + "); run it again when it is idle"
-    counts = ", ".join(f"{group} {sum(valid)}" for group, valid in groups.items())
+    counts = ", ".join(f"{without_unset(group)} {sum(valid)}" for group, valid in groups.items())
     if len(groups) > MOST_GROUPS_NAMED:
         counts = f"at least {min(map(sum, groups.values()))} in each of {len(groups)} groups"
     bad = sum(not ok for valid in groups.values() for ok in valid)

@@ -15,7 +15,7 @@ from experiments.several_moves import PATTERNS
 from mobility.lifecycle import STATES, VERBS
 from mobility.options import KINDS, ORDERS
 from mobility.policies import POLICIES as ALL_POLICIES
-from results.answer import answer_sentence
+from results.answer import answer_sentence, environment_rows
 from results.answer_groups import floor_figures, lead_figures
 from results.charts import draw_distributions
 from results.chosen import chosen_trials
@@ -29,6 +29,7 @@ from results.grouping import (
     null_groups,
     numeric_parameter,
     parameter_label,
+    shown_names,
     value_text,
 )
 from results.record import RunRecord, load_record
@@ -155,6 +156,33 @@ def printed(record, width):
 )
 def test_a_parameter_is_written_in_its_unit(name, value, text):
     assert value_text(name, value) == text
+
+
+def test_what_is_not_set_has_no_part_in_a_name_that_stays_unique():
+    trials = [trial(0, {"learning": "pull", "rate": 500}, {}), trial(1, {"rule": "idle", "rate": 500}, {})]
+    groups = groups_of(trials, ("learning", "rule", "rate"))
+    assert sorted(shown_names(groups)) == ["idle · rate 500", "pull · rate 500"]
+    twins = groups_of([trial(0, {"first": "x"}, {}), trial(1, {"second": "x"}, {})], ("first", "second"))
+    assert sorted(shown_names(twins)) == ["- · x", "x · -"]
+
+
+def test_the_environment_is_written_for_people():
+    found = {
+        "load": [1.64990234375, 2.0],
+        "memory_bytes": 25276063744,
+        "commit_changed": False,
+        "versions": {"ip": "ip utility, iproute2-6.1.0", "libbpf": "1.1.2"},
+        "start_s": {"switches": 1.1826881740001446},
+        "image": None,
+    }
+    assert dict(environment_rows(found)) == {
+        "load": "1.6499, 2",
+        "memory bytes": "25,276,063,744",
+        "commit changed": "no",
+        "versions": "ip utility, iproute2-6.1.0, libbpf 1.1.2",
+        "start s": "switches 1.18269",
+        "image": "not known",
+    }
 
 
 def test_parameters_are_named_without_their_unit():
