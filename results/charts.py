@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from results import style
 from results.curves import draw_curve, log_scale, set_log
 from results.display import label, scale, shown_measures
-from results.grouping import groups_of, null_groups, numeric_parameter
+from results.grouping import SEPARATOR, groups_of, null_groups, numeric_parameter
 from results.reading import Record
 from results.statistics import median_interval, values_of
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WIDTH_INCHES = 3.7
 LETTER_INCHES = 0.062  # about, at 7 points
+MOST_LETTERS = 36  # of a row's name in one line: more would be cut at the edge
 MOST_CHARTS = 12  # when nothing says which measures matter
 
 
@@ -66,7 +67,8 @@ def _strip_figure(name: str, data: list[tuple[str, list[float], bool]]) -> Figur
     from matplotlib.figure import Figure
 
     height = 0.5 + 0.26 * len(data)
-    left = min(max(0.25, (max(len(text) for text, *_ in data) * LETTER_INCHES + 0.12) / WIDTH_INCHES), 0.55)
+    longest = max(len(line) for text, *_ in data for line in _in_lines(text).splitlines())
+    left = min(max(0.25, (longest * LETTER_INCHES + 0.12) / WIDTH_INCHES), 0.55)
     with mpl.rc_context({"font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": style.GRID}):
         figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="none")
         panel = figure.add_axes((left, 0.24 / height, 0.97 - left, 1 - 0.49 / height))
@@ -74,6 +76,15 @@ def _strip_figure(name: str, data: list[tuple[str, list[float], bool]]) -> Figur
         title = f"{label(name)}, {scale(name)[1]}"
         figure.text(0.012, 1 - 0.13 / height, title, size=8, color=style.INK, va="center")
     return figure
+
+
+def _in_lines(name: str) -> str:
+    """A row's name; one that is too long in two lines, as even as its parts allow."""
+    if len(name) <= MOST_LETTERS or SEPARATOR not in name:
+        return name
+    parts = name.split(SEPARATOR)
+    ways = [(SEPARATOR.join(parts[:n]), SEPARATOR.join(parts[n:])) for n in range(1, len(parts))]
+    return "\n".join(min(ways, key=lambda way: max(map(len, way))))
 
 
 def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]]) -> None:
@@ -106,7 +117,7 @@ def _draw_strip(panel: Axes, name: str, data: list[tuple[str, list[float], bool]
                 np.asarray(interval) * factor, [row, row], color=style.INK, lw=1.6, solid_capstyle="butt"
             )
         panel.plot(np.median(shown), row, marker="|", ms=11, mew=2, color=style.INK)
-    panel.set_yticks(range(len(data)), [path for path, *_ in data], size=7)
+    panel.set_yticks(range(len(data)), [_in_lines(text) for text, *_ in data], size=7, linespacing=0.95)
     panel.set_ylim(len(data) - 0.5, -0.5)
     everything = [value * factor for _, values, _ in data for value in values]
     if log_scale(everything):

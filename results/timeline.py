@@ -129,7 +129,7 @@ def _draw_control(panel: Axes, timeline: Timeline, rows: list[str], lo: float, h
         row_of = place[f"hold {holder}"]
         looks = {"height": 0.45, "color": "none", "edgecolor": style.INK, "hatch": "////", "linewidth": 0.6}
         panel.barh(row_of, end - start, left=start, **looks)
-        text = "not released" if frames is None else f"{frames} frames"
+        text = "not released" if frames is None else f"{frames} frame{'' if frames == 1 else 's'}"
         panel.text(
             end + (hi - lo) / 200, row_of, text, va="center", size=6.5, color=style.MUTED, clip_on=True
         )

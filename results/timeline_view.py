@@ -99,7 +99,7 @@ def _control(timeline: Timeline) -> dict[str, Any] | None:
         for method, start, end in timeline.calls
     ]
     for holder, start, end, frames in timeline.holds:
-        kept = "not released" if frames is None else f"{frames} frames released"
+        kept = "not released" if frames is None else f"{frames} frame{'' if frames == 1 else 's'} released"
         spans.append(
             _span(
                 place[f"hold {holder}"],

@@ -2,7 +2,7 @@
 // Works from a file without a network. Without script, and on paper, the SVG in the figure is shown instead.
 "use strict";
 (() => {
-  const LEFT = 112, RIGHT = 12, ROW = 17, HEAD = 20, AXIS = 34, PLOT = 120, NEAR = 9;
+  const LEFT = 112, RIGHT = 12, ROW = 17, BAR = 13, HEAD = 20, AXIS = 34, PLOT = 120, NEAR = 9;
   const LOST = 1, REORDERED = 2, DUPLICATED = 4;
   const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -236,7 +236,8 @@
         pen.fillStyle = t === 0 ? colour("--ink") : colour("--grid");
         pen.fillRect(this.x(t), 0, 1, bottom);
         pen.fillStyle = colour("--muted");
-        pen.fillText(short(t), this.x(t), bottom + 9);
+        const half = pen.measureText(short(t)).width / 2;  // at the edge the number stays whole
+        pen.fillText(short(t), Math.min(this.x(t), this.width - half), bottom + 9);
       }
       pen.fillText(`ms relative to ${this.data.zero}`, (LEFT + this.width - RIGHT) / 2, bottom + 25);
     }
@@ -257,23 +258,23 @@
       const alone = panel.rows.map((_, row) => panel.spans.filter(([own]) => own === row).length);
       this.clipped(height, pen => {
         for (const [row, start, end, text, name, hatched] of panel.spans) {
-          const left = this.x(start), width = Math.max(this.x(end) - left, 2), y = row * ROW + 3;
+          const left = this.x(start), width = Math.max(this.x(end) - left, 2), y = row * ROW + (ROW - BAR) / 2;
           if (left > this.width || left + width < LEFT) continue;
           pen.fillStyle = pen.strokeStyle = colour(name);
           if (hatched) {
-            pen.globalAlpha = 0.25; pen.fillRect(left, y, width, ROW - 6); pen.globalAlpha = 1;
-            pen.strokeRect(left, y + 0.5, width, ROW - 7);
+            pen.globalAlpha = 0.25; pen.fillRect(left, y, width, BAR); pen.globalAlpha = 1;
+            pen.strokeRect(left, y + 0.5, width, BAR - 1);
           } else {
-            pen.fillRect(left, y, width, ROW - 6);
+            pen.fillRect(left, y, width, BAR);
           }
           const room = Math.min(left + width, this.width - RIGHT) - Math.max(left, LEFT);
           pen.textAlign = "left";
           if (room > pen.measureText(text).width + 6) {
             pen.fillStyle = hatched ? colour("--ink") : colour("--paper");
-            pen.fillText(text, Math.max(left, LEFT) + 4, y + ROW / 2 - 3);
+            pen.fillText(text, Math.max(left, LEFT) + 4, y + BAR / 2 + 0.5);
           } else if (alone[row] === 1) {
             pen.fillStyle = colour("--muted");
-            pen.fillText(text.split(": ").pop(), left + width + 5, y + ROW / 2 - 3);
+            pen.fillText(text.split(": ").pop(), left + width + 5, y + BAR / 2 + 0.5);
           }
         }
         for (const [row, at, , shape, name] of panel.points) {

@@ -473,3 +473,18 @@ def test_the_floor_is_of_a_measure_that_there_is_without_a_move(tmp_path):
     record.finish("answered", "done")
     (line,) = floor_figures(load_record(record.folder))
     assert line.startswith("lost to VM, packets:") and line.endswith("2, max 2")
+
+
+def test_no_name_of_a_row_is_cut_at_the_edge_of_its_strip(tmp_path):
+    """'timeout · acknowledged · watched 60.1 s' had lost its first letter."""
+    rules = [("timeout", "acknowledged", 60.1), ("push", "acknowledged", 1.1), ("pull", "fixed:50ms", 60.1)]
+    by = ("learning", "rule", "watched_s")
+    with RunRecord.create(tmp_path, "x", ["Q5"], {}, {"name": "t"}, group_by=by) as run:
+        for index, rule in enumerate(rules):
+            run.add_trial(trial(index, dict(zip(by, rule, strict=True)), {"lost_packets_to_vm": index}))
+        run.finish("answered", "made up")
+    ((_, figure),) = draw_distributions(load_record(run.folder))
+    figure.canvas.draw()
+    names = figure.axes[0].get_yticklabels()
+    assert len(names) == 3
+    assert min(name.get_window_extent().x0 for name in names) >= 0
