@@ -51,7 +51,7 @@ def groups(values: Mapping[str, Any]) -> Sequence[Group]:
 
 MEMORY: tuple[Parameter, ...] = (
     whole("memory_mib", 64, "memory of the VM, in MiB", 1, 65536),
-    rate_bps("bandwidth", 1_000_000_000, "rate of the copy"),
+    rate_bps("bandwidth", 1_000_000_000, "rate of the copy", above_zero=True),
     rate_bps("dirty_rate", 100_000_000, "how fast the running VM changes its memory"),
     whole("downtime_limit_ms", 50, "pre-copy goes on until the rest takes less than this, in ms", 1, 10_000),
     whole(

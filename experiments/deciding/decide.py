@@ -32,7 +32,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     choice("kind", "hot", "kind of move", KINDS),
     choice("policy", "buffer", "what the old NVE does with packets for a VM that has left", tuple(POLICIES)),
     whole("memory_mib", 512, "memory of the VM, in MiB", 1, 2**24),
-    rate_bps("bandwidth", 1_000_000_000, "rate of the copy"),
+    rate_bps("bandwidth", 1_000_000_000, "rate of the copy", above_zero=True),
     rate_bps("dirty_rate", 100_000_000, "how fast the running VM changes its memory"),
     whole("downtime_limit_ms", 300, "pre-copy goes on until the rest takes less than this, in ms", 1, 10_000),
     duration_s("gain", 1.0, "what the move gains, in time of service"),
@@ -88,6 +88,7 @@ def decide(words: Sequence[str], results_folder: Path) -> int:
     move = Move("", options, {}, {})
     predicted = learn_model(moves).predict(move)
     errors = typical_errors(usable)
+    print("for", " ".join(f"{one.name}={one.show(values[one.name])}" for one in PARAMETERS))
     for name in FIGURES:
         if name in predicted:
             factor, unit = scale(name)
@@ -99,10 +100,10 @@ def decide(words: Sequence[str], results_folder: Path) -> int:
     runs = len({one.run for one in moves})
     most_s = max(one.measured.get("move_total_s", 0.0) for one in moves)
     print(
-        f"cost: {cost_s:.3g} s of service; gain: {values['gain']:.3g} s; learned from {len(moves)} moves of "
+        f"cost: {three_digits(cost_s)} s of service; gain: {three_digits(values['gain'])} s; learned from {len(moves)} moves of "
         f"{runs} run{'s' if runs != 1 else ''}"
     )
     if predicted["move_total_s"] > 2 * most_s:
-        print(f"beyond what was measured: no recorded move took more than {most_s:.3g} s")
+        print(f"beyond what was measured: no recorded move took more than {three_digits(most_s)} s")
     print(advice(cost_s, values["gain"]))
     return 0

@@ -62,9 +62,17 @@ def duration_s(name: str, default: float, meaning: str) -> Parameter:
     )
 
 
-def rate_bps(name: str, default: int, meaning: str) -> Parameter:
+def rate_bps(name: str, default: int, meaning: str, *, above_zero: bool = False) -> Parameter:
     """A rate such as 10Mbit, held in bits per second."""
-    return Parameter(name, default, meaning, parse_rate, "a rate such as 10Mbit", format_rate)
+
+    def read(value: str) -> int:
+        rate = parse_rate(value)
+        if above_zero and rate == 0:
+            raise ValueError
+        return rate
+
+    allowed = f"a rate {'above 0 ' if above_zero else ''}such as 10Mbit"
+    return Parameter(name, default, meaning, read, allowed, format_rate)
 
 
 QUICK = whole("quick", 0, "1: at most two repetitions, for a look in less than 90 s", 0, 1)

@@ -228,4 +228,5 @@ def test_a_decision_tells_each_figure_its_usual_error_and_no_exponents(
     off = float(total.partition("off by ")[2].partition("%")[0])
     assert 0 < off < 20  # the made-up world has a noise of 5 %
     assert not any("e+" in line for line in lines)
+    assert lines[0].startswith("for kind=hot policy=buffer memory_mib=512 bandwidth=1Gbit ")
     assert lines[-1] in ("move", "stay")
