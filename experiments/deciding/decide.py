@@ -100,8 +100,8 @@ def decide(words: Sequence[str], results_folder: Path) -> int:
     runs = len({one.run for one in moves})
     most_s = max(one.measured.get("move_total_s", 0.0) for one in moves)
     print(
-        f"cost: {three_digits(cost_s)} s of service; gain: {three_digits(values['gain'])} s; learned from {len(moves)} moves of "
-        f"{runs} run{'s' if runs != 1 else ''}"
+        f"cost: {three_digits(cost_s)} s of service; gain: {three_digits(values['gain'])} s; "
+        f"learned from {len(moves)} moves of {runs} run{'s' if runs != 1 else ''}"
     )
     if predicted["move_total_s"] > 2 * most_s:
         print(f"beyond what was measured: no recorded move took more than {three_digits(most_s)} s")
