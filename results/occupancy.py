@@ -44,6 +44,7 @@ def draw_occupancy(curves: Mapping[str, Curve], zero_name: str) -> Figure:
     """Steps, a line a holder; the horizontal axis is that of the trial's timeline."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     with mpl.rc_context({"font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": style.GRID}):
         figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), facecolor="none")
@@ -57,6 +58,7 @@ def draw_occupancy(curves: Mapping[str, Curve], zero_name: str) -> Figure:
         panel.set_ylim(bottom=0)
         panel.set_ylabel("frames", color=style.INK)
         panel.set_xlabel(f"ms, {zero_name} at 0", color=style.INK)
+        panel.yaxis.set_major_locator(MaxNLocator("auto", integer=True))  # no half a frame waits
         panel.tick_params(colors=style.INK)
         panel.legend(
             loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=7, labelcolor=style.INK

@@ -274,7 +274,10 @@
             pen.fillText(text, Math.max(left, LEFT) + 4, y + BAR / 2 + 0.5);
           } else if (alone[row] === 1) {
             pen.fillStyle = colour("--muted");
-            pen.fillText(text.split(": ").pop(), left + width + 5, y + BAR / 2 + 0.5);
+            const told = text.split(": ").pop(), beyond = left + width + 5;
+            const fits = beyond + pen.measureText(told).width <= this.width - RIGHT;
+            pen.textAlign = fits ? "left" : "right";
+            pen.fillText(told, fits ? beyond : left - 5, y + BAR / 2 + 0.5);
           }
         }
         for (const [row, at, , shape, name] of panel.points) {

@@ -31,3 +31,9 @@ def test_the_picture_names_what_waits_where():
     svg = to_svg(draw_occupancy(curves_of(EVENTS, 3, 10.0), "switch"), salt="x", paper="none")
     assert "redirected: to the VM, through the old NVE" in svg
     assert "ms, switch at 0" in svg
+
+
+def test_no_half_a_frame_waits():
+    few = [event(10.001, "buffer", "outbound", 7), event(10.003, "release", "outbound", 9)]
+    figure = draw_occupancy(curves_of(few, 3, 10.0), "switch")
+    assert all(float(tick).is_integer() for tick in figure.axes[0].get_yticks())
