@@ -34,6 +34,6 @@ def test_the_picture_names_what_waits_where():
 
 
 def test_no_half_a_frame_waits():
-    few = [event(10.001, "buffer", "outbound", 7), event(10.003, "release", "outbound", 9)]
+    few = [event(10.001, "buffer", "outbound", 9), event(10.003, "release", "outbound", 9)]
     figure = draw_occupancy(curves_of(few, 3, 10.0), "switch")
     assert all(float(tick).is_integer() for tick in figure.axes[0].get_yticks())
