@@ -193,7 +193,7 @@ def _controlled(
                 ((moves[0], ours, moves[1], theirs), what) if all(_middle(own) > 0 for own in moves) else None
             )
     if not is_time and all(_middle(own) > 0 for own in moves):
-        return (moves[0], (1.0,), moves[1], (1.0,)), "none needed: a count, no time"
+        return (moves[0], (1.0,), moves[1], (1.0,)), "nothing: a count needs no control"
     return None
 
 

@@ -27,7 +27,9 @@ def explain(error: OSError, path: Path) -> RecordError:
             f"{path}: not writable ({error.strerror}); make it writable for this user "
             "or choose another results folder"
         )
-    if error.errno in {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}:
+    if error.errno == errno.EISDIR:
+        return RecordError(f"{path}: is a folder; name a file")
+    if error.errno in {errno.ENOTDIR, errno.EEXIST}:
         return RecordError(
             f"{path}: something that is not a folder of results is in the way ({error.strerror}); move it"
         )

@@ -47,7 +47,11 @@ def write_report(record: Record, path: Path | None = None, *, trials: Sequence[i
 
 
 def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str:
-    """The page as text. Raises RecordError when events or samples cannot be read."""
+    """The page as text; what cannot be read of events or samples is told in it. Raises RecordError: no such trial."""
+    from results.timeline_data import trial_of
+
+    for index in trials or ():
+        trial_of(record, index)
     missing = missing_samples(record.folder) if record.trials and not record.unfinished else ""
     troubles = [missing] if missing else []
     across = numeric_parameter(record.trials, record.group_by)

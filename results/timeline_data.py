@@ -90,13 +90,19 @@ class Timeline:
         return not (self.phases or control or self.packets or self.tcp)
 
 
+def trial_of(record: Record, index: int) -> dict[str, Any]:
+    """The trial with that index. Raises RecordError that says which there are."""
+    for trial in record.trials:
+        if trial["index"] == index:
+            return trial
+    indexes = [trial["index"] for trial in record.trials]
+    allowed = f"{min(indexes)} to {max(indexes)}" if indexes else "it has none"
+    raise RecordError(f"{record.name}: no trial {index}; allowed: {allowed}")
+
+
 def gather(record: Record, index: int, events: Sequence[Mapping[str, Any]] | None = None) -> Timeline:
     """Read one trial's samples (and the events, unless given) and build its timeline. Raises RecordError."""
-    trial = next((trial for trial in record.trials if trial["index"] == index), None)
-    if trial is None:
-        indexes = [trial["index"] for trial in record.trials]
-        allowed = f"{min(indexes)} to {max(indexes)}" if indexes else "it has none"
-        raise RecordError(f"{record.name}: no trial {index}; allowed: {allowed}")
+    trial = trial_of(record, index)
     folder = record.folder
     if "run" in trial:  # of a sweep, whose runs beneath it have the samples
         folder, index, events = folder / "runs" / trial["run"], trial["run_index"], None

@@ -312,6 +312,18 @@ def test_measures_that_never_vary_have_no_picture(record):
     assert charted_measures(record)[0] == "lost_packets_to_vm"
 
 
+def test_a_report_of_a_trial_that_is_not_there_replaces_no_report(folder, capsys):
+    where = ["--results-dir", str(folder.parents[1])]
+    assert main(["report", *where, "--trials", "0"]) == 0
+    before = (folder / "report.html").read_text()
+    capsys.readouterr()
+    assert main(["report", *where, "--trials", "0,99"]) == 2
+    assert "no trial 99; allowed: 0 to 11" in capsys.readouterr().err
+    assert (folder / "report.html").read_text() == before
+    assert main(["report", *where, "-o", str(folder)]) == 2
+    assert f"{folder}: is a folder; name a file" in capsys.readouterr().err
+
+
 def test_commands_write_and_say_where(folder, capsys):
     where = ["--results-dir", str(folder.parents[1])]
     assert main(["report", *where]) == 0
