@@ -156,8 +156,8 @@ def is_quick(record: Record) -> bool:
 
 def _why_none(records: Sequence[Record], experiments: Sequence[str]) -> str:
     if not records:
-        there = [f"make {name}" for name in experiments if name not in TO_COME]
-        return f"{NO_RECORD} {' or '.join(there) or 'Nobody has built its experiment'}."
+        there = " or ".join(f"make {name}" for name in experiments if name not in TO_COME)
+        return f"{NO_RECORD} {f'To do so: {there}' if there else 'Nobody has built its experiment'}."
     last = records[-1]
     return f"{NO_RECORD} The newest run ({last.experiment}, {_date(last)}) is {last.status}: {last.why}"
 

@@ -63,7 +63,7 @@ def as_markdown(rows: Sequence[Row], troubles: Sequence[str]) -> str:
             question = ""
     for row in rows:
         lines += _section(row)
-    lines += ["", *(f"Not read: {_cell(trouble)}" for trouble in troubles)]
+    lines += ["", *(f"- Not read: {_cell(trouble)}" for trouble in troubles)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

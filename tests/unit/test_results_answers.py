@@ -87,7 +87,7 @@ def test_there_is_a_row_for_each_of_the_25_questions(tmp_path):
     found = rows(tmp_path)
     assert list(found) == [f"Q{number}" for number in range(1, 26)]
     assert all(row.answers == [] and row.note.startswith("Not yet answered. ") for row in found.values())
-    assert found["Q8"].note == "Not yet answered. make cold."
+    assert found["Q8"].note == "Not yet answered. To do so: make cold."
     assert found["Q21"].note == "Not yet answered. Nobody has built its experiment."
     assert found["Q10"].experiments == ("l3-ila", "l3-renumber")
     assert all(question.text.endswith((".", "?")) and question.experiments for question in QUESTIONS)
