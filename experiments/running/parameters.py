@@ -126,6 +126,10 @@ def read_parameters(known: Sequence[Parameter], words: Sequence[str]) -> dict[st
 _ELSEWHERE = {
     "exp": "; make list, sweep and image-run take EXP=NAME, else an experiment is a target itself: make cold",
     "topo": "; make cli and validate take TOPO=NAME in capitals, experiments topology=name",
+    "node": "; make shell takes NODE=NAME",
+    "jobs": "; make sweep takes JOBS=N",
+    "resume": "; make sweep takes RESUME=FOLDER",
+    "accel": "; ACCEL=kvm or tcg goes with the VM image: make image-run EXP=NAME",
     "run": "; RUN= says which record make report, gate, precision and pcap read",
 }
 """Names that belong to other targets, and where they do."""

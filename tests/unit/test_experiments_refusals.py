@@ -81,6 +81,8 @@ def test_every_mistake_is_told_at_once_with_what_is_allowed_and_the_nearest_name
         ("hot-l2 RUN=latest", "make report"),
         ("cli topo=two_racks", "TOPO=NAME in capitals"),
         ("cli RUN=latest", "make report"),
+        ("hot-l2 JOBS=2", "make sweep takes JOBS=N"),
+        ("hot-l2 ACCEL=tcg", "make image-run EXP=NAME"),
         ("decide TOPO=two_racks", "TOPO=NAME in capitals"),
     ],
 )
