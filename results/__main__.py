@@ -128,14 +128,18 @@ def _list(results_dir: Path) -> None:
     runs = list_runs(results_dir)
     if not runs:
         print(f"no runs in {results_dir / 'runs'} yet")
+    rows = []
     for folder in runs:
         try:
             record = load_record(folder)
         except RecordError as error:
-            print(f"{folder.name}  unreadable: {error}")
+            rows.append((folder.name, "", "", f"unreadable: {error}"))
             continue
         verdict = "still running, or died" if record.unfinished else f"{record.status}: {record.why}"
-        print(f"{folder.name}  {', '.join(record.questions)}  {len(record.trials)} trials  {verdict}")
+        rows.append((folder.name, ", ".join(record.questions), f"{len(record.trials)} trials", verdict))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
+    for name, questions, trials, verdict in rows:
+        print(f"{name:<{widths[0]}}  {questions:<{widths[1]}}  {trials:>{widths[2]}}  {verdict}")
 
 
 def _precision(record: Record, width: str, measure: str | None) -> None:

@@ -178,7 +178,8 @@ def find_run(results_dir: Path, wanted: str) -> Path:
         link = results_dir / "latest"
         if link.is_symlink() or link.exists():
             return link
-        if runs := list_runs(results_dir):  # as where runs were copied to: the link stayed behind
+        # As where runs were copied to: the link stayed behind.
+        if runs := [path for path in list_runs(results_dir) if (path / "record.json").is_file()]:
             return runs[-1]
         raise RecordError(f"{results_dir}: no run here yet; run an experiment first (make list shows them)")
     as_path = Path(wanted)

@@ -379,6 +379,8 @@ def test_a_record_that_cannot_be_read_says_why_and_where(name, told):
 def test_latest_is_the_newest_run_where_no_link_came_along(tmp_path):
     for name in ("20261125T010000Z-hot-l2-aaaaaa", "20261125T020000Z-cold-bbbbbb"):
         (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "record.json").write_text("{}")
+    (tmp_path / "runs/somebody's").mkdir()
     assert find_run(tmp_path, "latest").name == "20261125T020000Z-cold-bbbbbb"
 
 

@@ -3,6 +3,7 @@
 import io
 import re
 import runpy
+import shutil
 import struct
 from html.parser import HTMLParser
 from pathlib import Path
@@ -334,6 +335,23 @@ def test_commands_write_and_say_where(folder, capsys):
     assert f"report: {folder / 'report.html'}" in capsys.readouterr().out
     assert main(["list", *where]) == 0
     assert capsys.readouterr().out == f"{folder.name}  Q1  12 trials  answered: 12 trials, 1 invalid\n"
+
+
+def test_the_list_of_runs_has_columns(folder, tmp_path, capsys):
+    for name in ("20261125T000000Z-a-000000", "20261125T000001Z-hot-l2-111111"):
+        shutil.copytree(folder, tmp_path / "runs" / name)
+    (tmp_path / "runs/20261125T000002Z-b-222222").mkdir()
+    assert main(["list", "--results-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        len(
+            {
+                line.index(word)
+                for line, word in zip(lines, ("answered", "answered", "unreadable"), strict=True)
+            }
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
