@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -182,7 +183,8 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(words: Sequence[str]) -> int:
-    """Run one command; the exit status."""
+    """Run one command; the exit status. A guest is ended in order, and what it wrote comes back, on SIGTERM too."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return run_command(words, COMMANDS, USAGE, lambda: (ImageError,))
 
 

@@ -15,6 +15,8 @@ from .errors import ImageError
 
 Show = Callable[[str], None]
 _LOOK_EVERY_S = 0.1
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+"""In front of QEMU: a guest that its runner could not end any more would keep the processors for itself."""
 
 
 def qemu_version() -> str:
@@ -35,7 +37,7 @@ def follow(guest: Guest, show: Show, patience: Patience | None = None) -> tuple[
     console, patience = Console(), patience or PATIENCE[guest.accelerator]
     complaints = guest.log.with_suffix(".qemu")
     with complaints.open("wb") as stderr:
-        process = commands.spawn(qemu_argv(guest), stderr=stderr)
+        process = commands.spawn([*DIES_WITH_US, *qemu_argv(guest)], stderr=stderr)
     trouble = None
     try:
         with guest.log.open("rb") as log:
@@ -71,7 +73,7 @@ def probe(guest: Guest) -> str | None:
 
 def interact(guest: Guest, terminal: Mapping[str, str | int]) -> int:
     """Boot a guest whose console is this terminal; QEMU's exit status."""
-    return subprocess.run(qemu_argv(guest, terminal), check=False).returncode
+    return subprocess.run([*DIES_WITH_US, *qemu_argv(guest, terminal)], check=False).returncode
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from emulation.commands import wait_until
 from image import accelerator, machine
 from image.boot import Guest
 from image.console import Patience
@@ -68,6 +71,24 @@ def test_a_guest_that_does_not_end_well(
     _, trouble = machine.follow(guest, print, SHORT)
     assert trouble is not None and says in trouble
     assert time.monotonic() - began_s < 10
+
+
+def test_no_guest_outlives_its_runner(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner that is killed cannot end its guest itself."""
+    qemu_is(monkeypatch, 'echo $$ >"$1.pid"; exec sleep 60')
+    written = Path(f"{guest.log}.pid")
+    runner = os.fork()
+    if runner == 0:
+        try:
+            machine.follow(guest, print, Patience(60, 60))
+        finally:
+            os._exit(1)
+    wait_until(lambda: written.exists() and written.read_text().strip(), 10.0, "the guest")
+    there = Path("/proc", written.read_text().strip())
+    assert there.exists()
+    os.kill(runner, signal.SIGKILL)
+    os.waitpid(runner, 0)
+    wait_until(lambda: not there.exists(), 5.0, "the guest's end")
 
 
 def test_a_probe_says_why_there_is_no_guest(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
