@@ -83,9 +83,9 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One builder at a time: a second one waits and finds the image made."""
+def locked(folder: Path, name: str = "lock") -> Iterator[None]:
+    """One at a time: a second builder waits and finds the image made."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    with (folder / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

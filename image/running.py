@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from .accelerator import Choice, as_record, choose
 from .boot import Guest, Mode
 from .errors import ImageError
 from .folder import Image
+from .scratch import scratch_folder
 
 Say = Callable[[str], None]
 PATIENCE = {"kvm": 2, "tcg": 10}  # how much slower the guest may be before a wait is given up
@@ -104,12 +104,12 @@ def _prepared(image: Image, argv: Sequence[str], say: Say, choice: Choice, mode:
         "image": record,
         "host": {"kernel": os.uname().release, "processors": os.cpu_count(), "qemu": qemu},
     }
-    with tempfile.TemporaryDirectory(prefix="guest-", dir=image.folder) as name:
-        contents, data = Path(name) / "contents", Path(name) / "data.ext4"
+    with scratch_folder(image.folder) as scratch:
+        contents, data = scratch / "contents", scratch / "data.ext4"
         contents.mkdir()
         project.lay_out(contents, argv, facts, PATIENCE[choice.accelerator])
         disk.make(data, contents)
-        log = None if mode == "shell" else Path(name) / "console.log"
+        log = None if mode == "shell" else scratch / "console.log"
         files = (image.kernel, image.initrd, image.root)
         yield Guest(*files, mode, choice.accelerator, data, log, processors)
 
