@@ -23,6 +23,13 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=6653, help="TCP port the NVEs connect to")
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="northbound unix socket")
     parser.add_argument("--journal", type=Path, required=True, metavar="PATH", help="intent journal")
+    parser.add_argument(
+        "--answer-within",
+        type=float,
+        default=2.0,
+        metavar="S",
+        help="how long an NVE may take to answer before a call fails (default %(default)g s)",
+    )
     return parser.parse_args(argv)
 
 
@@ -51,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGINT, lambda *_: ended.set())
     server: Server | None = None
     try:
-        nva = Nva(Journal(arguments.journal), events, fault)
+        nva = Nva(Journal(arguments.journal), events, fault, answer_within_s=arguments.answer_within)
         server = Server(arguments.socket, nva)
         NvaApp.nva = nva
         app = framework.start(arguments.listen, arguments.port, "controller.app")

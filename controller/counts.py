@@ -10,8 +10,6 @@ from controller.model import State, find_vm
 from controller.policies import COUNTED
 from controller.session import NveGoneError
 
-TIMEOUT_S = 2.0
-
 
 def misdirected(state: State, fabric: Fabric, vm: str) -> dict[str, Any]:
     """Ask the NVEs at which a VM's late frames are counted; those that do not answer are named.
@@ -30,7 +28,7 @@ def misdirected(state: State, fabric: Fabric, vm: str) -> dict[str, Any]:
     missing = [nve for nve in counted_at if nve not in asked]
     for nve, future in asked.items():
         try:
-            counts = future.result(TIMEOUT_S)
+            counts = future.result(fabric.answer_within_s)
         except (NveGoneError, TimeoutError):
             missing.append(nve)
             continue

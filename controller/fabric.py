@@ -17,7 +17,8 @@ from controller.journal import EPOCH_BITS
 from controller.pipeline import Flow
 from controller.session import NveGoneError, Reply, Session
 
-TIMEOUT_S = 2.0
+ANSWER_WITHIN_S = 2.0
+"""How long an NVE may take to answer; on emulated processors the NVA is told more."""
 """How long an NVE may take to answer one phase; about 100 times what 50 NVEs on one host took."""
 
 RESYNC_BATCH = 8
@@ -90,7 +91,7 @@ class Fabric:
         next_epoch: Callable[[], int],
         desired: Callable[[int], Desired | None],
         fault: Callable[[BaseException], None],
-        timeout_s: float = TIMEOUT_S,
+        answer_within_s: float = ANSWER_WITHIN_S,
     ) -> None:
         self.lock = threading.RLock()
         self.changed = threading.Condition()
@@ -99,7 +100,7 @@ class Fabric:
         self._next_epoch = next_epoch
         self._desired = desired
         self._fault = fault
-        self._timeout_s = timeout_s
+        self.answer_within_s = answer_within_s
         self._sessions: dict[int, Session] = {}
         self._to_resync: queue.SimpleQueue[Session] = queue.SimpleQueue()
         threading.Thread(target=self._resync_loop, name="resync", daemon=True).start()
@@ -202,7 +203,7 @@ class Fabric:
         return _Sent(change, session, bundle_id, future)
 
     def _collect(self, sent: Sequence[_Sent], step: str, operation: str) -> None:
-        end_s = self._now() + self._timeout_s
+        end_s = self._now() + self.answer_within_s
         for item in sent:
             item.reply, item.problem = None, None
             try:
@@ -211,7 +212,7 @@ class Fabric:
                 item.problem = f"its connection ended during {step}"
                 continue
             except FutureTimeoutError:
-                item.problem = f"no answer to {step} within {self._timeout_s:g} s"
+                item.problem = f"no answer to {step} within {self.answer_within_s:g} s"
                 item.session.close()
                 continue
             item.reply = reply
@@ -254,7 +255,7 @@ class Fabric:
         mods = openflow.changes(adds, deletes, item.session.cookie)
         messages = [*openflow.in_bundle(bundle_id, mods), *openflow.commit(bundle_id)]
         try:
-            reply = item.session.submit(messages).result(self._timeout_s)
+            reply = item.session.submit(messages).result(self.answer_within_s)
         except (NveGoneError, FutureTimeoutError):
             reply = None
         if reply is None or reply.errors:

@@ -10,7 +10,7 @@ from typing import Any
 from controller import openflow
 from controller.counts import misdirected
 from controller.events import EventHub
-from controller.fabric import Change, Desired, Fabric, PartlyCommittedError
+from controller.fabric import ANSWER_WITHIN_S, Change, Desired, Fabric, PartlyCommittedError
 from controller.flows import delta, desired_flows, peer_flows
 from controller.journal import Journal, remember
 from controller.lifecycle import TSI_STATES, VERBS
@@ -23,8 +23,6 @@ from controller.session import NveGoneError, Session
 
 NEED_ALL = frozenset({"prepare_move", "redirect", "commit_move"})
 """Calls that change nothing unless every NVE concerned is there; the others go on with those that are."""
-
-MARKER_TIMEOUT_S = 2.0
 
 
 class NotProgrammedError(Exception):
@@ -44,6 +42,7 @@ class Nva:
         events: EventHub,
         fault: Callable[[BaseException], None],
         now: Callable[[], float] = time.monotonic,
+        answer_within_s: float = ANSWER_WITHIN_S,
     ) -> None:
         self.state: State = journal.state
         self.events = events
@@ -52,7 +51,7 @@ class Nva:
         self.dead_threads: Callable[[], int] = lambda: 0
         self._journal = journal
         self._results = journal.results
-        self.fabric = Fabric(events, now, journal.next_epoch, self._desired, fault)
+        self.fabric = Fabric(events, now, journal.next_epoch, self._desired, fault, answer_within_s)
         self._packet_ins = PacketIns(self)
 
     # What the NVEs tell
@@ -229,7 +228,7 @@ class Nva:
         sent = []
         for name, future in futures.items():
             try:
-                if not future.result(MARKER_TIMEOUT_S).errors:
+                if not future.result(self.fabric.answer_within_s).errors:
                     sent.append(name)
             except (NveGoneError, TimeoutError):
                 continue  # not among those to wait for

@@ -27,6 +27,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 NVA_SOCKET = RUN_FOLDER / "nva.sock"
 NVA_JOURNAL = RUN_FOLDER / "nva.journal"
 PROGRAMMED_BOUND_S = 60.0
+ANSWER_WITHIN_S, CALL_WITHIN_S = 2.0, 10.0
+"""What an NVE may take to answer the NVA, and the NVA to answer a call, on a machine with processors of its own."""
 CONTROL_NICENESS = -15
 
 Progress = Callable[[str], None]
@@ -77,7 +79,7 @@ class Laboratory:
     def __init__(self, topology: Topology, options: Options, emit: Callable[..., None]) -> None:
         self.topology, self.options, self.emit = topology, options, emit
         self.network = EmulatedNetwork(topology, options)
-        self.nva = NvaClient(NVA_SOCKET)
+        self.nva = NvaClient(NVA_SOCKET, CALL_WITHIN_S * commands.PATIENCE)
         self.timings_s: dict[str, float] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._log: Path = RUN_FOLDER / "nva.log"
@@ -129,6 +131,7 @@ class Laboratory:
             str(NVA_PORT),
         ]
         argv += ["--socket", str(NVA_SOCKET), "--journal", str(NVA_JOURNAL)]
+        argv += ["--answer-within", f"{ANSWER_WITHIN_S * commands.PATIENCE:g}"]
         with self._log.open("wb") as log:
             self._process = commands.spawn(argv, stdout=log, stderr=subprocess.STDOUT, cwd=PROJECT)
 

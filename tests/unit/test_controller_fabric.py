@@ -31,8 +31,8 @@ class Bench:
         self.journal = Journal(path)
         self.events = EventHub(time.monotonic)
         self.watcher = self.events.watch()
-        self.nva = Nva(self.journal, self.events, self.faults.append)
-        self.nva.fabric._timeout_s = 1.0  # bound on an answer; only a silent NVE makes a test wait so long
+        # Only a silent NVE makes a test wait so long for an answer.
+        self.nva = Nva(self.journal, self.events, self.faults.append, answer_within_s=1.0)
         self.nves: dict[str, FakeNve] = {}
 
     def connect(self, *names: str) -> None:

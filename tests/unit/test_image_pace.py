@@ -14,8 +14,8 @@ KNOWN = (
 
 
 def test_rates_are_lowered_and_said() -> None:
-    assert gentler([], KNOWN, "tcg") == ["rate_pps=500", "tcp_rate=1Mbit"]
-    assert [AT_MOST[one.name] for one in KNOWN[:2]] == [KNOWN[0].read("500"), KNOWN[1].read("1Mbit")]
+    assert gentler([], KNOWN, "tcg") == ["rate_pps=200", "tcp_rate=1Mbit"]
+    assert [AT_MOST[one.name] for one in KNOWN[:2]] == [KNOWN[0].read("200"), KNOWN[1].read("1Mbit")]
 
 
 def test_what_has_a_bound_is_a_parameter_of_some_experiment() -> None:
@@ -28,5 +28,5 @@ def test_what_was_said_stands() -> None:
 
 
 def test_a_rate_is_never_raised_and_kvm_is_left_alone() -> None:
-    assert gentler([], [whole("rate_pps", 200, "", 1, 1000)], "tcg") == []
+    assert gentler([], [whole("rate_pps", 150, "", 1, 1000)], "tcg") == []
     assert gentler([], KNOWN, "kvm") == []
