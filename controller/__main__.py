@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         nva = Nva(Journal(arguments.journal), events, fault, answer_within_s=arguments.answer_within)
         server = Server(arguments.socket, nva)
         NvaApp.nva = nva
-        app = framework.start(arguments.listen, arguments.port, "controller.app")
+        app = framework.start(arguments.listen, arguments.port, "controller.app", arguments.answer_within)
     except (OSError, JournalError) as error:
         print(f"NVA cannot start: {error}", file=sys.stderr, flush=True)
         if server is not None:

@@ -146,8 +146,10 @@ def _report_listening() -> Future[None]:
     return outcome
 
 
-def start(host: str, port: int, app_module: str) -> Any:
+def start(host: str, port: int, app_module: str, answer_within_s: float) -> Any:
     """Listen for NVEs and start the app class of a module; returns the app. The caller's thread goes on.
+
+    ``answer_within_s``: of an NVE that has not answered one and a half times as long the connection is ended.
 
     Raises OSError when the address cannot be listened on.
     """
@@ -160,7 +162,7 @@ def start(host: str, port: int, app_module: str) -> Any:
         default_config_files=[],  # else a file in the user's home would change the NVA
     )
     # Off by default, and not command line options: a hung NVE is DEAD after interval x (unreplied + 1).
-    _cfg.CONF.set_override("echo_request_interval", 1.0)
+    _cfg.CONF.set_override("echo_request_interval", answer_within_s / 2)
     _cfg.CONF.set_override("maximum_unreplied_echo_requests", 2)
     manager = _app_manager.AppManager.get_instance()
     manager.load_apps([f"{NAME}.controller.ofp_handler", app_module])
