@@ -26,6 +26,8 @@ from .plan import NVA_ADDRESS, NVA_PORT, TUNNEL_PORT, UPLINK, AccessLink
 from .sockets import enlarge_send_buffers
 
 SEND_BUFFER_BYTES = 64 * 1024 * 1024  # as much as a holder keeps
+CONTROL_NICENESS = -15
+"""Of what has a machine of its own in a data centre, and must not wait behind the traffic's processes here."""
 INTEGRATION_BRIDGE = "br-int"
 UNDERLAY_BRIDGE = "br-phy"
 
@@ -122,8 +124,11 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
         self._start_daemon()
 
     def _start_daemon(self) -> None:
+        # The kernel forwards; an NVE's control plane has processors of its own, so it waits behind no traffic here.
+        ahead = ["nice", "-n", str(CONTROL_NICENESS)] if self.datapath.kind == "kernel" else []
         self._spawn(
             [
+                *ahead,
                 "ovs-vswitchd",
                 f"unix:{self.folder}/db.sock",
                 f"--unixctl={self.folder}/vswitchd.ctl",

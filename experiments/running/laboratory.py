@@ -18,6 +18,7 @@ from emulation import commands
 from emulation.errors import EmulationError
 from emulation.link_monitor import LinkMonitor, Told
 from emulation.network import RUN_FOLDER, EmulatedNetwork, Options
+from emulation.nve import CONTROL_NICENESS
 from emulation.plan import NVA_ADDRESS, NVA_PORT
 from mobility.lifecycle import Life
 from mobility.migration import Migration, MigrationRecord
@@ -29,7 +30,6 @@ NVA_JOURNAL = RUN_FOLDER / "nva.journal"
 PROGRAMMED_BOUND_S = 60.0
 ANSWER_WITHIN_S, CALL_WITHIN_S = 2.0, 10.0
 """What an NVE may take to answer the NVA, and the NVA to answer a call, on a machine with processors of its own."""
-CONTROL_NICENESS = -15
 
 Progress = Callable[[str], None]
 Hooks = dict[str, Callable[[], None]]
