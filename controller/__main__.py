@@ -24,11 +24,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="northbound unix socket")
     parser.add_argument("--journal", type=Path, required=True, metavar="PATH", help="intent journal")
     parser.add_argument(
-        "--answer-within",
+        "--patience",
         type=float,
-        default=2.0,
-        metavar="S",
-        help="how long an NVE may take to answer before a call fails (default %(default)g s)",
+        default=1.0,
+        metavar="N",
+        help="how many times longer than usual an NVE may take to answer (default %(default)g)",
     )
     return parser.parse_args(argv)
 
@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run until told to end; returns the exit status."""
     from controller.app import NvaApp
     from controller.events import EventHub
+    from controller.fabric import ANSWER_WITHIN_S
     from controller.journal import Journal, JournalError
     from controller.northbound import Server
     from controller.service import Nva
@@ -58,10 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGINT, lambda *_: ended.set())
     server: Server | None = None
     try:
-        nva = Nva(Journal(arguments.journal), events, fault, answer_within_s=arguments.answer_within)
+        answer_within_s = ANSWER_WITHIN_S * arguments.patience
+        nva = Nva(Journal(arguments.journal), events, fault, answer_within_s=answer_within_s)
         server = Server(arguments.socket, nva)
         NvaApp.nva = nva
-        app = framework.start(arguments.listen, arguments.port, "controller.app", arguments.answer_within)
+        app = framework.start(arguments.listen, arguments.port, "controller.app", answer_within_s)
     except (OSError, JournalError) as error:
         print(f"NVA cannot start: {error}", file=sys.stderr, flush=True)
         if server is not None:

@@ -17,6 +17,9 @@ __all__ = ["EndMarker", "NvaClient", "NvaError", "Watch", "decode_end_marker"]
 UNUSABLE = -32000
 """Code of an :class:`NvaError` made by the client: no connection, or it broke."""
 
+CALL_WITHIN_S = 10.0
+"""How long the NVA may take to answer a call."""
+
 Json = dict[str, Any]
 
 
@@ -51,15 +54,13 @@ class Watch:
         self._lines = self._socket.makefile("rb")
         self._socket.sendall(_request(1, "watch", {}))
         try:
-            line = self._lines.readline()
-        except OSError as error:
-            self.close()
-            raise NvaError(UNUSABLE, f"watch: the NVA at {path} did not answer ({error})") from error
-        try:
-            _result(line, "watch")
+            _result(self._lines.readline(), "watch")
         except NvaError:
             self.close()
             raise
+        except OSError as error:
+            self.close()
+            raise NvaError(UNUSABLE, f"watch: the NVA at {path} did not answer ({error})") from error
         self._socket.settimeout(None)
 
     def __iter__(self) -> Iterator[Json]:
@@ -104,7 +105,7 @@ def _result(line: bytes, method: str) -> Any:
 class NvaClient:
     """A connection to the NVA, opened at the first call; calls from several threads take turns."""
 
-    def __init__(self, socket_path: Path | str, timeout_s: float = 10.0) -> None:
+    def __init__(self, socket_path: Path | str, timeout_s: float = CALL_WITHIN_S) -> None:
         """``timeout_s`` bounds every call but :meth:`wait_programmed`, which adds its own."""
         self._path = Path(socket_path)
         self._timeout_s = timeout_s

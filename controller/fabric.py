@@ -18,7 +18,6 @@ from controller.pipeline import Flow
 from controller.session import NveGoneError, Reply, Session
 
 ANSWER_WITHIN_S = 2.0
-"""How long an NVE may take to answer; on emulated processors the NVA is told more."""
 """How long an NVE may take to answer one phase; about 100 times what 50 NVEs on one host took."""
 
 RESYNC_BATCH = 8

@@ -30,7 +30,7 @@ from .running.comparing import traffic_parameters
 from .running.laboratory import Laboratory
 from .running.parameters import Parameter, ParameterError, choice, repetitions, text, whole
 from .running.run import Run
-from .running.sentences import milliseconds, packets
+from .running.sentences import milliseconds, packets, sentences
 from .running.traffic import FAMILIES, UDP_PORT, address_of
 from .running.trials import NULL, Mix
 
@@ -172,7 +172,7 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     said += [f"two moves were under way at once for: {told}"] if told else []
     numbers = ", ".join(f"{name} {len(own)}" for name, own in groups.items())
     parts = ["; ".join([*lost, *some]), *said, f"valid trials: {numbers}"]
-    return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts)
+    return sentences(parts)
 
 
 def _on_all_flows(trial: Mapping[str, Any], stem: str) -> float:

@@ -6,15 +6,15 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .probes.tcp import RECOVERY_BIN_S
 from .probes.transports.base import DIRECTIONS
-from .running.sentences import figure, measured, milliseconds
+from .running.sentences import figure, measured, milliseconds, sentences
 
 VOICE = "voice"
 WAYS = {"buffer": "hold", "silent-drop": "drop"}
 """Policy of the old NVE, and the pause that goes with it: what is not kept in one place is not kept in the other."""
-BIN_S = 0.1
-"""Of the measure of recovery (``probes.tcp.tcp_measures``)."""
 SOON_S = 0.1
+WINDOW = "tcp_cwnd_min_packets"
 CUT = 0.5
 """A window is called cut when it falls below this part of the smallest one without a move: what a loss alone costs."""
 SATISFIED_MOS = 3.6
@@ -27,51 +27,35 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     moves = [trial for trial in valid if not trial["null"]]
     if not moves:
         return None
-    floor = _Floor([trial for trial in valid if trial["null"]])
+    nulls = [trial for trial in valid if trial["null"]]
     short, told = [], []
     for policy, pause in WAYS.items():
         own = [trial for trial in moves if trial["parameters"]["policy"] == policy]
         meanwhile = f"packets {'kept' if pause == 'hold' else 'lost'} meanwhile ({policy})"
-        if verdicts := [text for text in (_windows(own, floor), _call(own)) if text]:
+        if verdicts := [text for text in (_windows(own, nulls), _call(own)) if text]:
             short.append(f"with {meanwhile} {' and '.join(verdicts)}")
         if parts := [text for text in (_bulk(own), _who_waits(own)) if text]:
-            told.append(f"{_begun(meanwhile)}: {'; '.join(parts)}.")
-    first = [f"{_begun('; '.join(short))}."] if short else []
-    return " ".join((*first, *told, *floor.told(_senders(moves)), *_return(moves)))
+            told.append(f"{meanwhile}: {'; '.join(parts)}")
+    return sentences(["; ".join(short), *told, _floor(nulls, _senders(moves)), _return(moves)])
 
 
-def _begun(text: str) -> str:
-    return text[0].upper() + text[1:]
+def _floor(nulls: Sequence[Mapping[str, Any]], senders: Sequence[str]) -> str:
+    """What senders do when nothing moves, in their own null trials."""
+    parts = [
+        f"{sender} stands still for {milliseconds(stalls)} with a window down to "
+        f"{figure(_found(nulls, WINDOW, sender, null=True), 1, '')}"
+        for sender in senders
+        if (stalls := _found(nulls, "tcp_stall_s", sender, null=True))
+    ]
+    return f"without a move {'; '.join(parts)}" if parts else ""
 
 
-class _Floor:
-    """What senders do when nothing moves: in their own null trials."""
-
-    def __init__(self, nulls: Sequence[Mapping[str, Any]]) -> None:
-        self._nulls = nulls
-
-    def of(self, measure: str, sender: str) -> list[float]:
-        return _found(self._nulls, measure, sender, null=True)
-
-    def told(self, senders: Sequence[str]) -> list[str]:
-        parts = [
-            f"{sender} stands still for {milliseconds(stalls)} with a window down to "
-            f"{figure(self.of('tcp_cwnd_min_packets', sender), 1, '')}"
-            for sender in senders
-            if (stalls := self.of("tcp_stall_s", sender))
-        ]
-        return [f"Without a move {'; '.join(parts)}."] if parts else []
-
-
-def _windows(moves: Sequence[Mapping[str, Any]], floor: _Floor) -> str:
+def _windows(moves: Sequence[Mapping[str, Any]], nulls: Sequence[Mapping[str, Any]]) -> str:
     """The longest pause up to which no sender's window was cut; the review has it cut by any delay."""
     holds = None
     for pause_s in _pauses(moves):
         known = [
-            (
-                _values(moves, "tcp_cwnd_min_packets", sender, pause_s),
-                floor.of("tcp_cwnd_min_packets", sender),
-            )
+            (_values(moves, WINDOW, sender, pause_s), _found(nulls, WINDOW, sender, null=True))
             for sender in _senders(moves)
         ]
         pairs = [
@@ -88,7 +72,7 @@ def _windows(moves: Sequence[Mapping[str, Any]], floor: _Floor) -> str:
     return f"no sender's window fell below half of its least without a move {upto}"
 
 
-def _return(moves: Sequence[Mapping[str, Any]]) -> list[str]:
+def _return(moves: Sequence[Mapping[str, Any]]) -> str:
     """How soon behind a stall the rate was back, and why that says little of a long way."""
     ends = [f"_{way}_by_peer" for way in DIRECTIONS]
     behind = [
@@ -98,11 +82,11 @@ def _return(moves: Sequence[Mapping[str, Any]]) -> list[str]:
         if trial["measures"].get(f"tcp_recovery_s{end}") is not None
     ]
     if not behind:
-        return []
+        return ""
     never = sum(trial["measures"].get(f"tcp_recovery_s{end}", 0.0) is None for trial in moves for end in ends)
     at_once = sum(waited_s <= 0 for waited_s in behind)
     told = (
-        f"Behind a stall the first {milliseconds([BIN_S])} had 90 % of the rate of before in {at_once} of "
+        f"behind a stall the first {milliseconds([RECOVERY_BIN_S])} had 90 % of the rate of before in {at_once} of "
         f"{len(behind) + never} trials"
     )
     if later := [waited_s for waited_s in behind if waited_s > 0]:
@@ -111,7 +95,7 @@ def _return(moves: Sequence[Mapping[str, Any]]) -> list[str]:
         told += f", in {never} trials none did"
     if statistics.median(behind) < SOON_S:
         told += ": the round trip is that of the queue alone, so slow start is soon over (bottleneck_wan is a long way)"
-    return [f"{told}."]
+    return told
 
 
 def _bulk(moves: Sequence[Mapping[str, Any]]) -> str:

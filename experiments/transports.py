@@ -32,7 +32,7 @@ from .running.by_transport import compare, rounds_of
 from .running.comparing import Group, check_family, checker, traffic_parameters
 from .running.parameters import choice, duration_s, rate_bps, repetitions
 from .running.run import Observe, Run
-from .running.sentences import groups_tried, measured, milliseconds
+from .running.sentences import groups_tried, measured, milliseconds, sentences
 from .running.traffic import FAMILIES, Make
 
 ALL = "all"
@@ -157,7 +157,7 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     losses = [f"{lost:,.0f} of {sent:,.0f} packets of udp and voice were lost"] if sent else []
     short = "; ".join([*losses, *ended])
     stalls = f"Longest time without anything for the receiver in a hot move, to the VM / from it: {'; '.join(told)}"
-    return " ".join(f"{part[:1].upper()}{part[1:]}." for part in (short, stalls) if part)
+    return sentences([short, stalls])
 
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:

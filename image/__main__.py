@@ -72,7 +72,6 @@ def _disk(_words: Sequence[str]) -> int:
 
 def _run(words: Sequence[str]) -> int:
     from experiments.running.concluding import conclude
-    from experiments.running.refusals import refusals
 
     from .pace import gentler
     from .project import PYTHON
@@ -81,10 +80,7 @@ def _run(words: Sequence[str]) -> int:
     wanted, rest = _asked(words)
     if not rest or "=" in rest[0]:
         raise ImageError("run which experiment? make image-run EXP=hot-l2 (make list shows them all)")
-    try:
-        experiment = check(rest)
-    except refusals() as error:
-        raise ImageError(str(error)) from None
+    experiment = check(rest)
     image, results, choice = _ready(wanted)
     added = gentler(rest[1:], experiment.parameters, choice.accelerator)
     if added:
@@ -131,16 +127,12 @@ def _shell(words: Sequence[str]) -> int:
 
 def _cli(words: Sequence[str]) -> int:
     from experiments.console.session import read_words
-    from experiments.running.refusals import refusals
 
     from .project import PYTHON
     from .running import check_terminal, interact_inside
 
     wanted, rest = _asked(words)
-    try:
-        read_words(rest)
-    except refusals() as error:
-        raise ImageError(str(error)) from None
+    read_words(rest)
     check_terminal()
     image, results, choice = _ready(wanted)
     return interact_inside(image, [PYTHON, "-m", "experiments", "cli", *rest], results, _say, choice)
@@ -182,10 +174,16 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+def _refusals() -> tuple[type[Exception], ...]:
+    from experiments.running.refusals import refusals
+
+    return (ImageError, *refusals())
+
+
 def main(words: Sequence[str]) -> int:
     """Run one command; the exit status. A guest is ended in order, and what it wrote comes back, on SIGTERM too."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return run_command(words, COMMANDS, USAGE, lambda: (ImageError,))
+    return run_command(words, COMMANDS, USAGE, _refusals)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from results.grouping import (
     SEPARATOR,
     Group,
     groups_of,
+    named,
     null_groups,
     parameter_label,
-    shown_names,
 )
 from results.reading import Record
 from results.statistics import Trials, count_trials, median_interval, values_of
@@ -87,7 +87,7 @@ def lead_figures(record: Record) -> list[str]:
             measured = [group for group in groups if values_of(group.trials, name, null=False)]
             ranked = sorted(measured, key=lambda group: median(values_of(group.trials, name, null=False)))
             shown = [ranked[0], ranked[-1]] if ranked else groups[:2]
-        called = {group.label: told for group, told in zip(groups, shown_names(groups), strict=True)}
+        called = {group.label: told for group, told in named(groups)}
         lines += [
             f"{column[0]}, {scale(name)[1]}, {called[group.label]}: {_both(column, group.trials)}"
             for group in shown

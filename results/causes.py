@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from results.grouping import groups_of, null_groups, shown_names
+from results.display import count_text
+from results.grouping import groups_of, named, null_groups
 from results.reading import Record
 from results.statistics import Trials
 
@@ -69,11 +70,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.005 else "<1 %"
 
 
-def moves_text(number: int) -> str:
-    """'1 move', '2 moves'."""
-    return f"{number} move{'' if number == 1 else 's'}"
-
-
 def direction_text(direction: str) -> str:
     """→ to the VM, ← from it; of a flow beside, its label."""
     return DIRECTIONS.get(direction, direction.replace("_", " "))
@@ -103,7 +99,7 @@ def cause_rows(record: Record) -> list[CauseRow]:
     """A row for each group, fate and direction with any such packet; null trials last."""
     found = []
     groups = [*groups_of(record.trials, record.group_by), *null_groups(record.trials, record.group_by)]
-    for group, name in zip(groups, shown_names(groups), strict=True):
+    for group, name in named(groups):
         for fate in FATES:
             for direction in _ways(group.trials):
                 causes = counted(group.trials, fate, direction)
@@ -128,7 +124,7 @@ def cause_sentence(record: Record) -> str:
         return ""
     causes = counted(moves, "lost")
     if not causes:
-        return f"Every packet was followed: none lost in {moves_text(len(moves))}."
+        return f"Every packet was followed: none lost in {count_text(len(moves), 'move')}."
     ranked = sorted(causes.items(), key=lambda one: (-one[1], one[0]))
     told = CauseRow("", "lost", "", causes.total(), len(moves), tuple(ranked)).text
-    return f"Of {causes.total():,} packets lost in {moves_text(len(moves))}: {told}."
+    return f"Of {causes.total():,} packets lost in {count_text(len(moves), 'move')}: {told}."

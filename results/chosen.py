@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from results.grouping import groups_of, shown_names
+from results.grouping import groups_of, named
 from results.reading import Record
 from results.statistics import value_of
 
@@ -22,8 +22,7 @@ def chosen_trials(record: Record) -> list[tuple[int, str]]:
     """
     chosen: dict[int, list[str]] = {}
     ranked_groups = []
-    groups = groups_of(record.trials, record.group_by)
-    for group, called in zip(groups, shown_names(groups), strict=True):
+    for group, called in named(groups_of(record.trials, record.group_by)):
         ranked = sorted((trial for trial in group.trials if trial["valid"]), key=_badness)
         if ranked:
             ranked_groups.append((called, ranked))

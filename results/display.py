@@ -43,8 +43,17 @@ def label(measure: str) -> str:
     unit = unit_word(measure)
     if unit in words:
         words.remove(unit)
-    text = " ".join(_WRITTEN.get(word, word) for word in words)
+    return begun(" ".join(_WRITTEN.get(word, word) for word in words))
+
+
+def begun(text: str) -> str:
+    """The text with a capital in front, as a sentence begins."""
     return text[:1].upper() + text[1:]
+
+
+def count_text(number: int, word: str) -> str:
+    """'1 move', '2 moves'."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def columns_of(trials: Trials, shown: Sequence[str] | None = None) -> list[Column]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from results.causes import attributed, counted, moves_text
+from results.causes import attributed, counted
+from results.display import count_text
 from results.reading import Record
 from results.statistics import Trials
 
@@ -78,7 +79,7 @@ def _unprogrammed(trials: Trials) -> Iterator[str]:
     ]
     until = f", up to {max(late_ms):.0f} ms after the switch" if late_ms else ""
     yield (
-        f"The new NVE was not programmed when the VM ran there: in {moves_text(number)} "
+        f"The new NVE was not programmed when the VM ran there: in {count_text(number, 'move')} "
         f"{packets:,} packets went into {nves} and matched no rule{until}. Wait for the barrier of prepare_move, and "
         "for the datapath, before the VM is switched."
     )
@@ -120,9 +121,9 @@ def _nothing_large(trials: Trials) -> Iterator[str]:
         return
     passed = max(trial["causes"].get("largest_on_underlay_bytes", 0) for trial in trials)
     yield (
-        f"The MTU of the underlay is too small: TCP stood still at the end of {moves_text(len(spoken))}, while every "
-        f"UDP packet arrived, in frames of {passed:,} bytes at most. What is as large as the network's MTU vanishes "
-        "with the tunnel's 50 bytes: raise the underlay's MTU, or lower the network's."
+        f"The MTU of the underlay is too small: TCP stood still at the end of {count_text(len(spoken), 'move')}, "
+        f"while every UDP packet arrived, in frames of {passed:,} bytes at most. What is as large as the network's "
+        "MTU vanishes with the tunnel's 50 bytes: raise the underlay's MTU, or lower the network's."
     )
 
 

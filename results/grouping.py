@@ -60,12 +60,10 @@ def without_unset(label: str) -> str:
     return SEPARATOR.join(part for part in label.split(SEPARATOR) if part != NOT_SET) or NOT_SET
 
 
-def shown_names(groups: Sequence[Group]) -> list[str]:
-    """What each group is called on a page: its name, or its label where two groups have the same name."""
+def named(groups: Sequence[Group]) -> list[tuple[Group, str]]:
+    """Groups with what each is called on a page: its name, or its label where two groups have the same name."""
     short = [group.name for group in groups]
-    return [
-        name if short.count(name) == 1 else group.label for group, name in zip(groups, short, strict=True)
-    ]
+    return [(group, group.name if short.count(group.name) == 1 else group.label) for group in groups]
 
 
 def groups_of(trials: Trials, names: Sequence[str]) -> list[Group]:

@@ -15,7 +15,7 @@ from statistics import median
 
 from results.contract import RecordError
 from results.display import label, scale, shown_measures
-from results.grouping import groups_of, shown_names
+from results.grouping import groups_of, named
 from results.reading import Record
 from results.statistics import median_interval, values_of
 
@@ -86,9 +86,9 @@ def forecasts(record: Record, wanted: Width, names: Sequence[str] | None = None)
     """
     made = []
     shown = shown_measures(record.trials, record.shown_measures)
-    groups = groups_of(record.trials, record.group_by)
+    groups = named(groups_of(record.trials, record.group_by))
     for name in names or [one for one in shown if not one.startswith("predicted_")]:
-        for group, called in zip(groups, shown_names(groups), strict=True):
+        for group, called in groups:
             values = values_of(group.trials, name, null=False)
             interval = median_interval(values)
             if interval is None or (wanted.share is not None and median(values) == 0):

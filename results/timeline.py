@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results import style
-from results.display import three_digits
+from results.display import count_text, three_digits
 from results.figures import HEIGHT_INCHES, WIDTH_INCHES, empty, headline, legend, to_png, to_svg
 from results.files import write_atomic
 from results.reading import Record
@@ -129,7 +129,7 @@ def _draw_control(panel: Axes, timeline: Timeline, rows: list[str], lo: float, h
         row_of = place[f"hold {holder}"]
         looks = {"height": 0.45, "color": "none", "edgecolor": style.INK, "hatch": "////", "linewidth": 0.6}
         panel.barh(row_of, end - start, left=start, **looks)
-        text = "not released" if frames is None else f"{frames} frame{'' if frames == 1 else 's'}"
+        text = "not released" if frames is None else count_text(frames, "frame")
         panel.text(
             end + (hi - lo) / 200, row_of, text, va="center", size=6.5, color=style.MUTED, clip_on=True
         )

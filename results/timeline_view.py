@@ -11,7 +11,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from results import style
-from results.display import three_digits
+from results.display import count_text, three_digits
 from results.timeline_rows import EVENT_KINDS, STRONG_PHASES, control_rows, lag_rows, matches
 from results.timeline_traffic import delay_limits
 
@@ -99,7 +99,7 @@ def _control(timeline: Timeline) -> dict[str, Any] | None:
         for method, start, end in timeline.calls
     ]
     for holder, start, end, frames in timeline.holds:
-        kept = "not released" if frames is None else f"{frames} frame{'' if frames == 1 else 's'} released"
+        kept = "not released" if frames is None else f"{count_text(frames, 'frame')} released"
         spans.append(
             _span(
                 place[f"hold {holder}"],

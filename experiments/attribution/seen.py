@@ -54,14 +54,18 @@ class Seen:
         records = self._records
         if not len(wanted):
             return {}
-        own = self._probes & (records["flow"] == self._flow_numbers[flow])
-        own &= np.isin(records["seq"], wanted.astype(np.uint32))
+        own = self._of(flow) & np.isin(records["seq"], wanted.astype(np.uint32))
         chosen = records[own]
         chosen = chosen[np.lexsort((chosen["t_ns"], chosen["seq"]))]
         found: dict[int, tuple[Sighting, ...]] = {int(number): () for number in wanted}
         pairs = ((int(record["seq"]), self._sighting(record)) for record in chosen)
         for number, group in groupby(pairs, key=itemgetter(0)):
             found[number] = tuple(sighting for _, sighting in group)
+        return found
+
+    def _of(self, flow: str) -> npt.NDArray[np.bool_]:
+        """Which records are of a flow's probe packets."""
+        found: npt.NDArray[np.bool_] = self._probes & (self._records["flow"] == self._flow_numbers[flow])
         return found
 
     def _sighting(self, record: Any) -> Sighting:
@@ -127,7 +131,7 @@ class Seen:
             if point.role is Role.LEG and point.owner == nve
         ]
         at_s = seconds(records["t_ns"])
-        own = self._probes & (records["flow"] == self._flow_numbers[flow]) & (records["outgoing"] == 0)
+        own = self._of(flow) & (records["outgoing"] == 0)
         own &= np.isin(records["point"], legs) & (at_s >= window[0]) & (at_s < window[1])
         found: npt.NDArray[np.int64] = records["seq"][own].astype(np.int64)
         return found
@@ -146,7 +150,7 @@ class Seen:
         """When the packet before this one came in where this one did, and out again; -inf if none ever did."""
         key = (flow, last.nve, last.stage, last.other)
         if key not in self._passing:
-            own = self._records[self._probes & (self._records["flow"] == self._flow_numbers[flow])]
+            own = self._records[self._of(flow)]
             came = own[self._at(own, last.nve, (last.stage,))]
             if last.stage is Stage.AT_NVE and last.other in self._nves:
                 came = came[came["sender"] == self._nves.index(last.other)]
@@ -168,7 +172,7 @@ class Seen:
     def _transits(self, flow: str, nve: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """When a flow's packets that came out of an NVE had come in, in order, and how long each was inside."""
         if (flow, nve) not in self._known:
-            own = self._records[self._probes & (self._records["flow"] == self._flow_numbers[flow])]
+            own = self._records[self._of(flow)]
             first: dict[bool, Records] = {}
             for coming_in in (True, False):
                 chosen = own[self._at(own, nve, _COMING_IN if coming_in else _COMING_OUT)]

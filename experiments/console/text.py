@@ -10,6 +10,7 @@ from controller.pipeline import TABLES
 from emulation.nve import Datapath
 from mobility.migration import MigrationRecord, Phase
 from mobility.policies import POLICIES
+from results.display import count_text
 from topologies.model import Topology
 
 from .whereabouts import Whereabouts
@@ -112,7 +113,7 @@ def move_lines(record: MigrationRecord) -> list[str]:
         )
     if record.copied_bytes:
         facts.append(
-            ("copied", f"{record.copied_bytes / 1e6:,.1f} MB, {_count(len(record.copy_rounds), 'round')}")
+            ("copied", f"{record.copied_bytes / 1e6:,.1f} MB, {count_text(len(record.copy_rounds), 'round')}")
         )
     if record.dropped_frames:
         facts.append(("frames the holders dropped since the start", str(record.dropped_frames)))
@@ -180,21 +181,19 @@ def flow_lines(nve: str, flows: Sequence[FlowLine], names: Names, table: int | N
     """A flow dump by table, in words, with packet counts."""
     wanted = [number for number in sorted(TABLE_NAMES) if table in (None, number)]
     shown = [flow for flow in flows if flow.table in wanted]
-    lines = [f"{nve}: {_count(len(shown), 'flow')}" + ("" if table is None else f" in {TABLE_NAMES[table]}")]
+    lines = [
+        f"{nve}: {count_text(len(shown), 'flow')}" + ("" if table is None else f" in {TABLE_NAMES[table]}")
+    ]
     for number in wanted:
         name = TABLE_NAMES[number]
         here = [flow for flow in shown if flow.table == number]
-        lines.append(f"{number} {name}: {TABLES[name].purpose} ({_count(len(here), 'flow')})")
+        lines.append(f"{number} {name}: {TABLES[name].purpose} ({count_text(len(here), 'flow')})")
         for flow in here:
             lines.append(
                 f"  {flow.packets:>9,} packets  priority {flow.priority}  {match_words(flow.match, names)}"
             )
             lines.append(f"  {'':>17}  -> {action_words(flow.actions, names)}")
     return lines
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 _EVENTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
@@ -211,7 +210,7 @@ _EVENTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "rarp": lambda e: f"{e['vm']} announced itself at {e['nve']}",
     "garp": lambda e: f"{e['vm']} announced itself at {e['nve']}",
     "unsolicited_na": lambda e: f"{e['vm']} announced itself at {e['nve']}",
-    "release": lambda e: f"{_count(e['frames'], e['holder'] + ' frame')} let go",
+    "release": lambda e: f"{count_text(e['frames'], e['holder'] + ' frame')} let go",
     "switch": lambda e: f"attached to {e['new_nve']}, cut off from {e['old_nve']}",
 }
 

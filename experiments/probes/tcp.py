@@ -17,6 +17,7 @@ from .tcp_info import FIELDS
 STREAM_LAYOUT = "t_ns:<i8,bytes:<i8"
 INFO_LAYOUT = ",".join(f"{name}:<i8" for name in FIELDS)
 INFINITE_SSTHRESH = 0x7FFFFFFF
+RECOVERY_BIN_S = 0.1  # the rate is back when so long a time has it
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,11 @@ def timeline(log: ProbeLog) -> Timeline:
 
 
 def tcp_measures(
-    timeline: Timeline, window: Window, before_s: float = 0.5, bin_s: float = 0.1, step_s: float = 0.02
+    timeline: Timeline,
+    window: Window,
+    before_s: float = 0.5,
+    bin_s: float = RECOVERY_BIN_S,
+    step_s: float = 0.02,
 ) -> dict[str, Measure]:
     """Measure a receiver's progress within ``window``.
 

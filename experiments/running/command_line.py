@@ -26,11 +26,11 @@ def run_command(
         return 2
     try:
         return commands[words[0]](words[1:])
+    except KeyboardInterrupt:
+        return 130
     except refusals() as error:
         print(str(error), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:  # as of `make list | head`: what was wanted has been read
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

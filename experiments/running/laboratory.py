@@ -13,7 +13,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from controller.client import NvaClient, NvaError, Watch
+from controller.client import CALL_WITHIN_S, NvaClient, NvaError, Watch
 from emulation import commands
 from emulation.errors import EmulationError
 from emulation.link_monitor import LinkMonitor, Told
@@ -28,8 +28,6 @@ PROJECT = Path(__file__).resolve().parents[2]
 NVA_SOCKET = RUN_FOLDER / "nva.sock"
 NVA_JOURNAL = RUN_FOLDER / "nva.journal"
 PROGRAMMED_BOUND_S = 60.0
-ANSWER_WITHIN_S, CALL_WITHIN_S = 2.0, 10.0
-"""What an NVE may take to answer the NVA, and the NVA to answer a call, on a machine with processors of its own."""
 
 Progress = Callable[[str], None]
 Hooks = dict[str, Callable[[], None]]
@@ -131,7 +129,7 @@ class Laboratory:
             str(NVA_PORT),
         ]
         argv += ["--socket", str(NVA_SOCKET), "--journal", str(NVA_JOURNAL)]
-        argv += ["--answer-within", f"{ANSWER_WITHIN_S * commands.PATIENCE:g}"]
+        argv += ["--patience", f"{commands.PATIENCE:g}"]
         with self._log.open("wb") as log:
             self._process = commands.spawn(argv, stdout=log, stderr=subprocess.STDOUT, cwd=PROJECT)
 

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from results.display import begun
 from results.statistics import median_interval
 
 
@@ -39,6 +40,11 @@ def counted(values: Sequence[float], word: str) -> str:
     """'1 flow-mod', '93 [78, 93] flow-mods': a median number of things."""
     told = figure(values, 1.0, "")
     return f"{told} {word}{'' if told == '1' else 's'}"
+
+
+def sentences(parts: Sequence[str]) -> str:
+    """Each part a sentence, with its capital and its full stop; empty ones left out."""
+    return " ".join(f"{begun(part)}." for part in parts if part)
 
 
 def measured(

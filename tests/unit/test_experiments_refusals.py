@@ -73,6 +73,20 @@ def test_every_mistake_is_told_at_once_with_what_is_allowed_and_the_nearest_name
     assert there.startswith("(there are: topology, vm, ")
 
 
+def make_n(*words):
+    """What make would do, without doing it."""
+    return subprocess.run(
+        ["make", "--no-print-directory", "-n", *words], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
+
+
+def would_run(*words):
+    """The words of the last command that make would run."""
+    done = make_n(*words)
+    assert done.returncode == 0, done.stderr
+    return shlex.split(done.stdout.strip().splitlines()[-1])
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
@@ -89,15 +103,7 @@ def test_every_mistake_is_told_at_once_with_what_is_allowed_and_the_nearest_name
 def test_a_word_of_another_target_is_refused_with_a_hint(asked, told):
     """Through `make -n`, which starts nothing: such words were lost there."""
     target, word = asked.split()
-    printed = subprocess.run(
-        ["make", "--no-print-directory", "-n", target, word],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    ).stdout
-    command = shlex.split(printed.strip().splitlines()[-1])
+    command = would_run(target, word)
     words = command[command.index("experiments") + 1 :]
     given = next(number for number, word in enumerate(words) if "=" in word)
     known = {"cli": CLI, "decide": DECIDE}.get(words[0]) or EXPERIMENTS[words[1]].parameters
@@ -118,13 +124,7 @@ def test_a_word_of_another_target_is_refused_with_a_hint(asked, told):
 )
 def test_a_misspelt_word_does_not_mean_the_default(asked, told):
     """`make gate BASELINE=a RUNS=b` passed a gate on another run."""
-    done = subprocess.run(
-        ["make", "--no-print-directory", "-n", *asked.split()],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    done = make_n(*asked.split())
     assert done.returncode == (2 if told else 0)
     assert told in done.stderr
 
@@ -133,12 +133,4 @@ def test_a_misspelt_word_does_not_mean_the_default(asked, told):
 def test_words_that_a_target_would_drop_reach_what_refuses_them(asked):
     """`make evaluate EXP=cold` began to run every experiment."""
     target, *words = asked.split()
-    printed = subprocess.run(
-        ["make", "--no-print-directory", "-n", target, *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    ).stdout
-    assert words[-1] in shlex.split(printed.strip().splitlines()[-1])
+    assert words[-1] in would_run(target, *words)

@@ -26,10 +26,10 @@ from results.figures import to_svg
 from results.grouping import (
     groups_of,
     label_of,
+    named,
     null_groups,
     numeric_parameter,
     parameter_label,
-    shown_names,
     value_text,
 )
 from results.record import RunRecord, load_record
@@ -161,9 +161,9 @@ def test_a_parameter_is_written_in_its_unit(name, value, text):
 def test_what_is_not_set_has_no_part_in_a_name_that_stays_unique():
     trials = [trial(0, {"learning": "pull", "rate": 500}, {}), trial(1, {"rule": "idle", "rate": 500}, {})]
     groups = groups_of(trials, ("learning", "rule", "rate"))
-    assert sorted(shown_names(groups)) == ["idle · rate 500", "pull · rate 500"]
+    assert sorted(name for _, name in named(groups)) == ["idle · rate 500", "pull · rate 500"]
     twins = groups_of([trial(0, {"first": "x"}, {}), trial(1, {"second": "x"}, {})], ("first", "second"))
-    assert sorted(shown_names(twins)) == ["- · x", "x · -"]
+    assert sorted(name for _, name in named(twins)) == ["- · x", "x · -"]
 
 
 def test_the_environment_is_written_for_people():
