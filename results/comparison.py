@@ -4,7 +4,8 @@ A time is never compared as such: the machine of one run may be slower than that
 null trials of its own run show of the same measure, or, where they show nothing of it (nothing moved), by their round
 trip; what is compared is the ratio of those two ratios, group by group, and over the groups their geometric mean.
 A count is divided by the null trials' too where they have one; where a figure is 0 in most trials (lost packets,
-blackout), the shares of trials in which it is more are compared (Fisher's exact test).
+blackout), the shares of trials in which it is more are compared (Fisher's exact test). Those can be compared where each
+group has too few trials for an interval, as in short forms, as long as all groups together could show a difference.
 """
 
 from __future__ import annotations
@@ -60,11 +61,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All measures, and what the two runs do not have in common."""
+    """All measures, what the two runs do not have in common, and measures without enough moves to be compared."""
 
     changes: list[Change]
     unequal: list[str]
     groups: list[str]
+    too_few: list[str]
 
     @property
     def worse(self) -> list[Change]:
@@ -78,17 +80,18 @@ def compare(a: Record, b: Record, *, tolerance: float = TOLERANCE, seed: int = 0
     groups = _common(a, b)
     both = [*shown_measures(a.trials, a.shown_measures), *shown_measures(b.trials, b.shown_measures)]
     names = list(dict.fromkeys(both))
-    changes = []
-    for number, name in enumerate(names):
-        change = _change(name, groups, ALPHA / len(names), tolerance, seed + number)
-        if change is not None:
-            changes.append(change)
+    found = {
+        name: _change(name, groups, ALPHA / len(names), tolerance, seed + number)
+        for number, name in enumerate(names)
+    }
+    changes = [change for change in found.values() if change is not None]
     if not changes:
         raise NotComparableError(
             f"{a.name} and {b.name}: no measure has {MINIMUM_FOR_INTERVAL} valid moves in both; "
             "run more trials (repeat=N)"
         )
-    return Comparison(changes, unequal_parameters(a, b), [one.label for one, _ in groups])
+    too_few = [name for name, change in found.items() if change is None]
+    return Comparison(changes, unequal_parameters(a, b), [one.label for one, _ in groups], too_few)
 
 
 def refuse_unlike(a: Record, b: Record) -> None:
@@ -149,7 +152,9 @@ def _change(
         if all(len(own) >= MINIMUM_FOR_INTERVAL for own in values)
     ]
     if not kept:
-        return None
+        together = [[value for pair in moves for value in pair[side]] for side in (0, 1)]
+        rare = all(own and _mostly_nothing(own) for own in together)
+        return _by_share(name, groups, alpha) if rare and _could_differ(*map(len, together), alpha) else None
     if any(_mostly_nothing(own) for _, values in kept for own in values):
         return _by_share(name, [pair for pair, _ in kept], alpha)
     sides = [_controlled(name, pair, values) for pair, values in kept]
@@ -231,6 +236,13 @@ def _ratio(groups: Sequence[Four], alpha: float, seed: int) -> tuple[float, floa
     return math.exp(point / len(groups)), math.exp(float(low)), math.exp(float(high))
 
 
+def _could_differ(a_all: int, b_all: int, alpha: float) -> bool:
+    """Whether so many trials can show a difference at all: every one of B with some, none of A."""
+    from scipy.stats import fisher_exact
+
+    return bool(fisher_exact([[0, a_all], [b_all, 0]]).pvalue < alpha)
+
+
 def _by_share(name: str, groups: Sequence[tuple[Group, Group]], alpha: float) -> Change:
     """Trials with any against trials with none, over all groups; the null trials' own share is the control."""
     from scipy.stats import fisher_exact
@@ -267,4 +279,7 @@ def comparison_lines(found: Comparison, a: Record, b: Record) -> list[str]:
         f"{change.verdict:>9}  {label(change.measure)}: {change.detail}; against {change.control}"
         for change in found.changes
     ]
+    if found.too_few:
+        few = ", ".join(label(name) for name in found.too_few)
+        lines.append(f"not compared, fewer than {MINIMUM_FOR_INTERVAL} valid moves a group: {few}")
     return lines

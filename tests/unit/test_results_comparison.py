@@ -106,6 +106,29 @@ def test_losses_are_compared_by_how_many_trials_have_any() -> None:
     assert verdicts(record(trials()), record(trials(lost=1, seed=2)))["lost_packets_to_vm"] == "same"
 
 
+def test_two_trials_a_group_are_enough_for_counts_of_all_groups_together() -> None:
+    """The short forms: a share needs trials and no interval of each group; a time does, and it is said what is left."""
+    paths = ("a", "b", "c", "d", "e", "f")
+    short = record(trials(n=2, paths=paths))
+    found = compare(short, record(trials(n=2, paths=paths, move=2.0, seed=2)))
+    assert {change.measure for change in found.changes} == {"lost_packets_to_vm", "blackout_s_to_vm"}
+    assert "tcp_stall_s_to_vm" in found.too_few
+    losing = trials(n=2, paths=paths, seed=2)
+    for trial in losing[: 2 * 5]:
+        trial["measures"]["lost_packets_to_vm"] = 3
+    found = compare(record(losing), record(losing[2:]))  # in most trials: not rare
+    assert "lost_packets_to_vm" in found.too_few
+    losing = trials(n=2, paths=paths, seed=2)
+    for trial in losing[::2]:
+        if not trial["null"]:
+            trial["measures"]["lost_packets_to_vm"] = 3
+    found = compare(short, record(losing))
+    lost = next(change for change in found.changes if change.measure == "lost_packets_to_vm")
+    assert lost.detail.startswith("above 0 in 0 of 12 and 6 of 12 trials (p = 0.014)")
+    with pytest.raises(NotComparableError, match="run more trials"):
+        compare(record(trials(n=2, paths=("a",))), record(trials(n=2, paths=("a",), seed=2)))
+
+
 @pytest.mark.parametrize("left", [0, 2])
 def test_connections_that_no_longer_go_on_are_worse_and_never_better(left: int) -> None:
     whole, broken = trials(), trials(seed=2)
@@ -141,7 +164,7 @@ def test_runs_that_are_not_alike_are_refused_with_the_reason() -> None:
         (record(trials(), verdict={"status": "failed", "why": "died"}), "did not end well (died)"),
         (record(trials(), group_by=["policy"]), "grouped by path, the other by policy"),
         (record(trials(paths=("c",))), "no group of trials in common"),
-        (record(trials(n=2)), "no measure has 3 valid moves in both"),
+        (record(trials(n=1, paths=("a",))), "no measure has 3 valid moves in both"),
     ):
         with pytest.raises(NotComparableError, match=said.replace("(", r"\(").replace(")", r"\)")):
             compare(one, other)
