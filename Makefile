@@ -104,7 +104,7 @@ image-shell: setup-image ## A console in the VM image
 image-cli: setup-image ## Mininet's CLI inside the VM image (TOPO=wide_area)
 	@$(PYTHON) -m image cli $(or $(TOPO),two_racks) $(call given,TOPO)
 
-evaluate: setup-image ## Every experiment inside the VM image, then the answers page (QUICK=1: short forms); goes on where it stopped
+evaluate: setup-image ## Every experiment inside the VM image, then the answers page (QUICK=1: short forms; REPEAT=3); goes on where it stopped
 	@$(PYTHON) -m image evaluate $(PARAMETERS)
 
 evaluate-compare: setup ## Do the newest runs agree with results/reference? Exit status 1 if not

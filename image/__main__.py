@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 USAGE = (
     "usage: python -m image build | verify | disk\n"
     "       python -m image run EXPERIMENT [NAME=value ...] [ACCEL=auto|kvm|tcg]\n"
-    "       python -m image evaluate [QUICK=1] [ACCEL=..]\n"
+    "       python -m image evaluate [QUICK=1] [REPEAT=N] [ACCEL=..]\n"
     "       python -m image shell [ACCEL=..] | cli [TOPOLOGY] [NAME=value ...] [ACCEL=..]"
 )
 
@@ -106,12 +106,12 @@ def check(words: Sequence[str]) -> Experiment:
 
 
 def _evaluate(words: Sequence[str]) -> int:
-    from .evaluation import evaluate, is_quick
+    from .evaluation import evaluate, read_length
 
     wanted, rest = _asked(words)
-    quick = is_quick(rest)
+    length = read_length(rest)
     image, results, choice = _ready(wanted)
-    return evaluate(image, results, _say, choice, quick=quick)
+    return evaluate(image, results, _say, choice, length)
 
 
 def _shell(words: Sequence[str]) -> int:

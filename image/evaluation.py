@@ -1,15 +1,16 @@
 """A whole evaluation: every experiment of the answers page inside the image, one boot each, then the page.
 
-It goes on where it stopped: what has an answered run of this commit in this image, as long or as short as asked for, is
+It goes on where it stopped: what has an answered run of this commit in this image, as long as asked for or longer, is
 not run again. The records themselves say so; there is no other memory.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from results.reading import Record
 
@@ -18,6 +19,9 @@ from .accelerator import Choice
 from .errors import ImageError
 from .folder import Image
 
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+
 Say = Callable[[str], None]
 
 # A kernel with netem takes these over the distance they are about.
@@ -25,40 +29,59 @@ OVER_A_DISTANCE = {"external-client": "topology=outside_wan", "transport-impact"
 
 
 @dataclass(frozen=True)
+class Length:
+    """How long the runs are to be: short forms; at most so many repetitions where that is not None."""
+
+    quick: bool = False
+    repeat: int | None = None
+
+
+@dataclass(frozen=True)
 class Step:
-    """One experiment and its parameters, as words."""
+    """One experiment, its parameters as words, and what a run of it has at least to do for it."""
 
     experiment: str
     words: tuple[str, ...]
+    quick: bool
+    repeat: int
 
 
-def plan(questions: Iterable[Sequence[str]], known: Iterable[str], quick: bool) -> list[Step]:
+def plan(questions: Iterable[Sequence[str]], known: Mapping[str, Experiment], length: Length) -> list[Step]:
     """The steps: each experiment that a question names and that exists, once, in the questions' order. Pure."""
-    there = set(known)
-    names = dict.fromkeys(name for experiments in questions for name in experiments if name in there)
-    short = ("quick=1",) if quick else ()
-    return [
-        Step(name, (*((OVER_A_DISTANCE[name],) if name in OVER_A_DISTANCE else ()), *short)) for name in names
-    ]
+    names = dict.fromkeys(name for experiments in questions for name in experiments if name in known)
+    return [_step(known[name], length) for name in names]
 
 
-def remaining(
-    steps: Sequence[Step], records: Iterable[Record], commit: str, image: str, quick: bool
-) -> list[Step]:
-    """The steps without an answered run of this commit and image; a full run does for a short one. Pure."""
-    done = {
-        record.experiment
+def _step(experiment: Experiment, length: Length) -> Step:
+    repeat: int = next(one.default for one in experiment.parameters if one.name == "repeat")
+    words = [OVER_A_DISTANCE[experiment.name]] if experiment.name in OVER_A_DISTANCE else []
+    if length.quick:
+        words.append("quick=1")
+    if length.repeat is not None and length.repeat < repeat:
+        repeat = length.repeat
+        words.append(f"repeat={repeat}")
+    return Step(experiment.name, tuple(words), length.quick, repeat)
+
+
+def remaining(steps: Sequence[Step], records: Iterable[Record], commit: str, image: str) -> list[Step]:
+    """The steps without an answered run of this commit and image; a longer run does for a shorter one. Pure."""
+    own = [
+        record
         for record in records
         if record.status == "answered"
         and record.environment.get("commit") == commit
         and not record.environment.get("commit_changed")
         and (record.environment.get("image") or {}).get("hash") == image
-        and (quick or not record.parameters.get("quick"))
-    }
-    return [step for step in steps if step.experiment not in done]
+    ]
+    return [step for step in steps if not any(_does_for(record, step) for record in own)]
 
 
-def evaluate(image: Image, results: Path, say: Say, choice: Choice, *, quick: bool) -> int:
+def _does_for(record: Record, step: Step) -> bool:
+    long_enough = step.quick or not record.parameters.get("quick")
+    return record.experiment == step.experiment and long_enough and record.parameters["repeat"] >= step.repeat
+
+
+def evaluate(image: Image, results: Path, say: Say, choice: Choice, length: Length) -> int:
     """Run what remains, write the answers; 0 when every experiment has its answer. Raises ImageError."""
     from experiments.catalog import EXPERIMENTS
     from experiments.running.concluding import conclude
@@ -72,8 +95,8 @@ def evaluate(image: Image, results: Path, say: Say, choice: Choice, *, quick: bo
     now = project.commit()
     if now["commit_changed"]:
         say("the work tree has changes that are in no commit: what runs now is not taken for done next time")
-    steps = plan([question.experiments for question in QUESTIONS], EXPERIMENTS, quick)
-    open_steps = remaining(steps, read_all(results)[0], now["commit"], image.record()["hash"], quick)
+    steps = plan([question.experiments for question in QUESTIONS], EXPERIMENTS, length)
+    open_steps = remaining(steps, read_all(results)[0], now["commit"], image.record()["hash"])
     say(f"{len(steps)} experiments, {len(steps) - len(open_steps)} have their answer already")
     without = []
     for number, step in enumerate(open_steps, start=1):
@@ -93,9 +116,18 @@ def evaluate(image: Image, results: Path, say: Say, choice: Choice, *, quick: bo
     return 1 if without else 0
 
 
-def is_quick(words: Sequence[str]) -> bool:
-    """Whether quick=1 is among the words; anything else is refused. Raises ImageError."""
-    unknown = [word for word in words if word not in ("quick=1", "quick=0")]
-    if unknown:
-        raise ImageError(f"{unknown[0]}: an evaluation takes QUICK=1 and ACCEL=auto, kvm or tcg")
-    return "quick=1" in words
+def read_length(words: Sequence[str]) -> Length:
+    """What QUICK and REPEAT among the words ask for; anything else is refused. Raises ImageError."""
+    quick, repeat = False, None
+    for word in words:
+        name, _, value = word.partition("=")
+        if name == "quick" and value in ("0", "1"):
+            quick = value == "1"
+        elif name == "repeat" and value.isascii() and value.isdigit() and int(value) > 0:
+            repeat = int(value)
+        else:
+            raise ImageError(
+                f"{word}: an evaluation takes QUICK=1, REPEAT=N (at most N repetitions, 1 or more) "
+                "and ACCEL=auto, kvm or tcg"
+            )
+    return Length(quick, repeat)

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.catalog import EXPERIMENTS
 from image.errors import ImageError
-from image.evaluation import OVER_A_DISTANCE, Step, is_quick, plan, remaining
+from image.evaluation import OVER_A_DISTANCE, Length, Step, plan, read_length, remaining
 from results.__main__ import main
 from results.answers_pages import write_answers
 from results.comparison import compare
@@ -25,7 +25,7 @@ MADE = runpy.run_path(str(Path(__file__).parent / "test_results_comparison.py"))
 
 
 def test_every_experiment_of_the_answers_page_once() -> None:
-    steps = plan([question.experiments for question in QUESTIONS], EXPERIMENTS, quick=True)
+    steps = plan([question.experiments for question in QUESTIONS], EXPERIMENTS, Length(quick=True))
     names = [step.experiment for step in steps]
     assert len(names) == len(set(names)) and set(names) <= set(EXPERIMENTS)
     named = {name for question in QUESTIONS for name in question.experiments}
@@ -37,18 +37,25 @@ def test_every_experiment_of_the_answers_page_once() -> None:
 
 
 def test_every_step_is_accepted_by_its_experiment() -> None:
-    """What an evaluation would run is checked as `make image-run` checks it, quick or not."""
+    """What an evaluation would run is checked as `make image-run` checks it, however long."""
     from image.__main__ import check
 
-    for quick in (True, False):
-        for step in plan([question.experiments for question in QUESTIONS], EXPERIMENTS, quick):
+    for length in (Length(), Length(quick=True), Length(repeat=1), Length(quick=True, repeat=1)):
+        for step in plan([question.experiments for question in QUESTIONS], EXPERIMENTS, length):
             check([step.experiment, *step.words])
+
+
+def test_repetitions_are_made_fewer_and_never_more() -> None:
+    assert plan([["cold", "decision"]], EXPERIMENTS, Length(repeat=3)) == [
+        Step("cold", ("repeat=3",), False, 3),  # 8 unless said
+        Step("decision", (), False, 1),
+    ]
 
 
 def run(name: str, status: str = "answered", **changes: Any) -> Record:
     data = {
         "experiment": name,
-        "parameters": {"quick": changes.pop("quick", 0)},
+        "parameters": {"quick": changes.pop("quick", 0), "repeat": changes.pop("repeat", 10)},
         "environment": {"commit": "c", "commit_changed": False, "image": {"hash": "i"}, **changes},
         "trials": [],
         "verdict": {"status": status, "why": "so"},
@@ -69,17 +76,21 @@ def run(name: str, status: str = "answered", **changes: Any) -> Record:
         (run("a", image={"hash": "other"}), False, False),
         (run("a", image=None), False, False),
         (run("b"), False, False),
+        (run("a", repeat=5), False, True),
+        (run("a", repeat=4), False, False),
     ],
 )
 def test_what_is_done_is_not_run_again(record: Record, quick: bool, done: bool) -> None:
-    step = Step("a", ())
-    assert remaining([step], [record], "c", "i", quick) == ([] if done else [step])
+    step = Step("a", (), quick, 5)
+    assert remaining([step], [record], "c", "i") == ([] if done else [step])
 
 
 def test_words_of_an_evaluation() -> None:
-    assert is_quick(["quick=1"]) and not is_quick([])
-    with pytest.raises(ImageError, match="QUICK=1 and ACCEL"):
-        is_quick(["repeat=3"])
+    assert read_length(["quick=1", "repeat=3"]) == Length(True, 3)
+    assert read_length([]) == Length(False, None)
+    for word in ("repeat=0", "repeat=many", "quick=2", "exp=cold"):
+        with pytest.raises(ImageError, match=f"^{word}: an evaluation takes QUICK=1, REPEAT=N"):
+            read_length([word])
 
 
 def make_run(folder: Path, second: int = 0, **changes: Any) -> Path:
