@@ -152,9 +152,11 @@ def _change(
         if all(len(own) >= MINIMUM_FOR_INTERVAL for own in values)
     ]
     if not kept:
-        together = [[value for pair in moves for value in pair[side]] for side in (0, 1)]
-        rare = all(own and _mostly_nothing(own) for own in together)
-        return _by_share(name, groups, alpha) if rare and _could_differ(*map(len, together), alpha) else None
+        ours, theirs = ([value for pair in moves for value in pair[side]] for side in (0, 1))
+        rare = _mostly_nothing(ours) and _mostly_nothing(theirs)
+        return (
+            _by_share(name, groups, alpha) if rare and _could_differ(len(ours), len(theirs), alpha) else None
+        )
     if any(_mostly_nothing(own) for _, values in kept for own in values):
         return _by_share(name, [pair for pair, _ in kept], alpha)
     sides = [_controlled(name, pair, values) for pair, values in kept]
