@@ -32,7 +32,12 @@ INTEGRATION_BRIDGE = "br-int"
 UNDERLAY_BRIDGE = "br-phy"
 
 # One thread each: an NVE of a test network has little to do, and a hundred of them share two processors.
-_VSWITCHD_SETTINGS = {"n-handler-threads": "1", "n-revalidator-threads": "1"}
+_VSWITCHD_SETTINGS = {
+    "n-handler-threads": "1",
+    "n-revalidator-threads": "1",
+    # Open vSwitch throws an unfinished bundle away after 10 s; on emulated processors it once took 20 s over one.
+    "bundle-idle-timeout": str(round(10 * commands.PATIENCE)),
+}
 
 # XDP in native mode, since frames redirected by mirred skip the generic one; without use-need-wakeup=false
 # a quiet link answers after 0.2 to 1 s (both measured with OVS 3.1.0 on Linux 6.18).

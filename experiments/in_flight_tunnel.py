@@ -46,7 +46,6 @@ RULES = ("fixed:50ms", "idle:5ms", ACKNOWLEDGED, "flow-end")
 LEARNING = ("push", "pull", "timeout")
 AGE_S = 2
 """Of a mapping under `timeout`; between the gaps of 1 s and 10 s, so that it ends in the silence of some flows."""
-MAIN_PPS = 500
 BOUND_S = 1.0
 """For rules that would wait on; flow-end always does here."""
 SPOKEN_S = 0.1  # after the longest gap: until the packet has arrived
@@ -58,7 +57,7 @@ BUFFER_SAMPLE_S = 0.002
 def gaps(values: Mapping[str, Any], *, rare: bool = False) -> list[float]:
     """The gaps of the thin flows, in seconds; ``rare``: those of the last part."""
     longest_s = values["longest_gap"] if rare else min(values["longest_gap"], RULES_LONGEST_S)
-    return [gap_s for gap_s in GAPS_S if gap_s <= longest_s]
+    return [gap_s for gap_s in GAPS_S if values["shortest_gap"] <= gap_s <= longest_s]
 
 
 def has_rare(values: Mapping[str, Any]) -> bool:
@@ -121,9 +120,11 @@ def thin_flows(values: Mapping[str, Any], topology: Topology, *, rare: bool = Fa
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As of every comparison; and thin flows need a VM alone at its NVE each."""
     if not gaps(values):
+        allowed = ", ".join(format_duration(gap_s) for gap_s in GAPS_S)
         raise ParameterError(
-            f"longest_gap={format_duration(values['longest_gap'])}: no thin flow has so short a gap; allowed is "
-            f"{format_duration(GAPS_S[0])} or more"
+            f"shortest_gap={format_duration(values['shortest_gap'])} "
+            f"longest_gap={format_duration(values['longest_gap'])}: no thin flow has such a gap up to "
+            f"{format_duration(RULES_LONGEST_S)}; there are {allowed}"
         )
     checker(_all_groups)(values, topology)
     placed = {vm.name: vm.nve for vm in topology.vms}
@@ -157,7 +158,7 @@ def trials(run: Run) -> None:
                 mix.count(name, run.trial({"rate_pps": rate, **group.parameters}, move))
     for rare, stop_mix in stop_mixes.items():
         flows = thin_flows(values, run.laboratory.topology, rare=rare)
-        with run.traffic(flows, udp_pps=MAIN_PPS, tcp_bps=0):
+        with run.traffic(flows, udp_pps=values["main_pps"], tcp_bps=0):
             for name in _steps(run, stop_mix):
                 stop_mix.count(name, _stop_trial(run, flows, stops[rare][name]))
 
@@ -295,6 +296,8 @@ EXPERIMENT = Experiment(
             for parameter in traffic_parameters(topology="thin_flows", repeat=6, after=0.3)
             if parameter.name not in ("rate_pps", "tcp_rate", "congestion_control")
         ),
+        whole("main_pps", 500, "UDP packets a second each way beside the thin flows", 1, 50_000),
+        duration_s("shortest_gap", GAPS_S[0], "the least thin flow's gap"),
         duration_s("longest_gap", 60.0, "the thinnest flow's gap; every trial of the last part waits for it"),
         whole("thin_repeat", 4, "valid trials of each stop rule and way of learning", 1, 1000),
         whole("rare_repeat", 2, "valid trials of each way of learning in the last part", 1, 1000),

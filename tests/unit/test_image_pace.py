@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from experiments.catalog import EXPERIMENTS
-from experiments.running.parameters import rate_bps, whole
-from image.pace import AT_MOST, gentler
+from experiments.running.parameters import duration_s, rate_bps, whole
+from image.pace import AT_LEAST, AT_MOST, gentler
 
 KNOWN = (
     whole("rate_pps", 5000, "", 1, 50_000),
@@ -20,7 +20,13 @@ def test_rates_are_lowered_and_said() -> None:
 
 def test_what_has_a_bound_is_a_parameter_of_some_experiment() -> None:
     known = {parameter.name for experiment in EXPERIMENTS.values() for parameter in experiment.parameters}
-    assert set(AT_MOST) <= known
+    assert {*AT_MOST, *AT_LEAST} <= known
+
+
+def test_gaps_between_packets_are_made_longer() -> None:
+    assert gentler([], [duration_s("shortest_gap", 0.001, "")], "tcg") == ["shortest_gap=10ms"]
+    assert gentler(["shortest_gap=1ms"], [duration_s("shortest_gap", 0.001, "")], "tcg") == []
+    assert gentler([], [duration_s("shortest_gap", 1.0, "")], "tcg") == []
 
 
 def test_what_was_said_stands() -> None:
