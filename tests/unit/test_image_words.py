@@ -36,7 +36,7 @@ def test_names_may_be_in_capitals() -> None:
         (["run", "hot-l2", "REPEAT=many"], "repeat=many: allowed is"),
         (["run", "hot-l2", "topology=nowhere"], "nowhere"),
         (["run", "hot-l2", "vm=nobody"], "nobody"),
-        (["evaluate", "repeat=2"], "QUICK=1 and ACCEL"),
+        (["evaluate", "repeat=none"], "repeat=none: an evaluation takes QUICK=1, REPEAT=N"),
         (["run", "hot-l2", "ACCEL=xen"], "ACCEL=xen: allowed are auto, kvm, tcg"),
         (["evaluate", "ACCEL=xen"], "ACCEL=xen: allowed are auto, kvm, tcg"),
         (["shell"], "needs a terminal"),
