@@ -17,7 +17,7 @@ from typing import Any
 
 from emulation import commands
 from emulation.errors import CommandError
-from experiments.probes.build import BUILD_FOLDER, SOURCE, TAP_SOURCE, BuildError, probe_binary
+from experiments.probes.build import BUILD_FOLDER, SOURCES, BuildError, probe_binary
 
 from .errors import ImageError
 from .recipe import PROJECT, VENV
@@ -43,7 +43,7 @@ def lay_out(folder: Path, argv: Sequence[str], machine: Mapping[str, Any], patie
         compiling = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
         commands.run([*compiling, str(project)], timeout_s=120)
     if (platform.machine(), platform.libc_ver()) == ("x86_64", GUEST_LIBC):
-        for source in (SOURCE, TAP_SOURCE):
+        for source in SOURCES:
             with contextlib.suppress(BuildError):  # no compiler here; the guest has one
                 probe_binary(
                     project / source.relative_to(PROJECT), project / BUILD_FOLDER.relative_to(PROJECT)

@@ -1,4 +1,4 @@
-"""Compiles the probes that are in C, so that one sleep or one look per packet costs little."""
+"""Compiles the probes that are in C, so that one sleep, write or look per packet costs little."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from emulation.errors import CommandError
 
 SOURCE = Path(__file__).with_name("udp_probe.c")
 TAP_SOURCE = Path(__file__).with_name("packet_tap.c")
+STREAM_SOURCE = Path(__file__).with_name("tcp_stream.c")
+SOURCES = (SOURCE, TAP_SOURCE, STREAM_SOURCE)
 BUILD_FOLDER = Path(__file__).resolve().parents[2] / ".build"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
 
@@ -42,6 +44,12 @@ def probe_binary(source: Path = SOURCE, folder: Path = BUILD_FOLDER, compiler: s
         with contextlib.suppress(OSError):  # what is wrong with the folder has been said
             temporary.unlink(missing_ok=True)
     return binary
+
+
+def build_probes() -> None:
+    """Compile all of them now, so that no run waits for it later; raises BuildError."""
+    for source in SOURCES:
+        probe_binary(source)
 
 
 def _remedy(error: CommandError, compiler: str, source: Path) -> str:

@@ -1,6 +1,6 @@
 """One end of a QUIC connection (aioquic) that carries one stream in one direction; the receiver logs every read.
 
-Roles, directions and log are those of ``tcp_stream``. The server makes its certificate at its start; the client takes
+Roles, directions and log are those of ``tcp_stream.c``. The server makes its certificate at its start; the client takes
 any, since nobody else is on these networks. Both stacks are processes, so a VM that stands still takes its timers
 with it. Its congestion control is aioquic's default (NewReno, RFC 9002 section 7).
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .build import STREAM_SOURCE, probe_binary
 from .logs import ProbeLog, read_log, seconds
 from .measures import Measure, Window
 from .process import python_argv
 from .tcp_info import FIELDS
 
+PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "mptcp": 262, "sctp": 132}
+"""What ``tcp_stream.c`` carries, with its IP protocol number; IPPROTO_MPTCP (linux/in.h) names a kind of socket, on the
+wire it is TCP (RFC 8684)."""
 STREAM_LAYOUT = "t_ns:<i8,bytes:<i8"
 INFO_LAYOUT = ",".join(f"{name}:<i8" for name in FIELDS)
 INFINITE_SSTHRESH = 0x7FFFFFFF
@@ -24,7 +29,7 @@ RECOVERY_BIN_S = 0.1  # the rate is back when so long a time has it
 class TcpStream:
     """One connection used in one direction; ``server`` is listened on; ``rate_bps`` 0: as fast as it goes.
 
-    ``protocol``: one of ``tcp_stream.PROTOCOLS``, or ``quic``.
+    ``protocol``: one of ``PROTOCOLS``, or ``quic``.
     """
 
     server: str
@@ -58,7 +63,7 @@ def stream_argv(stream: TcpStream, role: str, direction: str, log_path: Path) ->
     if stream.protocol == "quic":
         return python_argv("experiments.probes.quic_stream", *words, site_packages=True)
     words += ["--protocol", stream.protocol, "--congestion-control", stream.congestion_control]
-    return python_argv("experiments.probes.tcp_stream", *words)
+    return [str(probe_binary(STREAM_SOURCE)), *words]
 
 
 def info_argv(ports: Iterable[int], log_path: Path, interval_s: float = 0.005) -> list[str]:

@@ -15,7 +15,7 @@ from results.record import RunRecord
 from topologies import load_topology, topology_file
 
 from ..experiment import Experiment
-from ..probes.build import TAP_SOURCE, probe_binary
+from ..probes.build import build_probes
 from .laboratory import PROJECT
 from .parameters import as_words
 from .run import Run
@@ -33,8 +33,7 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
     topology = load_topology(topology_file(values["topology"]))
     experiment.check(values, topology)
     datapath = preflight.check(topology, values["ports"], results_folder)
-    probe_binary()
-    probe_binary(TAP_SOURCE)
+    build_probes()
     words = " ".join(shlex.quote(word) for word in as_words(experiment.parameters, values))
     record = RunRecord.create(
         results_folder,

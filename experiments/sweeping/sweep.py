@@ -24,7 +24,7 @@ from topologies import load_topology, topology_file
 from topologies.model import Topology
 
 from ..experiment import Experiment
-from ..probes.build import TAP_SOURCE, probe_binary
+from ..probes.build import build_probes
 from ..running import mistakes
 from ..running.parameters import ParameterError
 from ..running.run import verdict
@@ -70,8 +70,7 @@ def do_sweep(asked: Asked, results_folder: Path) -> tuple[int, Path]:
     preflight.check_root()
     values = asked.plan.all_values(asked.experiment)
     grounds = _grounds(asked.experiment, values, results_folder)
-    probe_binary()
-    probe_binary(TAP_SOURCE)
+    build_probes()
     if asked.resume:
         folder, note = find_run(results_folder, asked.resume), ""
     else:

@@ -15,6 +15,7 @@ import pytest
 
 from emulation import commands
 from experiments.probes import tcp_info
+from experiments.probes.build import FLAGS, STREAM_SOURCE
 from experiments.probes.logs import ProbeLog, record_type
 from experiments.probes.process import ProbeError, ProbeProcess
 from experiments.probes.tcp import (
@@ -123,6 +124,10 @@ def test_an_answer_without_tcp_info_gives_no_row() -> None:
     assert tcp_info.row(1, bytes(72)) is None
     cut = bytes(72) + struct.pack("=HH", 12, tcp_info.INET_DIAG_INFO) + bytes(8)
     assert tcp_info.row(1, cut) is None
+
+
+def test_it_compiles_without_a_warning(tmp_path: Path) -> None:
+    commands.run(["cc", *FLAGS, "-Werror", "-o", str(tmp_path / "stream"), str(STREAM_SOURCE)])
 
 
 def free_port() -> int:

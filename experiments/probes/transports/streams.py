@@ -15,6 +15,7 @@ import numpy as np
 from ..logs import ProbeLog
 from ..measures import Measure, Window
 from ..tcp import (
+    PROTOCOLS,
     TcpStream,
     Timeline,
     info_argv,
@@ -25,7 +26,6 @@ from ..tcp import (
     tcp_measures,
     timeline,
 )
-from ..tcp_stream import PROTOCOLS
 from .base import DIRECTIONS, Columns, Ends, Files, Logs, Outcome, Probes, Transport, Windows, rows_of
 
 PORT = 5201
