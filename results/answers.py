@@ -36,7 +36,8 @@ class Answer:
     """What one run says of one question. `trials`: how many of each kind; `ran_on`: conditions in words.
 
     `short`: the short answer, `rest`: what else the run says (may be ''). `command` repeats the run; '' when its
-    record does not say. `followed`: what became of lost packets; `notes`: warnings.
+    record does not say. `kind`: how it differs from a full run of this host ('': it is one); `followed`: what became of
+    lost packets; `notes`: warnings.
     """
 
     experiment: str
@@ -50,6 +51,7 @@ class Answer:
     folder: Path
     run: str
     command: str
+    kind: str = ""
     followed: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -133,7 +135,8 @@ def _chosen(records: Iterable[Record]) -> list[Record]:
             continue
         if key not in best or _worth(record) >= _worth(best[key]):
             best[key] = record
-    return [best[key] for key in sorted(best)]
+    # Those of emulated processors last: their times are not real.
+    return [best[key] for key in sorted(best, key=lambda key: (key[0], key[-1] == EMULATED, key))]
 
 
 def _worth(record: Record) -> tuple[bool, bool]:
@@ -204,9 +207,17 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
         folder=record.folder,
         run=record.name,
         command=str(record.environment.get("command") or ""),
+        kind=_kind(record),
         followed=cause_sentence(record),
         notes=notes,
     )
+
+
+def _kind(record: Record) -> str:
+    """'VM image on emulated processors, short form', or what of it is so."""
+    accelerator = conditions(record)[1]
+    inside = ["VM image on emulated processors" if accelerator == EMULATED else f"VM image, {accelerator}"]
+    return ", ".join([*(inside if accelerator else []), *(["short form"] if is_quick(record) else [])])
 
 
 def _ran_on(record: Record) -> str:

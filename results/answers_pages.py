@@ -57,9 +57,8 @@ def as_markdown(rows: Sequence[Row], troubles: Sequence[str]) -> str:
             names = ", ".join(f"`{name}`" for name in row.experiments)
             lines.append(_line([question, _cell(row.note), names, ""]))
         for answer in row.answers:
-            lines.append(
-                _line([question, _cell(answer.short), f"`{answer.experiment}`", answer.trials.split()[0]])
-            )
+            which = f"`{answer.experiment}`" + (f", {_cell(answer.kind)}" if answer.kind else "")
+            lines.append(_line([question, _cell(answer.short), which, answer.trials.split()[0]]))
             question = ""
     for row in rows:
         lines += _section(row)
@@ -71,7 +70,8 @@ def _section(row: Row) -> list[str]:
     """A question with its answers; a blank line before each paragraph."""
     lines = ["", f"## {row.number}", "", _cell(row.text)]
     for answer in row.answers:
-        lines += ["", f"**`{answer.experiment}`: {_cell(answer.short)}**", ""]
+        kind = f" ({_cell(answer.kind)})" if answer.kind else ""
+        lines += ["", f"**`{answer.experiment}`{kind}: {_cell(answer.short)}**", ""]
         lines += [f"- {_cell(figure)}" for figure in answer.figures]
         lines += [f"- noise floor: {_cell('; '.join(answer.floor)) or 'no null trials'}"]
         lines += [f"- trials: {_cell(answer.trials)}"]

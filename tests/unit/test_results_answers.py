@@ -113,17 +113,25 @@ def test_other_conditions_have_a_row_of_their_own(runs):
     runs.add(lost=5)
     runs.add(datapath="kernel", port_type="veth")
     runs.add(accelerator="kvm")
-    runs.add(accelerator="tcg")
+    runs.add(accelerator="tcg", datapath="kernel", quick=True)
     found = rows(runs.folder)["Q1"].answers
     assert [answer.ran_on for answer in found] == [
         "kernel datapath, veth ports, commit abcdef0",
         "userspace datapath, afxdp ports, commit abcdef0",
         "userspace datapath, afxdp ports, kvm, commit abcdef0",
-        "userspace datapath, afxdp ports, tcg, commit abcdef0",
+        "kernel datapath, afxdp ports, tcg, commit abcdef0",  # emulated: last
     ]
+    emulated = "VM image on emulated processors, short form"
+    assert [answer.kind for answer in found] == ["", "", "VM image, kvm", emulated]
+    assert f"`hot-l2`, {emulated} |" in as_markdown(list(rows(runs.folder).values()), [])
     assert len({conditions(record) for record in read_all(runs.folder)[0]}) == 4
-    emulated = ["processors were emulated (TCG): counts hold, times are those of a machine many times slower"]
-    assert [answer.notes for answer in found] == [[], [], [], emulated]
+    assert [answer.notes for answer in found] == [
+        *([], [], []),
+        [
+            "short form (quick): fewer trials than a full run",
+            "processors were emulated (TCG): counts hold, times are those of a machine many times slower",
+        ],
+    ]
 
 
 def test_a_short_run_counts_only_without_a_full_one_and_says_so(runs):
