@@ -334,9 +334,7 @@ int main(int argc, char **argv)
         }
     if (!out || !filter.len || !point_count || blocks < 2)
         fail("needs --out FILE, --filter PROGRAM, a --point, and rings of 128 KiB at least");
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    end_on_signals();
     prctl(PR_SET_TIMERSLACK, 1000000UL);
     at_all_points(open_point);
     open_log(&seen_log, out, sizeof(struct seen),

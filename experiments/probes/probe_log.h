@@ -63,6 +63,22 @@ __attribute__((format(printf, 1, 2), noreturn, unused)) static void fail(const c
     exit(1);
 }
 
+static inline void end_on_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal}; /* not SA_RESTART: a call that waits returns */
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+}
+
+static inline double number(const char *option, const char *text)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end)
+        fail("--%s '%s': a number is wanted", option, text);
+    return value;
+}
+
 static inline int64_t clock_ns(clockid_t clock)
 {
     struct timespec t;

@@ -180,11 +180,10 @@ static void send_paced(int fd, const struct options *o)
     }
 }
 
-static double number(const char *option, const char *text)
+static double from_zero(const char *option, const char *text)
 {
-    char *end;
-    double value = strtod(text, &end);
-    if (end == text || *end || value < 0)
+    double value = number(option, text);
+    if (value < 0)
         fail("--%s '%s': a number from 0 is wanted", option, text);
     return value;
 }
@@ -224,10 +223,10 @@ int main(int argc, char **argv)
         case 'o': o.out = optarg; break;
         case 'c': o.congestion_control = optarg; break;
         case 'k': o.protocol = protocol_of(optarg); break;
-        case 'r': o.rate_bps = number(name, optarg); break;
-        case 'b': o.block_bytes = (int64_t)number(name, optarg); break;
-        case 't': o.tick_s = number(name, optarg); break;
-        case 'w': o.connect_timeout_s = number(name, optarg); break;
+        case 'r': o.rate_bps = from_zero(name, optarg); break;
+        case 'b': o.block_bytes = (int64_t)from_zero(name, optarg); break;
+        case 't': o.tick_s = from_zero(name, optarg); break;
+        case 'w': o.connect_timeout_s = from_zero(name, optarg); break;
         default: return 2;
         }
     }
@@ -241,9 +240,7 @@ int main(int argc, char **argv)
     bool server = either(argv[1], "server", "client"), sends = either(argv[2], "send", "receive");
     if (o.protocol == SCTP && o.block_bytes > WRITE_BYTES)
         fail("--block-bytes %" PRId64 ": a message of SCTP has at most %d", o.block_bytes, WRITE_BYTES);
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    end_on_signals();
     prctl(PR_SET_TIMERSLACK, 1UL);
 
     int fd = open_connection(&o, server), yes = 1;

@@ -300,15 +300,6 @@ static long whole_number(const char *option, const char *text)
     return value;
 }
 
-static double number(const char *option, const char *text)
-{
-    char *end;
-    double value = strtod(text, &end);
-    if (end == text || *end)
-        fail("--%s '%s': a number is wanted", option, text);
-    return value;
-}
-
 int main(int argc, char **argv)
 {
     static const struct option known[] = {
@@ -354,9 +345,7 @@ int main(int argc, char **argv)
               "  --cpu N pins send and recv too\n", stderr);
         return 2;
     }
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    end_on_signals();
     prctl(PR_SET_TIMERSLACK, !strcmp(what, "recv") ? 50000UL : 1UL);
     if (o.cpu >= 0) {
         cpu_set_t set;
