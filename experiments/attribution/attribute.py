@@ -32,7 +32,7 @@ from .tap_points import Role, Stage, points_for
 EVENTS = ("hold", "release", "switch", "northbound")
 """Kinds of events that causes are judged by."""
 
-PING_WAIT_S = "0.2"
+PING_INTERVAL_S, PING_BOUND_S = "0.02", "1"
 
 
 class Attribution:
@@ -95,9 +95,14 @@ class Attribution:
         return {} if beyond is None else {client.name: beyond.nve for client in beyond.clients}
 
     def begin_trial(self) -> None:
-        """One ping, before the trial's window: what is small passes here and now, whatever becomes of the probes."""
+        """Pings until one is answered, before the trial's window: what is small passes here and now, or nothing does.
+
+        One alone may be lost where large packets are refused: a busy Open vSwitch hands its port several frames at
+        once, and those behind one that is larger than the MTU are dropped with it.
+        """
         for flow in [one for one in self._flows if one.direction == "from_vm"] or self._flows[:1]:
-            argv = ["ping", "-c", "1", "-W", PING_WAIT_S, "-n", "-q", flow.tapped.address]
+            # With -w, -c counts answers.
+            argv = ["ping", "-c", "1", "-i", PING_INTERVAL_S, "-w", PING_BOUND_S, "-n", "-q", flow.tapped.address]
             with contextlib.suppress(CommandError):  # nothing passes: then nothing is said of sizes
                 commands.run(argv, pid=self._network[flow.sender].pid, node=flow.sender)
 
