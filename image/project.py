@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emulation import commands
+from emulation import commands, work_tree
 from emulation.errors import CommandError
 from experiments.probes.build import BUILD_FOLDER, SOURCES, BuildError, probe_binary
 
@@ -62,15 +62,19 @@ def _files() -> list[str]:
 
 
 def commit() -> dict[str, Any]:
-    """The work tree's commit, and whether there are changes beside it."""
-    return {
-        "commit": _git("rev-parse", "HEAD").strip(),
-        "commit_changed": bool(_git("status", "--porcelain").strip()),
-    }
+    """The work tree's commit, and whether what runs has changes beside it. Raises ImageError."""
+    try:
+        return work_tree.state(PROJECT)
+    except CommandError as error:
+        raise _no_git(error) from None
 
 
 def _git(*words: str) -> str:
     try:
         return commands.run(["git", "-C", str(PROJECT), *words])
     except CommandError as error:
-        raise ImageError(f"the guest gets the project's files from git, and that failed: {error}") from None
+        raise _no_git(error) from None
+
+
+def _no_git(error: CommandError) -> ImageError:
+    return ImageError(f"the guest gets the project's files from git, and that failed: {error}")

@@ -102,7 +102,18 @@ class Attribution:
         """
         for flow in [one for one in self._flows if one.direction == "from_vm"] or self._flows[:1]:
             # With -w, -c counts answers.
-            argv = ["ping", "-c", "1", "-i", PING_INTERVAL_S, "-w", PING_BOUND_S, "-n", "-q", flow.tapped.address]
+            argv = [
+                "ping",
+                "-c",
+                "1",
+                "-i",
+                PING_INTERVAL_S,
+                "-w",
+                PING_BOUND_S,
+                "-n",
+                "-q",
+                flow.tapped.address,
+            ]
             with contextlib.suppress(CommandError):  # nothing passes: then nothing is said of sizes
                 commands.run(argv, pid=self._network[flow.sender].pid, node=flow.sender)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mininet.net import VERSION as MININET_VERSION
 
-from emulation import preflight
+from emulation import preflight, work_tree
+from emulation.errors import CommandError
 from emulation.nve import Datapath
 from topologies.model import Topology
 
@@ -27,7 +27,6 @@ def environment(datapath: Datapath, values: Mapping[str, Any], command: str) -> 
     """What a run found around it, as the record keeps it."""
 
     around = _told_of_machine()
-    changed = _git("status", "--porcelain")
     return {
         "kernel": platform.release(),
         "machine": platform.machine(),
@@ -39,8 +38,7 @@ def environment(datapath: Datapath, values: Mapping[str, Any], command: str) -> 
         "attachment": values.get("attachment", "rebind"),
         "delay_backend": "none",
         "versions": {**preflight.versions(), "mn": MININET_VERSION, "python": platform.python_version()},
-        "commit": _git("rev-parse", "HEAD"),
-        "commit_changed": bool(changed),
+        **_commit(),
         "load": list(os.getloadavg()),
         "lag_bound_s": bounds_here().lag_s,
         **around,
@@ -53,12 +51,11 @@ def delay_backend(topology: Topology) -> str:
     return "netem" if topology.needs_netem else "none"
 
 
-def _git(*words: str) -> str | None:
+def _commit() -> dict[str, Any]:
     try:
-        done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        return work_tree.state(PROJECT)
+    except CommandError:  # no git, or not a clone
+        return {"commit": None, "commit_changed": False}
 
 
 def _told_of_machine() -> dict[str, Any]:

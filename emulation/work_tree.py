@@ -1,0 +1,21 @@
+"""What git says of a work tree: which commit it is, and whether anything in it that runs is not of that commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from . import commands
+
+WRITTEN_BY_RUNS = ("results/ANSWERS.md", "results/answers.html", "results/reference")
+"""Kept in git or lying about, but written from runs: a change of these changes nothing of what runs."""
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """``commit`` and ``commit_changed``, as a record's environment has them. Raises CommandError."""
+    git = ["git", "-C", str(folder)]
+    ours = (".", *(f":(exclude){name}" for name in WRITTEN_BY_RUNS))
+    return {
+        "commit": commands.run([*git, "rev-parse", "HEAD"]).strip(),
+        "commit_changed": bool(commands.run([*git, "status", "--porcelain", "--", *ours]).strip()),
+    }
