@@ -81,6 +81,24 @@ def _does_for(record: Record, step: Step) -> bool:
     return record.experiment == step.experiment and long_enough and record.parameters["repeat"] >= step.repeat
 
 
+def unanswered(steps: Sequence[Step], answered: Callable[[Step], bool], say: Say) -> Sequence[Step]:
+    """Run every step; those without an answer once more when all others are done. What is left then."""
+    for again in (False, True):
+        if again and steps:
+            say(f"once more, for they have no answer: {_names(steps)}")
+        left = []
+        for number, step in enumerate(steps, start=1):
+            say(f"{number} of {len(steps)}: {step.experiment} {' '.join(step.words)}")
+            if not answered(step):
+                left.append(step)
+        steps = left
+    return steps
+
+
+def _names(steps: Sequence[Step]) -> str:
+    return ", ".join(step.experiment for step in steps)
+
+
 def evaluate(image: Image, results: Path, say: Say, choice: Choice, length: Length) -> int:
     """Run what remains, write the answers; 0 when every experiment has its answer. Raises ImageError."""
     from experiments.catalog import EXPERIMENTS
@@ -98,21 +116,22 @@ def evaluate(image: Image, results: Path, say: Say, choice: Choice, length: Leng
     steps = plan([question.experiments for question in QUESTIONS], EXPERIMENTS, length)
     open_steps = remaining(steps, read_all(results)[0], now["commit"], image.record()["hash"])
     say(f"{len(steps)} experiments, {len(steps) - len(open_steps)} have their answer already")
-    without = []
-    for number, step in enumerate(open_steps, start=1):
-        say(f"{number} of {len(open_steps)}: {step.experiment} {' '.join(step.words)}")
+
+    def answered(step: Step) -> bool:
         started_s = time.monotonic()
         added = gentler(step.words, EXPERIMENTS[step.experiment].parameters, choice.accelerator)
         argv = [project.PYTHON, "-m", "experiments", "record", step.experiment, *step.words, *added]
         outcome = run_inside(image, argv, results, say, choice)
         status = 1 if outcome.status is None else outcome.status
-        if not outcome.runs or conclude(status, outcome.runs[-1]) != 0:
-            without.append(step.experiment)
+        found = bool(outcome.runs) and conclude(status, outcome.runs[-1]) == 0
         say(f"{step.experiment} took {(time.monotonic() - started_s) / 60:.1f} min")
+        return found
+
+    without = unanswered(open_steps, answered, say)
     for path in write_answers(results):
         print(path)
     if without:
-        say(f"no answer from {', '.join(without)}; the same command tries them again")
+        say(f"no answer from {_names(without)}; the same command tries them again")
     return 1 if without else 0
 
 

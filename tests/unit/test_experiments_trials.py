@@ -66,14 +66,15 @@ def test_an_invalid_trial_is_repeated() -> None:
     assert min(schedule.done.values()) >= 9
 
 
-def test_a_kind_that_never_succeeds_is_given_up_after_three_times_as_many() -> None:
-    schedule = Schedule(CYCLE, "nve1", 4, 1)
+@pytest.mark.parametrize("tries", [3, 8])
+def test_a_kind_that_never_succeeds_is_given_up_after_so_many_times_as_many(tries: int) -> None:
+    schedule = Schedule(CYCLE, "nve1", 4, 1, tries)
     done(schedule, lambda kind, number: kind != NULL)
-    assert (schedule.done[NULL], schedule.valid[NULL]) == (12, 0)
-    schedule = Schedule(CYCLE, "nve1", 4, 1)
+    assert (schedule.done[NULL], schedule.valid[NULL]) == (4 * tries, 0)
+    schedule = Schedule(CYCLE, "nve1", 4, 1, tries)
     done(schedule, lambda kind, number: False)
     assert set(schedule.valid.values()) == {0}
-    assert min(schedule.done.values()) >= 12
+    assert min(schedule.done.values()) >= 4 * tries
 
 
 def test_two_nves_have_two_paths() -> None:
@@ -217,9 +218,10 @@ def test_mix_gives_every_group_its_valid_trials_in_seeded_order() -> None:
     assert order(1) != order(2)
 
 
-def test_mix_repeats_invalid_trials_and_gives_a_group_up_after_three_times_as_many() -> None:
-    mix = Mix(["bad"], 4, 1)
+@pytest.mark.parametrize("tries", [3, 8])
+def test_mix_repeats_invalid_trials_and_gives_a_group_up_after_so_many_times_as_many(tries: int) -> None:
+    mix = Mix(["bad"], 4, 1, tries)
     for group in mix.steps():
         mix.count(group, valid=group != "bad")
-    assert mix.done == {"bad": 12, NULL: 4}  # 3 x 4 trials, then given up
+    assert mix.done == {"bad": 4 * tries, NULL: 4}
     assert mix.valid == {"bad": 0, NULL: 4}

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.catalog import EXPERIMENTS
 from image.errors import ImageError
-from image.evaluation import OVER_A_DISTANCE, Length, Step, plan, read_length, remaining
+from image.evaluation import OVER_A_DISTANCE, Length, Step, plan, read_length, remaining, unanswered
 from results.__main__ import main
 from results.answers_pages import write_answers
 from results.comparison import compare
@@ -83,6 +83,24 @@ def run(name: str, status: str = "answered", **changes: Any) -> Record:
 def test_what_is_done_is_not_run_again(record: Record, quick: bool, done: bool) -> None:
     step = Step("a", (), quick, 5)
     assert remaining([step], [record], "c", "i") == ([] if done else [step])
+
+
+def test_what_has_no_answer_is_tried_once_more_after_all_others() -> None:
+    a, b, c = steps = [Step(name, (), True, 1) for name in "abc"]
+    tried: list[Step] = []
+
+    def answered(step: Step) -> bool:
+        tried.append(step)
+        return step is b or (step is a and len(tried) > 3)
+
+    said: list[str] = []
+    assert list(unanswered(steps, answered, said.append)) == [c]
+    assert tried == [a, b, c, a, c]
+    assert "once more, for they have no answer: a, c" in said
+    tried.clear()
+    said.clear()
+    assert not unanswered([b], answered, said.append)
+    assert tried == [b] and len(said) == 1
 
 
 def test_words_of_an_evaluation() -> None:
