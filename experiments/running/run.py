@@ -41,6 +41,7 @@ from .progress import Progress
 from .surroundings import bounds_here, delay_backend
 from .traffic import DIRECTIONS, Traffic, TrafficPlan
 from .trial_events import sampled_events
+from .trials import too_few_valid
 
 DRAIN_S = 0.1  # what is under way at a window's end has arrived by then
 LAST_SAMPLES_S = 0.3
@@ -333,7 +334,7 @@ def _as_child(argv: list[str]) -> subprocess.Popen[bytes]:
 
 
 def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -> tuple[str, str]:
-    """``answered`` when every group and the null trials have at least one valid trial in two, else ``invalid``."""
+    """``answered`` when one trial in two is valid, and of every group and the null trials enough, else ``invalid``."""
     groups: dict[str, list[bool]] = {}
     for trial in trials:
         groups.setdefault(label_of(trial, group_by), []).append(trial["valid"])
@@ -342,8 +343,11 @@ def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -
     poor = [
         f"{without_unset(group)}: {sum(valid)} of {len(valid)} valid"
         for group, valid in groups.items()
-        if 2 * sum(valid) < len(valid)
+        if not any(valid) or too_few_valid(sum(valid), len(valid))
     ]
+    valid_trials = sum(trial["valid"] for trial in trials)
+    if not poor and 2 * valid_trials < len(trials):
+        poor = [f"{valid_trials} of all {len(trials)} trials valid"]
     if poor:
         return "invalid", "the machine was too busy (" + "; ".join(poor) + "); run it again when it is idle"
     counts = ", ".join(f"{without_unset(group)} {sum(valid)}" for group, valid in groups.items())

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from emulation.commands import PATIENCE
-
 PATHS = ("co-located to remote", "remote to remote", "remote to co-located")
 NULL = "null"
-TRIES = 3 if PATIENCE <= 1 else 8
-"""Trials of a kind at most, for each valid one that is wanted.
+CHANCE = 0.15
 
-On emulated processors a machine that does nothing else has still some trials too many refused: measured 9 of 32 of
-in-flight-tunnel, 5 of 6 of one of its groups.
-"""
+
+def too_few_valid(valid: int, done: int) -> bool:
+    """Whether so few of a kind's trials are valid that they are no answer.
+
+    Fewer than half, and that few would be rarer than ``CHANCE`` if every second trial came out valid (binomial). Where
+    one valid trial is wanted, half alone would refuse one in nine kinds of which two trials in three are valid.
+    """
+    return 2 * valid < done and sum(math.comb(done, k) for k in range(valid + 1)) / 2**done < CHANCE
+
+
+def _hopeless(valid: int, done: int, repeat: int) -> bool:
+    """Whether valid ones alone, from now on, could not make enough of them any more."""
+    return too_few_valid(repeat, done + repeat - valid)
 
 
 def path_of(old_nve: str, new_nve: str, peer_nve: str) -> str:
@@ -30,15 +38,14 @@ class Schedule:
     """Moves around a cycle of NVEs, null trials in between at random places, each kind ``repeat`` times valid.
 
     A move's old NVE is where the move before left the VM, so the moves' own order is fixed; where the null
-    trials fall among them is random and seeded. An invalid trial is repeated; after ``tries * repeat`` trials
-    of a kind it is given up, and the run says so.
+    trials fall among them is random and seeded. An invalid trial is repeated; a kind of which too few can be
+    valid any more is given up, and the run says so.
     """
 
     cycle: Sequence[str]
     peer_nve: str
     repeat: int
     seed: int
-    tries: int = TRIES
     valid: dict[str, int] = field(init=False)
     done: dict[str, int] = field(init=False)
 
@@ -63,7 +70,7 @@ class Schedule:
         self.valid[kind] += valid
 
     def _missing(self, kind: str) -> int:
-        if self.done[kind] >= self.tries * self.repeat:
+        if _hopeless(self.valid[kind], self.done[kind], self.repeat):
             return 0
         return max(0, self.repeat - self.valid[kind])
 
@@ -86,14 +93,12 @@ class Schedule:
 class Mix:
     """Groups of trials and null trials in random, seeded order, each ``repeat`` times valid.
 
-    As in ``Schedule`` an invalid trial is repeated, and a group is given up after ``tries * repeat``
-    trials.
+    As in ``Schedule`` an invalid trial is repeated, and and a group given up.
     """
 
     groups: Sequence[str]
     repeat: int
     seed: int
-    tries: int = TRIES
     valid: dict[str, int] = field(init=False)
     done: dict[str, int] = field(init=False)
 
@@ -116,7 +121,7 @@ class Mix:
         while missing := [
             group
             for group, valid in self.valid.items()
-            if valid < self.repeat and self.done[group] < self.tries * self.repeat
+            if valid < self.repeat and not _hopeless(valid, self.done[group], self.repeat)
         ]:
             # Weighted by what is missing, so that no group is left to the end.
             weights = [self.repeat - self.valid[group] for group in missing]
