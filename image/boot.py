@@ -20,8 +20,8 @@ _ACCELERATORS = {
     "kvm": ("-accel", "kvm", "-cpu", "host"),
 }
 # hpet=off: reading it leaves the guest, and TCG's guests would choose it. tsc=reliable: nothing to fall back from.
-# norandmaps: TCG finds code it has translated by its virtual address, too. At random addresses each process has the same
-# libraries translated again, and a run of minutes fills tb-size.
+# norandmaps: TCG finds code it has translated by its virtual address, too. At random addresses each process has its
+# libraries translated anew, and a run of minutes fills tb-size.
 # preempt=full: who wakes up does not wait for the end of another's system call, which takes long on a slow processor.
 _KERNEL = "console=ttyS0 panic=-1 mitigations=off norandmaps preempt=full tsc=reliable random.trust_cpu=on"
 
