@@ -20,6 +20,8 @@ PATIENCE = float(os.environ.get("OVERLAND_PATIENCE") or 1)
 
 Bounds only end what hangs; no figure depends on them.
 """
+EMULATED = PATIENCE > 2
+"""Processors are emulated: what shares them is weighed otherwise, and less is asked of them."""
 
 
 def in_namespaces_of(pid: int | None, argv: Sequence[str]) -> list[str]:

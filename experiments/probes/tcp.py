@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from emulation.commands import PATIENCE
+from emulation.commands import EMULATED
 
 from .build import STREAM_SOURCE, probe_binary
 from .logs import ProbeLog, read_log, seconds
@@ -68,7 +68,7 @@ def stream_argv(stream: TcpStream, role: str, direction: str, log_path: Path) ->
     return [str(probe_binary(STREAM_SOURCE)), *words]
 
 
-POLL_S = 0.005 if PATIENCE <= 1 else 0.020
+POLL_S = 0.020 if EMULATED else 0.005
 """Between two looks at tcp_info; on emulated processors 200 a second took 35 % of the two processors' 200."""
 
 

@@ -28,6 +28,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 NVA_SOCKET = RUN_FOLDER / "nva.sock"
 NVA_JOURNAL = RUN_FOLDER / "nva.journal"
 PROGRAMMED_BOUND_S = 60.0
+EMULATED_PACKET_IN_LIMIT_PPS = 20
+"""Frames a second that an NVE may send to the NVA on emulated processors.
+
+At the usual limit those without a mapping kept NVA and NVEs so busy that no mapping came, and connections ended.
+"""
 
 Progress = Callable[[str], None]
 Hooks = dict[str, Callable[[], None]]
@@ -105,8 +110,7 @@ class Laboratory:
         self._await_nva()
         self.network.start_switches()
         done("switches")
-        self.nva.configure(**self.network.nva_configuration())
-        self.nva.wait_programmed(PROGRAMMED_BOUND_S)
+        self._configure()
         self._follow()
         nodes = (*self.network.hosts, *self.network.switches)
         self._links = LinkMonitor({node.name: node.pid for node in nodes}, self._take_link)
@@ -167,17 +171,18 @@ class Laboratory:
 
         The NVA is configured anew, so what NVEs believed before is forgotten: nothing of an earlier move lasts.
         """
-        self._configure_anew(strategy=strategy, mapping_age_s=mapping_age_s)
+        self._configure(strategy=strategy, mapping_age_s=mapping_age_s)
 
     def set_packet_in_limit(self, limit_pps: int) -> None:
         """How many frames a second an NVE may send to the NVA from now on, so also how many ICMP errors come of them.
 
         The NVA is configured anew, with strategy push; the same limit again changes nothing.
         """
-        self._configure_anew(packet_in_limit_pps=limit_pps)
+        self._configure(packet_in_limit_pps=limit_pps)
 
-    def _configure_anew(self, **more: Any) -> None:
-        self.nva.configure(**self.network.nva_configuration(), **more)
+    def _configure(self, **more: Any) -> None:
+        limit = {"packet_in_limit_pps": EMULATED_PACKET_IN_LIMIT_PPS} if commands.EMULATED else {}
+        self.nva.configure(**self.network.nva_configuration(), **(limit | more))
         self.nva.wait_programmed(PROGRAMMED_BOUND_S)
 
     def check(self) -> None:
