@@ -26,11 +26,11 @@ from .plan import NVA_ADDRESS, NVA_PORT, TUNNEL_PORT, UPLINK, AccessLink
 from .sockets import enlarge_send_buffers
 
 SEND_BUFFER_BYTES = 64 * 1024 * 1024  # as much as a holder keeps
-CONTROL_NICENESS = -5 if commands.EMULATED else -15
+CONTROL_NICENESS = -10 if commands.EMULATED else -15
 """Of what has a machine of its own in a data centre, and must not wait behind the traffic's processes here.
 
 On emulated processors it works for so long at a time that at -15, 29 times the weight of the VMs' processes, these wait
-for 100 to 200 ms; at -5 it is 3 times.
+for 100 to 200 ms; at -10 it is 9 times.
 """
 INTEGRATION_BRIDGE = "br-int"
 UNDERLAY_BRIDGE = "br-phy"

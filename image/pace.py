@@ -8,7 +8,14 @@ from experiments.running.parameters import Parameter
 
 from .boot import Accelerator
 
-AT_MOST: dict[str, int] = {"rate_pps": 200, "main_pps": 100, "tcp_rate": 1_000_000, "quic_rate": 200_000}
+AT_MOST: dict[str, int] = {
+    "rate_pps": 200,
+    "main_pps": 100,
+    "side_pps": 100,
+    "near_pps": 100,
+    "tcp_rate": 1_000_000,
+    "quic_rate": 200_000,
+}
 """Packets per second each way, and bit/s of a TCP connection, that two processors under TCG keep up with.
 
 Measured: at 1,000 packets/s over a distance of 20 ms packets queued for up to 1.8 s; at 500 in `several-moves`, which
