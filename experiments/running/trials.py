@@ -93,7 +93,7 @@ class Schedule:
 class Mix:
     """Groups of trials and null trials in random, seeded order, each ``repeat`` times valid.
 
-    As in ``Schedule`` an invalid trial is repeated, and and a group given up.
+    As in ``Schedule`` an invalid trial is repeated, and a group can be given up.
     """
 
     groups: Sequence[str]
