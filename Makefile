@@ -17,7 +17,7 @@ only = $(if $(call given,$(1)),$(error make $@ takes $(if $(1),$(addsuffix =,$(1
 EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle standby transports transport-impact
 
 .DEFAULT_GOAL := help
-.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision pcap answers cli shell validate runs report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-shell image-cli evaluate evaluate-compare evaluate-reference lock ryu-check
+.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision pcap answers cli shell validate runs report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-imports image-shell image-cli evaluate evaluate-compare evaluate-reference lock ryu-check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,7 +89,7 @@ bench: setup ## Speed, each figure beside a control of the same run
 image: setup-image ## Build the VM image (kernel with openvswitch, netem, SCTP), if there is none of this recipe
 	@$(PYTHON) -m image build
 
-image-verify: setup-image ## Build the VM image twice more and compare the hashes: byte for byte the same?
+image-verify: setup-image ## Build the VM image once more and compare the hashes: byte for byte the same?
 	@$(PYTHON) -m image verify
 
 image-disk: image ## A disk that boots by itself, with the project in it, for a machine to log in to
@@ -97,6 +97,9 @@ image-disk: image ## A disk that boots by itself, with the project in it, for a 
 
 image-run: setup-image ## An experiment inside the VM image (EXP=hot-l2 quick=1; ACCEL=kvm or tcg), its run brought back here
 	@$(PYTHON) -m image run $(EXP) $(call given,EXP)
+
+image-imports: setup-image ## How long Python takes to load what a run needs inside, compiled or not, or all packages
+	@$(PYTHON) -m image imports $(PARAMETERS)
 
 image-shell: setup-image ## A console in the VM image
 	@$(PYTHON) -m image shell $(PARAMETERS)

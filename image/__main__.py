@@ -22,7 +22,7 @@ USAGE = (
     "usage: python -m image build | verify | disk\n"
     "       python -m image run EXPERIMENT [NAME=value ...] [ACCEL=auto|kvm|tcg]\n"
     "       python -m image evaluate [QUICK=1] [REPEAT=N] [ACCEL=..]\n"
-    "       python -m image shell [ACCEL=..] | cli [TOPOLOGY] [NAME=value ...] [ACCEL=..]"
+    "       python -m image imports [ACCEL=..] | shell [ACCEL=..] | cli [TOPOLOGY] [NAME=value ...] [ACCEL=..]"
 )
 
 
@@ -60,13 +60,13 @@ def _verify(_words: Sequence[str]) -> int:
 
 def _disk(_words: Sequence[str]) -> int:
     from .folder import FOLDER, Image, digest
-    from .self_booting import build
+    from .self_booting import TRIED_WITH, build
 
     path = build(Image(FOLDER))
     _say(
         f"{path} ({path.stat().st_size / 1e6:.0f} MB, sha256 {digest(path)[:12]}); root, no password, to try it:"
     )
-    print(f"qemu-system-x86_64 -m 4096 -smp 2 -nographic -drive file={path},if=virtio,snapshot=on")
+    print(f"{TRIED_WITH} -drive file={path},if=virtio,snapshot=on")
     return 0
 
 
@@ -114,12 +114,19 @@ def _evaluate(words: Sequence[str]) -> int:
     return evaluate(image, results, _say, choice, length)
 
 
+def _imports(words: Sequence[str]) -> int:
+    from .project import PYTHON
+    from .running import run_inside
+
+    image, results, choice = _ready(_accelerator_alone(words))
+    outcome = run_inside(image, [PYTHON, "-m", "image.imports"], results, _say, choice)
+    return 1 if outcome.status is None else outcome.status
+
+
 def _shell(words: Sequence[str]) -> int:
     from .running import check_terminal, interact_inside
 
-    wanted, rest = _asked(words)
-    if rest:
-        raise ImageError(f"{rest[0]}: the image's shell takes ACCEL=auto, kvm or tcg")
+    wanted = _accelerator_alone(words)
     check_terminal()
     image, results, choice = _ready(wanted)
     return interact_inside(image, ["bash", "-l"], results, _say, choice)
@@ -147,6 +154,14 @@ def _asked(words: Sequence[str]) -> tuple[str, list[str]]:
     return wanted, rest
 
 
+def _accelerator_alone(words: Sequence[str]) -> str:
+    """The accelerator that is asked for, and nothing else may be. Raises ImageError."""
+    wanted, rest = _asked(words)
+    if rest:
+        raise ImageError(f"{rest[0]}: ACCEL=auto, kvm or tcg is all that can be said here")
+    return wanted
+
+
 def _ready(wanted: str) -> tuple[Image, Path, Choice]:
     """The image (built if there is none of this recipe: minutes), the host's results folder, the accelerator.
 
@@ -168,6 +183,7 @@ COMMANDS: dict[str, Command] = {
     "verify": _verify,
     "disk": _disk,
     "run": _run,
+    "imports": _imports,
     "shell": _shell,
     "cli": _cli,
     "evaluate": _evaluate,

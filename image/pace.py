@@ -1,12 +1,15 @@
-"""On emulated processors probes send less unless they are told how much. Pure."""
+"""What a guest's processors can do: how long is waited for them, and what probes send where they are emulated. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from experiments.running.parameters import Parameter
 
 from .boot import Accelerator
+
+PATIENCE: Mapping[Accelerator, int] = {"kvm": 2, "tcg": 10}
+"""How much slower than a host a guest may be before a wait is given up."""
 
 AT_MOST: dict[str, int] = {
     "rate_pps": 200,

@@ -17,10 +17,10 @@ from .accelerator import Choice, as_record, choose
 from .boot import Guest, Mode
 from .errors import ImageError
 from .folder import Image
+from .pace import PATIENCE
 from .scratch import scratch_folder
 
 Say = Callable[[str], None]
-PATIENCE = {"kvm": 2, "tcg": 10}  # how much slower the guest may be before a wait is given up
 MOST_PROCESSORS = 8  # more make TCG no faster
 
 

@@ -6,17 +6,23 @@ without mounting; the same for one image and one commit, byte for byte.
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import shutil
 import struct
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from emulation import commands
+from emulation import commands, work_tree
 from emulation.errors import CommandError
 
+from .boot import QUICKER
 from .errors import ImageError
 from .folder import BOOT_FILES, DISK_FILE, Image
+from .pace import PATIENCE, gentler
 from .recipe import EPOCH, PROJECT
 
 SECTOR_BYTES = 512
@@ -25,12 +31,52 @@ MBR_CODE = Path("/usr/lib/SYSLINUX/mbr.bin")
 VOLUME_ID = 0x4F564C44
 _FAT32_LBA = 0x0C
 
-CONFIGURATION = """DEFAULT overland
+CONFIGURATION = f"""DEFAULT overland
 LABEL overland
   LINUX vmlinuz
   INITRD initrd
-  APPEND console=tty0 console=ttyS0 loglevel=4 panic=-1 overland.root=/dev/vda1:root.sqfs overland.mode=login
+  APPEND console=tty0 console=ttyS0 loglevel=4 panic=-1 {QUICKER} overland.root=/dev/vda1:root.sqfs overland.mode=login
 """
+
+TRIED_WITH = "qemu-system-x86_64 -machine q35,hpet=off -cpu max -m 4096 -smp 2 -nographic"
+"""How QEMU starts it. Its usual processor has no SSE4.2, without which numpy does not load."""
+
+PROCESSORS: Mapping[str, tuple[int, str]] = {
+    "tcg": (PATIENCE["tcg"], "its processors are emulated"),
+    "kvm": (PATIENCE["kvm"], "KVM"),
+    "hardware": (PATIENCE["kvm"], "neither TCG nor KVM"),
+}
+"""What the guest may find its processors to be: its patience, and why it says so in records."""
+
+_GREETING = """Overland's VM image ({why}). The project is in /overland:
+    cd /overland && .venv/bin/python -m experiments list
+    .venv/bin/python -m experiments {words}
+What is written here is in memory and gone at the end. `poweroff -f` ends the machine.
+"""
+
+
+def welcome(around: Mapping[str, Any]) -> str:
+    """The script that the guest's login reads with $accelerator set, one of `PROCESSORS`.
+
+    It tells records what the machine is (``around``: image and commit), bounds how long to wait, and greets.
+    """
+    from experiments.hot_l2 import EXPERIMENT
+
+    cases = []
+    for accelerator, (patience, why) in PROCESSORS.items():
+        machine = {"accelerator": accelerator, "accelerator_why": f"booted by itself: {why}", **around}
+        words = ["run", EXPERIMENT.name, "quick=1"]
+        words += gentler([], EXPERIMENT.parameters, "tcg" if accelerator == "tcg" else "kvm")
+        files = {
+            "/run/machine.json": json.dumps(machine, sort_keys=True) + "\n",
+            "/etc/motd": _GREETING.format(why=why, words=" ".join(words)),
+        }
+        written = [f"printf %s {shlex.quote(text)} >{path}" for path, text in files.items()]
+        lines = [f"{accelerator})", f"export OVERLAND_PATIENCE={patience}", *written, ";;"]
+        cases += lines
+    return "\n".join(
+        ["export OVERLAND_MACHINE=/run/machine.json", "case $accelerator in", *cases, "esac", ""]
+    )
 
 
 def size_sectors(files_bytes: int) -> int:
@@ -75,8 +121,8 @@ def commands_for(raw: Path, files: list[Path], sectors: int, target: Path) -> li
     ]
 
 
-def build(image: Image) -> Path:
-    """Make the disk beside the image; its path. Raises ImageError."""
+def build(image: Image, folder: Path | None = None) -> Path:
+    """Make the disk, beside the image or in ``folder``; its path. Raises ImageError."""
     if not MBR_CODE.exists():
         raise ImageError(f"{MBR_CODE} not found: run `./setup.sh image` (Debian: syslinux)")
     with tempfile.TemporaryDirectory(prefix="disk-", dir=image.folder) as name:
@@ -87,7 +133,10 @@ def build(image: Image) -> Path:
                 ["git", "-C", str(PROJECT), "archive", "-o", str(scratch / "project.tar.gz"), "HEAD"]
             )
             files = [image.folder / file for file in BOOT_FILES]
-            files += [scratch / "project.tar.gz", scratch / "syslinux.cfg"]
+            commit = work_tree.state(PROJECT)["commit"]
+            around = {"image": image.record(), "commit": commit, "commit_changed": False}
+            (scratch / "welcome").write_text(welcome(around))
+            files += [scratch / name for name in ("project.tar.gz", "syslinux.cfg", "welcome")]
             sectors = size_sectors(sum(path.stat().st_size for path in files))
             raw = scratch / "disk.raw"
             with raw.open("wb") as disk:
@@ -97,8 +146,9 @@ def build(image: Image) -> Path:
                 commands.run(["env", f"SOURCE_DATE_EPOCH={EPOCH}", "TZ=UTC", *argv], timeout_s=120)
         except (OSError, CommandError) as error:
             raise ImageError(f"cannot make the disk that boots by itself: {error}") from None
-        (scratch / DISK_FILE).replace(image.folder / DISK_FILE)
-    return image.folder / DISK_FILE
+        made = (folder or image.folder) / DISK_FILE
+        shutil.move(scratch / DISK_FILE, made)
+    return made
 
 
 def _dated(files: list[Path], scratch: Path) -> list[Path]:

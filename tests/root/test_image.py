@@ -1,4 +1,4 @@
-"""The VM image itself, booted: an experiment over a delay on the kernel datapath, and a guest that dies.
+"""The VM image itself, booted: an experiment over a delay on the kernel datapath, a guest that dies, its disk.
 
 The image is built when there is none of this recipe (three minutes). Under TCG a boot takes 10 s, the
 experiment two minutes.
@@ -6,13 +6,19 @@ experiment two minutes.
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
+from image import self_booting
 from image.build import build
 from image.folder import FOLDER, Image
+from image.machine import DIES_WITH_US
 from image.project import PYTHON
 from image.running import accelerator_for, run_inside
 from results.reading import load_record
@@ -86,3 +92,35 @@ def test_a_guest_that_dies_is_said_and_what_it_wrote_comes_back(image: Image, tm
     kept = Path(line.partition("its console: ")[2].partition(";")[0])
     assert "Kernel panic" in kept.read_text()
     kept.unlink()
+
+
+def test_the_disk_boots_by_itself_and_a_record_made_there_would_name_the_image(
+    image: Image, tmp_path: Path
+) -> None:
+    """As `make image-disk` says to try it; what a run needs is imported, for a processor may be too old for numpy."""
+    commands_there = (
+        "cd /overland",
+        ".venv/bin/python -c 'import experiments.catalog, controller.framework, experiments.running.surroundings as it;"
+        ' print("t" + "old:", it._told_of_machine()["image"]["hash"], it.bounds_here().lag_s)\'',
+        "poweroff -f",
+    )
+    argv = [*shlex.split(self_booting.TRIED_WITH), "-drive"]
+    argv += [f"file={self_booting.build(image, tmp_path)},if=virtio,snapshot=on"]
+    ready, said = "poweroff -f` ends the machine", ""
+    with subprocess.Popen([*DIES_WITH_US, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as guest:
+        assert guest.stdin is not None and guest.stdout is not None
+        giving_up = threading.Timer(240, guest.kill)  # 12 s to its prompt and 20 s to its end under TCG
+        giving_up.start()
+        try:
+            asked = False
+            while data := os.read(guest.stdout.fileno(), 65536):
+                said += data.decode(errors="replace")
+                if ready in said and not asked:
+                    guest.stdin.write("".join(f"{line}\n" for line in commands_there).encode())
+                    guest.stdin.flush()
+                    asked = True
+        finally:
+            giving_up.cancel()
+            guest.kill()
+    lag_s = 0.1 if "(its processors are emulated)" in said else 0.02
+    assert f"told: {image.record()['hash']} {lag_s}" in said, said[-2000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from image import recipe, verify
-from image.self_booting import FIRST_SECTOR, commands_for, partition_table, size_sectors
+from image.self_booting import FIRST_SECTOR, commands_for, partition_table, size_sectors, welcome
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,3 +118,32 @@ def recipe_error() -> type[Exception]:
     from image.errors import ImageError
 
     return ImageError
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "patience", "words"),
+    [
+        ("tcg", "10", "quick=1 rate_pps=200 tcp_rate=1Mbit"),
+        ("kvm", "2", "quick=1"),
+        ("hardware", "2", "quick=1"),
+    ],
+)
+def test_whoever_logs_in_to_the_disk_is_told_what_fits_its_processors(
+    tmp_path: Path, accelerator: str, patience: str, words: str
+) -> None:
+    script = welcome({"commit": "it's one"}).replace("/run/", f"{tmp_path}/").replace("/etc/", f"{tmp_path}/")
+    shown = subprocess.run(
+        [
+            "sh",
+            "-eu",
+            "-c",
+            f"accelerator={accelerator}\n{script}\necho $OVERLAND_PATIENCE $OVERLAND_MACHINE",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.split() == [patience, f"{tmp_path}/machine.json"]
+    machine = json.loads((tmp_path / "machine.json").read_text())
+    assert (machine["accelerator"], machine["commit"]) == (accelerator, "it's one")
+    assert f"run hot-l2 {words}\n" in (tmp_path / "motd").read_text()
