@@ -30,6 +30,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "stopped": ("sender stopped", "left the VM while it was attached nowhere"),
     "too_large": ("too large", "larger than anything that passed there"),
     "underlay": ("underlay", "between two NVEs"),
+    "nva_not_asked": ("NVA not asked", "its NVE had no mapping and may not ask the NVA so often"),
     "nve_overrun": ("NVE overrun", "in a queue of an NVE, whose rules dropped nothing"),
     "sender": ("probe's own sender", "said to be sent, never left its host"),
     "receiver": ("receiver", "handed to its host, never to the receiver"),

@@ -25,7 +25,7 @@ from ..probes.tap import PacketTap
 from .causes import Facts, MoveFacts
 from .move_facts import Event, move_facts, stays_until_s
 from .packet_fates import Flow, TrialCauses, counted, packet_causes, places
-from .rule_drops import Drops, read_drops
+from .rule_drops import Drops, read_drops, read_not_asked
 from .seen import Seen
 from .tap_points import Role, Stage, points_for
 
@@ -48,6 +48,7 @@ class Attribution:
         self._tap = PacketTap(folder / "tap")
         self._events: dict[int, list[Event]] = {}
         self._drops: Drops = {}
+        self._not_asked: Mapping[str, int] = {}
         self._seen: Seen
         self._began_s = 0.0
         self.cost: dict[str, float] = {}
@@ -62,6 +63,7 @@ class Attribution:
         """Begin to look. ProbeError or BuildError."""
         self._tap.log_path.parent.mkdir(parents=True, exist_ok=True)
         self._drops = read_drops(self._watched_nves())
+        self._not_asked = read_not_asked(self._watched_nves())
         flows = [flow.tapped for flow in self._flows]
         devices = [point.tapped for point in self._points]
         self._began_s = time.monotonic()
@@ -87,6 +89,10 @@ class Attribution:
             at=dict(self._network.location) | self._clients(),
             largest_bytes=self._seen.largest_bytes(),
             rule_drops={key: count - self._drops.get(key, 0) for key, count in after.items()},
+            not_asked={
+                nve: count - self._not_asked.get(nve, 0)
+                for nve, count in read_not_asked(self._watched_nves()).items()
+            },
             asked_s=self._seen.unanswered_s(),
             blind_s=self._seen.blind_s(),
         )

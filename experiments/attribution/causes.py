@@ -42,6 +42,7 @@ class Cause(StrEnum):
     STOPPED = "stopped"
     TOO_LARGE = "too_large"
     UNDERLAY = "underlay"
+    NOT_ASKED = "nva_not_asked"
     OVERRUN = "nve_overrun"
     SENDER = "sender"
     RECEIVER = "receiver"
@@ -117,6 +118,7 @@ class Facts:
 
     ``at``: the NVE at which a VM or client is, by name. ``largest_bytes``: the largest frame, of any kind, that was
     seen at a stage of an NVE in the whole run. ``rule_drops``: frames that found no rule in the run, by (NVE, table).
+    ``not_asked``: frames that were for the NVA and beyond its limit in the run, by NVE.
     ``asked_s``: when a sender asked for a neighbour and got no answer. ``blind_s``: spans in which a tap lost frames.
     """
 
@@ -124,6 +126,7 @@ class Facts:
     at: Mapping[str, str] = field(default_factory=dict)
     largest_bytes: Mapping[tuple[Stage, str], int] = field(default_factory=dict)
     rule_drops: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    not_asked: Mapping[str, int] = field(default_factory=dict)
     asked_s: Mapping[str, Sequence[float]] = field(default_factory=dict)
     blind_s: Sequence[tuple[float, float]] = ()
 
@@ -220,8 +223,12 @@ def _inside(packet: Packet, last: Sighting, facts: Facts, nve: str, *, from_vm: 
                 return Cause.IN_FLIGHT if packet.tx_s < move.left_s else Cause.MISDIRECTED
         if from_vm and _left_in_closed_port(packet, last, move, facts):
             return Cause.IN_FLIGHT
-        if packet.queue_s >= QUEUE_S:
-            return Cause.OVERRUN
+    # Those that got through meanwhile went by the NVA, so that each took as long as in a queue.
+    if from_vm and facts.not_asked.get(nve):
+        return Cause.NOT_ASKED
+    if packet.queue_s >= QUEUE_S:
+        return Cause.OVERRUN
+    for move in facts.moves:
         if move.new_nve == nve and last.t_s >= move.start_s and _is_of(move, packet):
             if not move.wired and move.vm == packet.receiver and last.t_s <= move.there_s:
                 return Cause.EARLY
@@ -233,8 +240,6 @@ def _inside(packet: Packet, last: Sighting, facts: Facts, nve: str, *, from_vm: 
                 return Cause.HELD
     if from_vm and (nve, "ANTI_SPOOF") in facts.rule_drops and facts.rule_drops[nve, "ANTI_SPOOF"]:
         return Cause.SPOOF
-    if packet.queue_s >= QUEUE_S:
-        return Cause.OVERRUN
     if facts.rule_drops and not facts.rules_dropped(nve, "CLASSIFY", "ANTI_SPOOF", "FORWARD"):
         return Cause.OVERRUN
     return Cause.UNKNOWN

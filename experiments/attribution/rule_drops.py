@@ -1,7 +1,8 @@
-"""What NVEs' tables dropped because no rule was there, from Open vSwitch's own counters: lookups without a match."""
+"""What NVEs dropped for want of a rule or of leave to ask the NVA, from Open vSwitch's own counters."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from controller.pipeline import TABLES
@@ -48,3 +49,16 @@ def read_drops(nves: Mapping[str, NVE]) -> Drops:
         counts = unmatched(switch.dpctl("dump-tables"))
         found |= {(nve, names[number]): count for number, count in counts.items() if number in names}
     return found
+
+
+def beyond_limit(text: str) -> int:
+    """Frames that a meter dropped, from ``ovs-ofctl meter-stats``: what its bands counted. Pure."""
+    _, _, bands = text.partition("bands:")
+    return sum(int(count) for count in re.findall(r"packet_count:(\d+)", bands))
+
+
+def read_not_asked(nves: Mapping[str, NVE]) -> dict[str, int]:
+    """Frames that each NVE kept from the NVA since its limit was set (`controller.openflow.packet_in_limit`)."""
+    return {
+        nve: beyond_limit(switch.dpctl("meter-stats", "meter=controller")) for nve, switch in nves.items()
+    }

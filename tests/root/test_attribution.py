@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from emulation.network import RUN_FOLDER
 from emulation.nve import NVE
 from experiments.attribution.attribute import Attribution
 from experiments.attribution.packet_fates import check_sums
-from experiments.attribution.rule_drops import read_drops
+from experiments.attribution.rule_drops import read_drops, read_not_asked
 from experiments.running.traffic import Traffic, TrafficPlan
 from results.causes import attributed, counted
 from results.findings import findings
@@ -129,3 +130,51 @@ def test_packets_refused_as_spoofs_and_packets_without_a_neighbour_are_told_apar
     # Only the peer asked; the first packets wait for the answer, then all are dropped.
     assert set(unresolved["to_vm"]) == {"neighbour_unresolved"}, unresolved
     assert unresolved["to_vm"]["neighbour_unresolved"] >= LEAST_PACKETS, unresolved
+
+
+def test_packets_that_an_nve_may_not_ask_the_nva_about_are_told_from_those_lost_in_a_queue() -> None:
+    """Pull, and the NVA stands still: the peer's NVE has lost its mapping, and may send 5 frames a second to the NVA.
+
+    The limit lets 10 frames go at once (a burst is at least 10) and 5 each second; they come back late or not at all.
+    """
+    limit_pps, burst = 5, 10
+
+    def body() -> tuple[dict[str, int], int, float]:
+        with laboratory(topology()) as made:
+            made._configure(strategy="pull", packet_in_limit_pps=limit_pps)
+            made.warm_up()
+            network, nves = made.network, {"nve3": made.network.nves["nve3"]}
+            traffic = Traffic(network, TrafficPlan("vm1", "peer3", RATE_PPS, 64, 0), RUN_FOLDER / "probes")
+            attribution = Attribution(
+                network,
+                traffic.numbered_flows(),
+                RUN_FOLDER / "probes",
+                lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE),
+            )
+            attribution.start()
+            traffic.start()
+            begin_s = time.monotonic()
+            nva = made._process
+            assert nva is not None
+            nva.send_signal(signal.SIGSTOP)
+            mapping = [
+                line.partition(" actions=")[0].partition(", ")[2]
+                for line in nves["nve3"].dpctl("dump-flows", "--no-stats", "table=3").splitlines()
+                if f"reg2=0,dl_dst={network.topology.vm('vm1').mac} " in line and "->tun_dst" in line
+            ]
+            nves["nve3"].dpctl("del-flows", "--strict", *mapping)
+            commands.wait_until(
+                lambda: read_not_asked(nves)["nve3"] >= 5 * LEAST_PACKETS, 10.0, "frames kept from the NVA"
+            )
+            nva.send_signal(signal.SIGCONT)
+            window = (begin_s, time.monotonic())
+            traffic.stop()
+            attribution.stop()
+            causes = attribution.causes(0, window, [], traffic.numbered_packets())
+            check_sums(causes.counts, traffic.measures(window), 0)
+            return causes.counts["to_vm"]["lost"], read_not_asked(nves)["nve3"], window[1] - begin_s
+
+    lost, kept, took_s = in_sandbox(body)
+    assert set(lost) == {"nva_not_asked"}, lost
+    # What was lost was kept from the NVA, or is one of the few that it was to be asked about.
+    assert kept - 2 <= lost["nva_not_asked"] <= kept + burst + limit_pps * (took_s + 1), (lost, kept, took_s)

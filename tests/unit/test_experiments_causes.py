@@ -113,6 +113,15 @@ CASES: list[tuple[str, Packet, Facts, Cause]] = [
      replace(FACTS, rule_drops=WITH_MISSES), Cause.UNPROGRAMMED),
     ("a full queue at the new NVE", replace(to_vm(10.65, seen(10.651, *BY_OLD)), queue_s=0.02),
      replace(FACTS, moves=[BUFFERS], rule_drops=WITH_MISSES), Cause.OVERRUN),
+    # At the sender's NVE, which has no mapping for the VM and asks the NVA.
+    ("beyond what may be asked", to_vm(9.0, seen(9.001, (LEFT, ""))), replace(FACTS, not_asked={"nve3": 7}),
+     Cause.NOT_ASKED),
+    ("what got through went by the NVA", replace(to_vm(9.0, seen(9.001, (LEFT, ""))), queue_s=0.02),
+     replace(FACTS, not_asked={"nve3": 7}), Cause.NOT_ASKED),
+    ("another NVE may not ask", to_vm(9.0, seen(9.001, (LEFT, ""))), replace(FACTS, not_asked={"nve3": 0, "nve1": 7}),
+     Cause.OVERRUN),
+    ("none asks for what comes from a tunnel", to_vm(10.75, seen(10.751, *TO_OLD)),
+     replace(FACTS, not_asked={"nve1": 7}), Cause.POLICY),
     # From the VM.
     ("outbound held", from_vm(10.5, seen(10.501, (LEFT, ""))),
      replace(FACTS, moves=[replace(MOVE, holds=(Hold("outbound", 10.45, 10.6),))]), Cause.HELD),

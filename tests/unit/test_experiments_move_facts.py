@@ -9,7 +9,7 @@ import pytest
 
 from experiments.attribution.causes import Cause, Hold
 from experiments.attribution.move_facts import Event, move_facts, stays_until_s
-from experiments.attribution.rule_drops import unmatched
+from experiments.attribution.rule_drops import beyond_limit, unmatched
 from experiments.running.mistakes import check
 from experiments.running.parameters import ParameterError
 from results.causes import MEANINGS
@@ -98,6 +98,17 @@ DUMP = """OFPST_TABLE reply (OF1.3) (xid=0x2):
 
 def test_lookups_without_a_match_are_read_table_by_table() -> None:
     assert unmatched(DUMP) == {0: 2, 1: 0, 2: 0, 3: 0, 4: 7, 5: 7}
+
+
+METERS = """OFPST_METER reply (OF1.3) (xid=0x2):
+meter:controller flow_count:0 packet_in_count:950 byte_in_count:48000 duration:3.141s bands:
+0: packet_count:57 byte_count:5700
+"""
+
+
+def test_what_a_meter_dropped_is_not_what_came_to_it() -> None:
+    assert beyond_limit(METERS) == 57
+    assert beyond_limit("OFPST_METER reply (OF1.3) (xid=0x2):\n") == 0
 
 
 def test_every_cause_has_a_name_and_a_meaning() -> None:
