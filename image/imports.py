@@ -33,7 +33,13 @@ EVERYTHING = (
 )
 """All packages of requirements.in, by the modules of them that the project uses, and Debian's two."""
 
-RUNNER = ("experiments.running.start", "experiments.running.refusals", "experiments.catalog")
+RUNNER = (
+    "experiments.running.start",
+    "experiments.running.refusals",
+    "experiments.catalog",
+    "yaml",  # with the topology
+    "pyarrow.parquet",  # with the first samples
+)
 NVA = ("controller.__main__", "controller.app", "controller.northbound", "controller.service")
 
 ALL, OF_A_RUN = "all packages", "what a run loads"

@@ -1,12 +1,18 @@
 """Statistics: values worked out by hand, what too few values give, and that a seed fixes everything."""
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import bootstrap
 
 from results.statistics import (
+    RESAMPLES,
     cliffs_delta,
     compare_paired,
     count_trials,
@@ -114,6 +120,19 @@ def test_the_interval_holds_the_median_about_19_times_in_20():
 def test_the_interval_stays_within_the_values(values):
     lo, hi = median_interval(values)
     assert min(values) <= lo <= hi <= max(values)
+
+
+@pytest.mark.parametrize("n", [3, 10, 41])
+def test_the_interval_is_the_one_of_scipy_and_a_run_need_not_load_it(n):
+    values = np.random.default_rng(n).lognormal(size=n).tolist()
+    options = {"n_resamples": RESAMPLES, "method": "percentile", "vectorized": True}
+    theirs = bootstrap((values,), np.median, rng=np.random.default_rng(0), **options).confidence_interval
+    assert median_interval(values) == pytest.approx([theirs.low, theirs.high])
+    code = f"import sys; from results.statistics import median_interval as it; it({values})"
+    code += "; print('scipy' in sys.modules)"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_the_same_seed_gives_the_same_interval_whatever_else_was_measured():
