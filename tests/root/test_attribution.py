@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from emulation import commands
-from emulation.network import RUN_FOLDER
+from emulation.network import RUN_FOLDER, EmulatedNetwork
 from emulation.nve import NVE
 from experiments.attribution.attribute import Attribution
 from experiments.attribution.packet_fates import check_sums
@@ -75,6 +75,18 @@ def without_rules(nve: NVE, match: str) -> Iterator[None]:
             nve.dpctl("add-flow", line.strip())
 
 
+def followed_traffic(network: EmulatedNetwork, peer: str) -> tuple[Traffic, Attribution]:
+    """Packets between vm1 and a peer, each followed, both begun."""
+    folder = RUN_FOLDER / "probes"
+    traffic = Traffic(network, TrafficPlan("vm1", peer, RATE_PPS, 64, 0), folder)
+    attribution = Attribution(
+        network, traffic.numbered_flows(), folder, lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE)
+    )
+    attribution.start()
+    traffic.start()
+    return traffic, attribution
+
+
 def test_packets_refused_as_spoofs_and_packets_without_a_neighbour_are_told_apart() -> None:
     """Nothing moves: the NVE of both VMs loses its anti-spoofing rules, then what answers ARP while the peer asks."""
 
@@ -88,15 +100,7 @@ def test_packets_refused_as_spoofs_and_packets_without_a_neighbour_are_told_apar
         with laboratory(topology(), emit=hear) as made:
             made.warm_up()
             network, nve = made.network, made.network.nves["nve1"]
-            traffic = Traffic(network, TrafficPlan("vm1", "peer1", RATE_PPS, 64, 0), RUN_FOLDER / "probes")
-            attribution = Attribution(
-                network,
-                traffic.numbered_flows(),
-                RUN_FOLDER / "probes",
-                lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE),
-            )
-            attribution.start()
-            traffic.start()
+            traffic, attribution = followed_traffic(network, "peer1")
 
             def refused() -> bool:
                 return (
@@ -144,15 +148,7 @@ def test_packets_that_an_nve_may_not_ask_the_nva_about_are_told_from_those_lost_
             made._configure(strategy="pull", packet_in_limit_pps=limit_pps)
             made.warm_up()
             network, nves = made.network, {"nve3": made.network.nves["nve3"]}
-            traffic = Traffic(network, TrafficPlan("vm1", "peer3", RATE_PPS, 64, 0), RUN_FOLDER / "probes")
-            attribution = Attribution(
-                network,
-                traffic.numbered_flows(),
-                RUN_FOLDER / "probes",
-                lambda argv: subprocess.Popen(argv, stderr=subprocess.PIPE),
-            )
-            attribution.start()
-            traffic.start()
+            traffic, attribution = followed_traffic(network, "peer3")
             begin_s = time.monotonic()
             nva = made._process
             assert nva is not None
