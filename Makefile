@@ -95,7 +95,7 @@ image-verify: setup-image ## Build the VM image once more and compare the hashes
 image-disk: image ## A disk that boots by itself, with the project in it, for a machine to log in to
 	@$(PYTHON) -m image disk
 
-image-run: setup-image ## An experiment inside the VM image (EXP=hot-l2 quick=1; ACCEL=kvm or tcg), its run brought back here
+image-run: setup-image ## An experiment inside the VM image (EXP=hot-l2 QUICK=1; ACCEL=kvm or tcg), its run brought back here
 	@$(PYTHON) -m image run $(EXP) $(call given,EXP)
 
 image-imports: setup-image ## How long Python takes to load what a run needs inside, compiled or not, or all packages

@@ -39,15 +39,21 @@ _DHCP_TOOLS = {"dnsmasq": "dnsmasq-base", "udhcpc": "udhcpc"}
 _CAPTURE_TOOLS = {"tcpdump": "tcpdump"}
 
 
-def check(topology: Topology, ports: str, results_folder: Path) -> Datapath:
-    """Find out whether the topology can run here and how; PreflightError lists everything that is missing."""
+IN_IMAGE = "make image-run EXP=..."
+
+
+def check(topology: Topology, ports: str, results_folder: Path, in_image: str = IN_IMAGE) -> Datapath:
+    """Find out whether the topology can run here and how; PreflightError lists everything that is missing.
+
+    ``in_image``: the command that does the same in the VM image.
+    """
     problems = [
         *_root_problems(),
         *_tool_problems(_TOOLS | (_DHCP_TOOLS if _leases(topology) else {})),
-        *_netem_problems(topology),
+        *_netem_problems(topology, in_image),
         *_space_problems(results_folder),
     ]
-    datapath, why_not = choose_datapath(Plan(topology).port_count(), ports, topology.queues_at_nves)
+    datapath, why_not = choose_datapath(Plan(topology).port_count(), ports, topology.queues_at_nves, in_image)
     if why_not:
         problems.append(why_not)
     problems += _memory_problems(topology)
@@ -90,13 +96,13 @@ def _tool_problems(tools_wanted: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _netem_problems(topology: Topology) -> list[str]:
+def _netem_problems(topology: Topology, in_image: str = IN_IMAGE) -> list[str]:
     if not topology.needs_netem or _module("sch_netem"):
         return []
     keys = ", ".join(topology.needs_netem)
     return [
         f"topology {topology.name}: {keys} needs netem, and this kernel has none (CONFIG_NET_SCH_NETEM): "
-        "take the delay and loss out, or run in the VM image, whose kernel has it: make image-run EXP=..."
+        f"take the delay and loss out, or run in the VM image, whose kernel has it: {in_image}"
     ]
 
 
@@ -133,7 +139,7 @@ def available_memory_bytes() -> int:
 
 
 def choose_datapath(
-    port_count: int, ports: str = "auto", queues: Sequence[str] = ()
+    port_count: int, ports: str = "auto", queues: Sequence[str] = (), in_image: str = IN_IMAGE
 ) -> tuple[Datapath | None, str | None]:
     """The datapath for so many ports, or why the one asked for is not to be had.
 
@@ -151,7 +157,7 @@ def choose_datapath(
         return (
             None,
             "ports=kernel: this kernel has no openvswitch module; leave ports=auto for the userspace datapath, or run "
-            "in the VM image, whose kernel has it: make image-run EXP=...",
+            f"in the VM image, whose kernel has it: {in_image}",
         )
     lacking = _af_xdp_lacks()
     if queues and not lacking:

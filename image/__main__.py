@@ -25,6 +25,11 @@ USAGE = (
     "       python -m image imports [ACCEL=..] | shell [ACCEL=..] | cli [TOPOLOGY] [NAME=value ...] [ACCEL=..]"
 )
 
+SHELL_GREETING = """Overland's VM image. The work tree is here, with all that it needs, such as
+    {words}
+Runs come back to the host's results/runs when you leave: exit.
+"""
+
 
 def _say(text: str) -> None:
     print(f"image: {text}", flush=True)
@@ -89,6 +94,7 @@ def _run(words: Sequence[str]) -> int:
     outcome = run_inside(image, argv, results, _say, choice)
     if not outcome.runs:
         return outcome.status or 1
+    _say("drawing its report")
     return conclude(1 if outcome.status is None else outcome.status, outcome.runs[-1])
 
 
@@ -124,12 +130,18 @@ def _imports(words: Sequence[str]) -> int:
 
 
 def _shell(words: Sequence[str]) -> int:
+    from experiments import catalog
+
+    from .pace import gentler
     from .running import check_terminal, interact_inside
 
     wanted = _accelerator_alone(words)
     check_terminal()
     image, results, choice = _ready(wanted)
-    return interact_inside(image, ["bash", "-l"], results, _say, choice)
+    added = gentler([], catalog.find("hot-l2").parameters, choice.accelerator)
+    greeting = SHELL_GREETING.format(words=" ".join(["make hot-l2 quick=1", *added]))
+    greeted = ["sh", "-c", 'printf %s "$1"; exec bash -l', "sh", greeting]
+    return interact_inside(image, greeted, results, _say, choice)
 
 
 def _cli(words: Sequence[str]) -> int:

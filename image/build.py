@@ -57,7 +57,8 @@ def build(image: Image, say: Say, *, afresh: bool = False) -> bool:
             initrd_key,
             say,
         )
-        say(f"built in {time.monotonic() - started_s:.0f} s")
+        size_mb = sum((image.folder / name).stat().st_size for name in BOOT_FILES) / 1e6
+        say(f"built in {time.monotonic() - started_s:.0f} s: {image.folder}, {size_mb:.0f} MB")
         return True
 
 
@@ -87,7 +88,8 @@ def _make_root(folder: Path, say: Say) -> dict[str, str]:
         tar, wheels = Path(scratch) / "root.tar", Path(scratch) / "wheels"
         say("fetching the Python packages of requirements.txt")
         _run(recipe.wheels_argv(sys.executable, wheels), 300)
-        say(f"bootstrapping Debian {recipe.SUITE} with {len(recipe.packages())} packages and what they need")
+        shutil.copy(recipe.PROJECT / "requirements.txt", wheels)
+        say(f"bootstrapping Debian {recipe.SUITE} with {len(recipe.packages())} packages, two minutes")
         targets = commands.run(
             [
                 "apt-get",
@@ -103,7 +105,7 @@ def _make_root(folder: Path, say: Say) -> dict[str, str]:
         packages = _take_parts(tar, folder)
         # QEMU gets the kernel from outside, and it is compressed already.
         _run(["tar", "--delete", "-f", str(tar), "--wildcards", "./boot/vmlinuz-*"], 60)
-        say(f"squashing {tar.stat().st_size / 1e6:.0f} MB")
+        say(f"squashing {tar.stat().st_size / 1e6:.0f} MB, about a minute")
         squashed = Path(scratch) / "root.sqfs"
         _squash(tar, squashed)
         squashed.replace(folder / "root.sqfs")

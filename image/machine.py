@@ -68,7 +68,11 @@ def follow(guest: Guest, show: Show, patience: Patience | None = None) -> tuple[
 def probe(guest: Guest) -> str | None:
     """Boot a guest that only says that its kernel has come up; None, or why that did not happen."""
     console, trouble = follow(guest, lambda _line: None)
-    return None if console.up else trouble
+    if console.up or trouble is None:
+        return None
+    assert guest.log is not None
+    # What QEMU said last may be a failed assertion of its own; it stays in the file.
+    return f"{trouble.partition(' (')[0]}, see {guest.log.with_suffix('.qemu')}"
 
 
 def interact(guest: Guest, terminal: Mapping[str, str | int]) -> int:

@@ -88,6 +88,8 @@ def bootstrap_argv(tar: Path, wheels: Path, mirrors: Sequence[str]) -> list[str]
     hooks = [
         f"copy-in {wheels} /tmp",
         f'chroot "$1" python3 -m venv --system-site-packages {VENV}',
+        # setup.sh, which make runs, then finds nothing to do.
+        f'chroot "$1" cp /tmp/{wheels.name}/requirements.txt {VENV}/.installed-requirements',
         f'chroot "$1" sh -c "{pip} /tmp/{wheels.name}/*.whl"',
         f'find "$1"{VENV}/lib -depth -type d -name tests -exec rm -rf {{}} +',
         'cd "$1" && rm -rf ' + " ".join(lines_of(RECIPE / "left-out.txt")),

@@ -48,6 +48,7 @@ def run_inside(
     When the guest dies or hangs, what was written is brought back all the same and its console's log is kept.
     """
     with _prepared(image, argv, say, choice, "run") as guest:
+        say("booting")
         started_s = time.monotonic()
         began_s: list[float] = []
 

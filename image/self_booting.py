@@ -48,10 +48,13 @@ PROCESSORS: Mapping[str, tuple[int, str]] = {
 }
 """What the guest may find its processors to be: its patience, and why it says so in records."""
 
+MACHINE = "/overland/machine.json"
+"""In the project's folder, which every sandbox shows to what runs in it; of /run each has its own."""
+
 _GREETING = """Overland's VM image ({why}). The project is in /overland:
-    cd /overland && .venv/bin/python -m experiments list
-    .venv/bin/python -m experiments {words}
-What is written here is in memory and gone at the end. `poweroff -f` ends the machine.
+    make list
+    make {words}
+What is written here is in memory and gone at the end. `poweroff` ends the machine.
 """
 
 
@@ -65,18 +68,16 @@ def welcome(around: Mapping[str, Any]) -> str:
     cases = []
     for accelerator, (patience, why) in PROCESSORS.items():
         machine = {"accelerator": accelerator, "accelerator_why": f"booted by itself: {why}", **around}
-        words = ["run", EXPERIMENT.name, "quick=1"]
+        words = [EXPERIMENT.name, "quick=1"]
         words += gentler([], EXPERIMENT.parameters, "tcg" if accelerator == "tcg" else "kvm")
         files = {
-            "/run/machine.json": json.dumps(machine, sort_keys=True) + "\n",
+            MACHINE: json.dumps(machine, sort_keys=True) + "\n",
             "/etc/motd": _GREETING.format(why=why, words=" ".join(words)),
         }
         written = [f"printf %s {shlex.quote(text)} >{path}" for path, text in files.items()]
         lines = [f"{accelerator})", f"export OVERLAND_PATIENCE={patience}", *written, ";;"]
         cases += lines
-    return "\n".join(
-        ["export OVERLAND_MACHINE=/run/machine.json", "case $accelerator in", *cases, "esac", ""]
-    )
+    return "\n".join([f"export OVERLAND_MACHINE={MACHINE}", "case $accelerator in", *cases, "esac", ""])
 
 
 def size_sectors(files_bytes: int) -> int:

@@ -45,6 +45,39 @@ def short_and_rest(record: Record) -> tuple[str, str]:
     return first + stop.strip(), rest
 
 
+EMULATED = "tcg"
+"""`environment.accelerator` of a guest whose processors QEMU emulates (TCG)."""
+EMULATED_MEANS = (
+    "losses and duplicates hold; times are those of a machine many times slower, more packets are reordered"
+)
+
+
+def where_sentence(record: Record) -> str:
+    """What sets the place of a run apart: the VM image and its processors, delays of its links; '' for a host's."""
+    accelerator = record.environment.get("accelerator")
+    told = []
+    if accelerator == EMULATED:
+        told.append(f"Ran in the VM image on emulated processors (TCG): {EMULATED_MEANS}.")
+    elif accelerator:
+        told.append(f"Ran in the VM image ({accelerator}).")
+    if delays := _delays(record.data.get("topology") or {}, ""):
+        told.append(f"Delays each way: {', '.join(delays)}.")
+    return " ".join(told)
+
+
+def _delays(part: Any, path: str) -> list[str]:
+    """'outside.link 20 ms' for every delay in a record's topology."""
+    if isinstance(part, list):
+        pairs = [(f"{path}[{number}]", one) for number, one in enumerate(part)]
+    elif isinstance(part, Mapping):
+        pairs = [(f"{path}.{key}".removeprefix("."), one) for key, one in part.items() if key != "delay_s"]
+        if part.get("delay_s"):
+            return [f"{path} {1e3 * part['delay_s']:g} ms"]
+    else:
+        return []
+    return [told for place, one in pairs for told in _delays(one, place)]
+
+
 UNFAITHFUL = (
     "UNFAITHFUL (pause=freeze): the VM's processes stood still while its kernel went on acknowledging and sending, as "
     "no hypervisor lets it; losses are understated."
@@ -155,6 +188,8 @@ def limits(record: Record) -> list[str]:
             f"No loss in {moves} moves does not mean never: with 95 % confidence it only rules out that more "
             f"than {share_not_ruled_out(moves):.1%} of such moves lose packets."
         )
+    if record.environment.get("accelerator") == EMULATED:
+        found.append(f"The processors were emulated (TCG): {EMULATED_MEANS}.")
     if moves < 20:
         found.append(f"{PERCENTILE_RULE}; this run has {moves}.")
     if precision := usual_sentence(record):

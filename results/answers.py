@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from results.answer import short_and_rest, warning_of
+from results.answer import EMULATED, EMULATED_MEANS, short_and_rest, warning_of
 from results.answer_groups import floor_figures, lead_figures
 from results.causes import cause_sentence
 from results.contract import RecordError
@@ -27,7 +27,6 @@ from results.statistics import count_trials
 
 NO_RECORD = "Not yet answered."
 REFERENCE = "reference"  # folder of records that are kept beside the runs
-EMULATED = "tcg"  # `environment.accelerator` of a guest without KVM
 _NO_CHOICE = ("quick", "repeat", "seed", "ports")
 
 
@@ -177,9 +176,7 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
     if is_quick(record):
         notes.append("short form (quick): fewer trials than a full run")
     if conditions(record)[1] == EMULATED:
-        notes.append(
-            "processors were emulated (TCG): counts hold, times are those of a machine many times slower"
-        )
+        notes.append(f"processors were emulated (TCG): {EMULATED_MEANS}")
     same = [
         one
         for one in of_question

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from results import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# Its word that it looks for fonts, once on a machine, would come between a run's last line and its table.
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 WIDTH_INCHES, HEIGHT_INCHES, DPI = 11.0, 7.5625, 1600 / 11.0  # 1600 x 1100 pixels
 

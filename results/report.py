@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from results import style
-from results.answer import answer_sentence, environment_rows, limits, reproduce_command
+from results.answer import answer_sentence, environment_rows, limits, reproduce_command, where_sentence
 from results.causes import cause_rows, cause_sentence, direction_text, meanings_of
 from results.chosen import chosen_trials
 from results.contract import RecordError
@@ -62,6 +62,7 @@ def render_report(record: Record, *, trials: Sequence[int] | None = None) -> str
         started=_when(record.data.get("started_utc")),
         counts=count_trials(record.trials),
         answer=answer_sentence(record),
+        where=where_sentence(record),
         table=_table(record),
         findings=findings(record),
         causes=[(row, direction_text(row.direction)) for row in causes],

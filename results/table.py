@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.answer import answer_sentence
+from results.answer import answer_sentence, where_sentence
 from results.causes import cause_rows, direction_text
 from results.display import NOT_MEASURED, Column, columns_of, heading, median_text, shown_measures
 from results.findings import findings
@@ -175,8 +175,9 @@ def print_table(record: Record, report: Path | None = None, console: Console | N
     for finding in findings(record):
         console.print(Text(f"found: {finding}"), style="bold red")
     console.print(Text(answer_sentence(record)), style="bold" if record.status == "answered" else "bold red")
-    if precision := usual_sentence(record):
-        console.print(Text(precision))
+    for told in (where_sentence(record), usual_sentence(record)):
+        if told:
+            console.print(Text(told))
     report = report or record.folder / "report.html"
     where = f"report: {report}" if report.exists() else "report: none yet (make report)"
     console.print(Text(f"record: {record.folder / 'record.json'}   {where}"), soft_wrap=True)

@@ -131,10 +131,9 @@ class Topology(fields.Strict):
     @property
     def needs_netem(self) -> tuple[str, ...]:
         """Key paths of every delay and loss over 0; empty: the topology runs on a kernel without netem."""
-        routers = [(f"underlay.links[{index}]", link) for index, link in enumerate(self.underlay.links)]
         return tuple(
             f"{path}.{key}"
-            for path, link in [*routers, *self._links_at_nves()]
+            for path, link in self._links()
             for key, value in (("delay", link.delay_s), ("loss", link.loss_ratio))
             if value > 0
         )
@@ -148,6 +147,10 @@ class Topology(fields.Strict):
             for key, value in (("rate", link.rate_bps), ("delay", link.delay_s), ("loss", link.loss_ratio))
             if value
         )
+
+    def _links(self) -> list[tuple[str, LinkProperties]]:
+        routers = [(f"underlay.links[{index}]", link) for index, link in enumerate(self.underlay.links)]
+        return [*routers, *self._links_at_nves()]
 
     def _links_at_nves(self) -> list[tuple[str, LinkProperties]]:
         places = [("underlay.access", self.underlay.access)]
@@ -169,7 +172,9 @@ class Topology(fields.Strict):
             (len(self.vms), "VM"),
             *clients,
         )
-        return ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts)
+        parts = [f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts]
+        delays = [f"{1e3 * link.delay_s:g} ms at {path}" for path, link in self._links() if link.delay_s > 0]
+        return ", ".join([*parts, *delays])
 
     def as_record(self) -> dict[str, Any]:
         """All of it as JSON values: attribute names, plain numbers in the unit that ends the name."""

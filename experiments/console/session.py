@@ -25,6 +25,7 @@ from ..running.parameters import Parameter, choice, read_parameters
 from ..running.progress import Progress
 from ..running.refusals import refusals
 from ..running.start import keep_visible
+from ..running.surroundings import inside_image
 from .console import Console
 from .enter import begin_session, remove_stale_sessions, session_folder, write_nodes
 from .migrate import AUTO
@@ -53,7 +54,8 @@ def read_words(words: Sequence[str]) -> tuple[Topology, dict[str, Any]]:
 def start_cli(words: Sequence[str], results_folder: Path) -> int:
     """``cli [TOPOLOGY] [NAME=value ...]``; the exit status: 1 when a command that was piped in was refused."""
     topology, values = read_words(words)
-    datapath = preflight.check(topology, values["ports"], results_folder)
+    in_image = f"make image-cli TOPO={words[0] if words and '=' not in words[0] else topology.name}"
+    datapath = preflight.check(topology, values["ports"], results_folder, in_image)
     remove_stale_sessions(results_folder)
     folder = session_folder(results_folder, topology.name)
 
@@ -90,7 +92,12 @@ def _inside(topology: Topology, datapath: Datapath, values: Mapping[str, Any], f
         write_nodes(folder, laboratory.network)
         console = Console(laboratory, tap, values["policy"])
         if console.isatty():
-            print("\n".join(greeting(topology, datapath, time.monotonic() - begin_s)), flush=True)
+            print(
+                "\n".join(
+                    greeting(topology, datapath, time.monotonic() - begin_s, terminals=not inside_image())
+                ),
+                flush=True,
+            )
         console.talk()
         laboratory.stop()
     except KeyboardInterrupt:

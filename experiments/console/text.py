@@ -29,8 +29,8 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
     ]
 
 
-def greeting(topology: Topology, datapath: Datapath, took_s: float) -> list[str]:
-    """What is there, and what to try; for a terminal."""
+def greeting(topology: Topology, datapath: Datapath, took_s: float, *, terminals: bool = True) -> list[str]:
+    """What is there, and what to try; for a terminal. ``terminals``: whether there may be others."""
     shown = topology.nves[:_NVES_IN_GREETING]
     rows = [("NVE", "rack", "underlay", "VMs")]
     rows += [(nve.name, nve.rack, str(nve.underlay_ip), _vms_at(topology, nve.name)) for nve in shown]
@@ -43,6 +43,7 @@ def greeting(topology: Topology, datapath: Datapath, took_s: float) -> list[str]
         *([f"  ... and {more} more: where"] if more else []),
         "",
         *examples(topology),
+        *([f"From another terminal: make shell NODE={topology.nves[0].name}"] if terminals else []),
         "",
     ]
 
@@ -67,7 +68,6 @@ def examples(topology: Topology) -> list[str]:
         tried += [f"where {vm.name}"] + ([f"why {vm.name} {peer.name}"] if peer else []) + [f"flows {vm.nve}"]
         lines.append("Try: " + "  |  ".join(tried))
     lines.append("Tab completes. help lists the commands. exit or Ctrl-D ends everything.")
-    lines.append(f"From another terminal: make shell NODE={topology.nves[0].name}")
     return lines
 
 

@@ -32,9 +32,10 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
     preflight.check_root()
     topology = load_topology(topology_file(values["topology"]))
     experiment.check(values, topology)
-    datapath = preflight.check(topology, values["ports"], results_folder)
-    build_probes()
     words = " ".join(shlex.quote(word) for word in as_words(experiment.parameters, values))
+    in_image = f"make image-run EXP={experiment.name} {words}".strip()
+    datapath = preflight.check(topology, values["ports"], results_folder, in_image)
+    build_probes()
     record = RunRecord.create(
         results_folder,
         experiment.name,

@@ -65,6 +65,11 @@ def _told_of_machine() -> dict[str, Any]:
     return found
 
 
+def inside_image() -> bool:
+    """Whether this runs in the VM image."""
+    return MACHINE_FILE in os.environ
+
+
 def bounds_here() -> Bounds:
     """What the load guard allows on this machine."""
     return bounds_on(_told_of_machine().get("accelerator"))

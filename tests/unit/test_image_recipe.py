@@ -131,7 +131,8 @@ def recipe_error() -> type[Exception]:
 def test_whoever_logs_in_to_the_disk_is_told_what_fits_its_processors(
     tmp_path: Path, accelerator: str, patience: str, words: str
 ) -> None:
-    script = welcome({"commit": "it's one"}).replace("/run/", f"{tmp_path}/").replace("/etc/", f"{tmp_path}/")
+    script = welcome({"commit": "it's one"}).replace("/overland/machine", f"{tmp_path}/machine")
+    script = script.replace("/etc/", f"{tmp_path}/")
     shown = subprocess.run(
         [
             "sh",
@@ -146,4 +147,4 @@ def test_whoever_logs_in_to_the_disk_is_told_what_fits_its_processors(
     assert shown.stdout.split() == [patience, f"{tmp_path}/machine.json"]
     machine = json.loads((tmp_path / "machine.json").read_text())
     assert (machine["accelerator"], machine["commit"]) == (accelerator, "it's one")
-    assert f"run hot-l2 {words}\n" in (tmp_path / "motd").read_text()
+    assert f"make hot-l2 {words}\n" in (tmp_path / "motd").read_text()

@@ -126,8 +126,8 @@ def test_command_line_checks_files(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "two_racks: ok: 3 NVEs, 2 racks, 1 spine, 1 tenant, 1 virtual network, 4 VMs",
-        f"{SHIPPED / 'wide_area.yaml'}: ok: 2 NVEs, 2 racks, 2 spines, 1 tenant, 1 virtual network, 3 VMs;"
-        " needs netem for underlay.links[2].delay",
+        f"{SHIPPED / 'wide_area.yaml'}: ok: 2 NVEs, 2 racks, 2 spines, 1 tenant, 1 virtual network, 3 VMs,"
+        " 20 ms at underlay.links[2]; needs netem for underlay.links[2].delay",
     ]
     assert err == ""
 
