@@ -47,6 +47,9 @@ class _Named(Protocol):
 _N = TypeVar("_N", bound=_Named)
 
 
+_DELAYS_IN_SUMMARY = 2
+
+
 class Topology(fields.Strict):
     """A whole topology. `load_topology` and `generated` make one; its parts are what the file says."""
 
@@ -174,7 +177,8 @@ class Topology(fields.Strict):
         )
         parts = [f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts]
         delays = [f"{1e3 * link.delay_s:g} ms at {path}" for path, link in self._links() if link.delay_s > 0]
-        return ", ".join([*parts, *delays])
+        more = [f"{len(delays) - _DELAYS_IN_SUMMARY} more delays"] if len(delays) > _DELAYS_IN_SUMMARY else []
+        return ", ".join([*parts, *delays[:_DELAYS_IN_SUMMARY], *more])
 
     def as_record(self) -> dict[str, Any]:
         """All of it as JSON values: attribute names, plain numbers in the unit that ends the name."""

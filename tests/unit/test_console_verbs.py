@@ -426,7 +426,10 @@ def test_a_commands_events_come_in_the_order_of_time(capsys: pytest.CaptureFixtu
 
 
 def test_the_greeting_shows_what_is_there() -> None:
-    text = "\n".join(greeting(TOPOLOGY, Datapath("userspace", "afpacket", "asked for"), 1.25))
+    datapath = Datapath("userspace", "afpacket", "asked for")
+    text = "\n".join(greeting(TOPOLOGY, datapath, 1.25))
+    assert "From another terminal" in text
+    assert "From another terminal" not in "".join(greeting(TOPOLOGY, datapath, 1.25, terminals=False))
     for part in (
         "nve3  rack2  192.0.2.3  peer3 10.1.0.3",
         "migrate vm1 nve3",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from results.__main__ import main
-from results.answer import UNFAITHFUL, answer_sentence, limits
+from results.answer import EMULATED_MEANS, UNFAITHFUL, answer_sentence, limits, where_sentence
 from results.answers import conditions, read_all, rows_of
 from results.answers_pages import as_html, as_markdown, write_answers
 from results.contract import RecordError
@@ -17,6 +17,7 @@ from results.published import PUBLISHED, published_for
 from results.questions import BY_NUMBER, QUESTIONS, TO_COME
 from results.reading import load_record
 from results.record import RunRecord
+from results.report import render_report
 
 GROUPED = runpy.run_path(str(Path(__file__).parent / "test_results_groups.py"))
 ROOT = Path(__file__).parents[2]
@@ -129,9 +130,18 @@ def test_other_conditions_have_a_row_of_their_own(runs):
         *([], [], []),
         [
             "short form (quick): fewer trials than a full run",
-            "processors were emulated (TCG): counts hold, times are those of a machine many times slower",
+            f"processors were emulated (TCG): {EMULATED_MEANS}",
         ],
     ]
+
+
+def test_a_run_says_where_it_was_made_and_what_that_means(runs):
+    for accelerator, said in (("", ""), ("kvm", "Ran in the VM image (kvm)."), ("tcg", EMULATED_MEANS)):
+        record = load_record(runs.add(accelerator=accelerator))
+        assert (said in where_sentence(record)) if said else not where_sentence(record)
+        assert (EMULATED_MEANS in render_report(record)) == (accelerator == "tcg")
+    record.data["topology"] = {"outside": {"link": {"delay_s": 0.02}}, "nves": [{"access": {"delay_s": 0.0}}]}
+    assert where_sentence(record).endswith("Delays each way: outside.link 20 ms.")
 
 
 def test_a_short_run_counts_only_without_a_full_one_and_says_so(runs):

@@ -98,7 +98,8 @@ def test_look_ups(every_key: Topology) -> None:
     assert [vm.name for vm in every_key.vms_on("nve1")] == ["vm1"]
     assert every_key.routers == ("rack1", "rack2", "spine1")
     assert every_key.summary == (
-        "2 NVEs, 2 racks, 1 spine, 2 tenants, 3 virtual networks, 4 VMs, 2 outside clients"
+        "2 NVEs, 2 racks, 1 spine, 2 tenants, 3 virtual networks, 4 VMs, 2 outside clients, "
+        "1.5 ms at underlay.links[0], 0.1 ms at underlay.links[1], 2 more delays"
     )
 
 
