@@ -60,7 +60,9 @@ def run_inside(
             console, trouble = machine.follow(guest, shown)
         except KeyboardInterrupt:
             runs = _bring_back(guest, results)
-            say(f"interrupted after {time.monotonic() - started_s:.0f} s; brought back: {_names(runs)}")
+            say(
+                f"interrupted after {time.monotonic() - started_s:.0f} s; what there was of it: {_names(runs)}"
+            )
             raise
         runs = _bring_back(guest, results)
         if trouble is not None:
