@@ -25,7 +25,7 @@ from ..probes.tap import PacketTap
 from .causes import Facts, MoveFacts
 from .move_facts import Event, move_facts, stays_until_s
 from .packet_fates import Flow, TrialCauses, counted, packet_causes, places
-from .rule_drops import Drops, read_drops, read_not_asked
+from .rule_drops import Drops, Meter, read_drops, read_limits
 from .seen import Seen
 from .tap_points import Role, Stage, points_for
 
@@ -48,7 +48,9 @@ class Attribution:
         self._tap = PacketTap(folder / "tap")
         self._events: dict[int, list[Event]] = {}
         self._drops: Drops = {}
-        self._not_asked: Mapping[str, int] = {}
+        self._limits: Mapping[str, Meter] = {}
+        self._limits_read_s = 0.0
+        self._not_asked: dict[int, dict[str, int]] = {}
         self._seen: Seen
         self._began_s = 0.0
         self.cost: dict[str, float] = {}
@@ -63,7 +65,7 @@ class Attribution:
         """Begin to look. ProbeError or BuildError."""
         self._tap.log_path.parent.mkdir(parents=True, exist_ok=True)
         self._drops = read_drops(self._watched_nves())
-        self._not_asked = read_not_asked(self._watched_nves())
+        self._limits, self._limits_read_s = read_limits(self._watched_nves()), time.monotonic()
         flows = [flow.tapped for flow in self._flows]
         devices = [point.tapped for point in self._points]
         self._began_s = time.monotonic()
@@ -89,10 +91,6 @@ class Attribution:
             at=dict(self._network.location) | self._clients(),
             largest_bytes=self._seen.largest_bytes(),
             rule_drops={key: count - self._drops.get(key, 0) for key, count in after.items()},
-            not_asked={
-                nve: count - self._not_asked.get(nve, 0)
-                for nve, count in read_not_asked(self._watched_nves()).items()
-            },
             asked_s=self._seen.unanswered_s(),
             blind_s=self._seen.blind_s(),
         )
@@ -112,6 +110,15 @@ class Attribution:
                 commands.run(
                     [*PING, flow.tapped.address], pid=self._network[flow.sender].pid, node=flow.sender
                 )
+
+    def end_trial(self, trial: int) -> None:
+        """After the trial's window: what its NVEs kept from the NVA."""
+        before, read_s = self._limits, self._limits_read_s
+        self._limits, self._limits_read_s = read_limits(self._watched_nves()), time.monotonic()
+        passed_s = self._limits_read_s - read_s
+        self._not_asked[trial] = {
+            nve: limit.since(before.get(nve, Meter()), passed_s) for nve, limit in self._limits.items()
+        }
 
     @property
     def until_s(self) -> float:
@@ -137,7 +144,7 @@ class Attribution:
         """The causes of one trial's packets; ``packets`` by direction."""
         events = self._events.get(trial, [])
         moves = [move_facts(one, events) for one in migrations]
-        facts = replace(self._facts, moves=moves)
+        facts = replace(self._facts, moves=moves, not_asked=self._not_asked.get(trial, {}))
         made = TrialCauses(
             {
                 "directions": [flow.direction for flow in self._flows],

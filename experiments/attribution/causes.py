@@ -118,7 +118,7 @@ class Facts:
 
     ``at``: the NVE at which a VM or client is, by name. ``largest_bytes``: the largest frame, of any kind, that was
     seen at a stage of an NVE in the whole run. ``rule_drops``: frames that found no rule in the run, by (NVE, table).
-    ``not_asked``: frames that were for the NVA and beyond its limit in the run, by NVE.
+    ``not_asked``: frames that were for the NVA and beyond its limit in the trial, by NVE.
     ``asked_s``: when a sender asked for a neighbour and got no answer. ``blind_s``: spans in which a tap lost frames.
     """
 

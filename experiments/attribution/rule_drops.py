@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from controller.pipeline import TABLES
+from emulation.errors import CommandError
 from emulation.nve import NVE
 
 Drops = dict[tuple[str, str], int]
@@ -51,14 +53,35 @@ def read_drops(nves: Mapping[str, NVE]) -> Drops:
     return found
 
 
-def beyond_limit(text: str) -> int:
-    """Frames that a meter dropped, from ``ovs-ofctl meter-stats``: what its bands counted. Pure."""
-    _, _, bands = text.partition("bands:")
-    return sum(int(count) for count in re.findall(r"packet_count:(\d+)", bands))
+@dataclass(frozen=True)
+class Meter:
+    """What a meter has dropped since it was made, and how long ago that was, in s."""
+
+    dropped: int = 0
+    age_s: float = 0.0
+
+    def since(self, before: Meter, passed_s: float) -> int:
+        """What was dropped since ``before`` was read, ``passed_s`` ago: everything, where it was made meanwhile."""
+        return self.dropped if self.age_s < passed_s else self.dropped - before.dropped
 
 
-def read_not_asked(nves: Mapping[str, NVE]) -> dict[str, int]:
-    """Frames that each NVE kept from the NVA since its limit was set (`controller.openflow.packet_in_limit`)."""
-    return {
-        nve: beyond_limit(switch.dpctl("meter-stats", "meter=controller")) for nve, switch in nves.items()
-    }
+def meter_of(text: str) -> Meter:
+    """What ``ovs-ofctl meter-stats`` says of one meter; bands count what they dropped. Pure."""
+    head, _, bands = text.partition("bands:")
+    age = re.search(r"duration:([\d.]+)s", head)
+    dropped = sum(int(count) for count in re.findall(r"packet_count:(\d+)", bands))
+    return Meter(dropped, float(age[1]) if age else 0.0)
+
+
+def read_limits(nves: Mapping[str, NVE]) -> dict[str, Meter]:
+    """The meter of what each NVE may send to the NVA (`controller.openflow.packet_in_limit`).
+
+    Whenever the NVA is configured it is made anew. A datapath may have no meters; then nothing is kept from the NVA.
+    """
+    found = {}
+    for nve, switch in nves.items():
+        try:
+            found[nve] = meter_of(switch.dpctl("meter-stats", "meter=controller"))
+        except CommandError:
+            found[nve] = Meter()
+    return found

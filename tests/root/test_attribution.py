@@ -17,7 +17,7 @@ from emulation.network import RUN_FOLDER, EmulatedNetwork
 from emulation.nve import NVE
 from experiments.attribution.attribute import Attribution
 from experiments.attribution.packet_fates import check_sums
-from experiments.attribution.rule_drops import read_drops, read_not_asked
+from experiments.attribution.rule_drops import read_drops, read_limits
 from experiments.running.traffic import Traffic, TrafficPlan
 from results.causes import attributed, counted
 from results.findings import findings
@@ -160,15 +160,20 @@ def test_packets_that_an_nve_may_not_ask_the_nva_about_are_told_from_those_lost_
             ]
             nves["nve3"].dpctl("del-flows", "--strict", *mapping)
             commands.wait_until(
-                lambda: read_not_asked(nves)["nve3"] >= 5 * LEAST_PACKETS, 10.0, "frames kept from the NVA"
+                lambda: read_limits(nves)["nve3"].dropped >= 5 * LEAST_PACKETS,
+                10.0,
+                "frames kept from the NVA",
             )
             nva.send_signal(signal.SIGCONT)
             window = (begin_s, time.monotonic())
+            kept = read_limits(nves)["nve3"].dropped
+            attribution.end_trial(0)
+            made._configure(strategy="pull")  # makes the meter anew, as before the next trial
             traffic.stop()
             attribution.stop()
             causes = attribution.causes(0, window, [], traffic.numbered_packets())
             check_sums(causes.counts, traffic.measures(window), 0)
-            return causes.counts["to_vm"]["lost"], read_not_asked(nves)["nve3"], window[1] - begin_s
+            return causes.counts["to_vm"]["lost"], kept, window[1] - begin_s
 
     lost, kept, took_s = in_sandbox(body)
     assert set(lost) == {"nva_not_asked"}, lost

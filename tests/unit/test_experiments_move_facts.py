@@ -9,7 +9,7 @@ import pytest
 
 from experiments.attribution.causes import Cause, Hold
 from experiments.attribution.move_facts import Event, move_facts, stays_until_s
-from experiments.attribution.rule_drops import beyond_limit, unmatched
+from experiments.attribution.rule_drops import Meter, meter_of, unmatched
 from experiments.running.mistakes import check
 from experiments.running.parameters import ParameterError
 from results.causes import MEANINGS
@@ -107,8 +107,16 @@ meter:controller flow_count:0 packet_in_count:950 byte_in_count:48000 duration:3
 
 
 def test_what_a_meter_dropped_is_not_what_came_to_it() -> None:
-    assert beyond_limit(METERS) == 57
-    assert beyond_limit("OFPST_METER reply (OF1.3) (xid=0x2):\n") == 0
+    assert meter_of(METERS) == Meter(57, 3.141)
+    assert meter_of("OFPST_METER reply (OF1.3) (xid=0x2):\n") == Meter()
+
+
+def test_a_meter_made_anew_counts_from_nothing() -> None:
+    """The NVA makes it anew whenever it is configured, as before each trial of another strategy."""
+    before = Meter(57, 3.0)
+    assert Meter(60, 5.0).since(before, 2.0) == 3
+    assert Meter(57, 1.9).since(before, 2.0) == 57
+    assert Meter(0, 1.0).since(before, 2.0) == 0
 
 
 def test_every_cause_has_a_name_and_a_meaning() -> None:
