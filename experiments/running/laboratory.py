@@ -92,6 +92,8 @@ class Laboratory:
         self.hooks: Callable[[str, str], Hooks] = lambda _vm, _new_nve: {}
         """What the phases of a move do besides, for a VM and its new NVE."""
         self._links: LinkMonitor | None = None
+        self.strategy = "push"
+        """How NVEs learn of moves."""
         self.lives = {vm.name: Life(self.network, self.nva, vm.name, self.move) for vm in topology.vms}
 
     def start(self, progress: Progress = _silent) -> None:
@@ -172,6 +174,7 @@ class Laboratory:
         The NVA is configured anew, so what NVEs believed before is forgotten: nothing of an earlier move lasts.
         """
         self._configure(strategy=strategy, mapping_age_s=mapping_age_s)
+        self.strategy = strategy
 
     def set_packet_in_limit(self, limit_pps: int) -> None:
         """How many frames a second an NVE may send to the NVA from now on, so also how many ICMP errors come of them.
@@ -179,6 +182,7 @@ class Laboratory:
         The NVA is configured anew, with strategy push; the same limit again changes nothing.
         """
         self._configure(packet_in_limit_pps=limit_pps)
+        self.strategy = "push"
 
     def _configure(self, **more: Any) -> None:
         limit = {"packet_in_limit_pps": EMULATED_PACKET_IN_LIMIT_PPS} if commands.EMULATED else {}

@@ -230,7 +230,8 @@ class Run:
         judged_s = end_s if guarded_s is None else min(end_s, start_s + self.values["before"] + guarded_s)
         valid, reason = self._guard.judge((start_s, judged_s))
         self._now = -1
-        if self._attribution is not None:
+        # Under push every NVE has all mappings and asks for none. Reading takes a process an NVE, seconds under TCG.
+        if self._attribution is not None and self.laboratory.strategy != "push":
             self._attribution.end_trial(self._index)
         self._pending.append(
             {
