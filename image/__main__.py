@@ -130,16 +130,13 @@ def _imports(words: Sequence[str]) -> int:
 
 
 def _shell(words: Sequence[str]) -> int:
-    from experiments import catalog
-
-    from .pace import gentler
+    from .pace import first_try
     from .running import check_terminal, interact_inside
 
     wanted = _accelerator_alone(words)
     check_terminal()
     image, results, choice = _ready(wanted)
-    added = gentler([], catalog.find("hot-l2").parameters, choice.accelerator)
-    greeting = SHELL_GREETING.format(words=" ".join(["make hot-l2 quick=1", *added]))
+    greeting = SHELL_GREETING.format(words=first_try(choice.accelerator))
     greeted = ["sh", "-c", 'printf %s "$1"; exec bash -l', "sh", greeting]
     return interact_inside(image, greeted, results, _say, choice)
 

@@ -41,6 +41,13 @@ def gentler(words: Sequence[str], parameters: Sequence[Parameter], accelerator: 
     ]
 
 
+def first_try(accelerator: Accelerator) -> str:
+    """What somebody who logs in may type first."""
+    from experiments.hot_l2 import EXPERIMENT
+
+    return " ".join([f"make {EXPERIMENT.name} quick=1", *gentler([], EXPERIMENT.parameters, accelerator)])
+
+
 def _too_fast(parameters: Sequence[Parameter]) -> Iterator[tuple[Parameter, float]]:
     """The parameters whose default is too fast, and what to take instead."""
     for one in parameters:

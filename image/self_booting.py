@@ -22,7 +22,7 @@ from emulation.errors import CommandError
 from .boot import QUICKER
 from .errors import ImageError
 from .folder import BOOT_FILES, DISK_FILE, Image
-from .pace import PATIENCE, gentler
+from .pace import PATIENCE, first_try
 from .recipe import EPOCH, PROJECT
 
 SECTOR_BYTES = 512
@@ -53,7 +53,7 @@ MACHINE = "/overland/machine.json"
 
 _GREETING = """Overland's VM image ({why}). The project is in /overland:
     make list
-    make {words}
+    {words}
 What is written here is in memory and gone at the end. `poweroff` ends the machine.
 """
 
@@ -63,16 +63,13 @@ def welcome(around: Mapping[str, Any]) -> str:
 
     It tells records what the machine is (``around``: image and commit), bounds how long to wait, and greets.
     """
-    from experiments.hot_l2 import EXPERIMENT
-
     cases = []
     for accelerator, (patience, why) in PROCESSORS.items():
         machine = {"accelerator": accelerator, "accelerator_why": f"booted by itself: {why}", **around}
-        words = [EXPERIMENT.name, "quick=1"]
-        words += gentler([], EXPERIMENT.parameters, "tcg" if accelerator == "tcg" else "kvm")
+        words = first_try("tcg" if accelerator == "tcg" else "kvm")
         files = {
             MACHINE: json.dumps(machine, sort_keys=True) + "\n",
-            "/etc/motd": _GREETING.format(why=why, words=" ".join(words)),
+            "/etc/motd": _GREETING.format(why=why, words=words),
         }
         written = [f"printf %s {shlex.quote(text)} >{path}" for path, text in files.items()]
         lines = [f"{accelerator})", f"export OVERLAND_PATIENCE={patience}", *written, ";;"]

@@ -49,7 +49,7 @@ class Attribution:
         self._events: dict[int, list[Event]] = {}
         self._drops: Drops = {}
         self._limits: Mapping[str, Meter] = {}
-        self._limits_read_s = 0.0
+        self._limits_read_s = 0.0  # longer ago than any meter is old: the first reading counts all of it
         self._not_asked: dict[int, dict[str, int]] = {}
         self._seen: Seen
         self._began_s = 0.0
@@ -65,7 +65,6 @@ class Attribution:
         """Begin to look. ProbeError or BuildError."""
         self._tap.log_path.parent.mkdir(parents=True, exist_ok=True)
         self._drops = read_drops(self._watched_nves())
-        self._limits, self._limits_read_s = read_limits(self._watched_nves()), time.monotonic()
         flows = [flow.tapped for flow in self._flows]
         devices = [point.tapped for point in self._points]
         self._began_s = time.monotonic()

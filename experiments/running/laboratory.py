@@ -174,7 +174,6 @@ class Laboratory:
         The NVA is configured anew, so what NVEs believed before is forgotten: nothing of an earlier move lasts.
         """
         self._configure(strategy=strategy, mapping_age_s=mapping_age_s)
-        self.strategy = strategy
 
     def set_packet_in_limit(self, limit_pps: int) -> None:
         """How many frames a second an NVE may send to the NVA from now on, so also how many ICMP errors come of them.
@@ -182,12 +181,12 @@ class Laboratory:
         The NVA is configured anew, with strategy push; the same limit again changes nothing.
         """
         self._configure(packet_in_limit_pps=limit_pps)
-        self.strategy = "push"
 
     def _configure(self, **more: Any) -> None:
         limit = {"packet_in_limit_pps": EMULATED_PACKET_IN_LIMIT_PPS} if commands.EMULATED else {}
         self.nva.configure(**self.network.nva_configuration(), **(limit | more))
         self.nva.wait_programmed(PROGRAMMED_BOUND_S)
+        self.strategy = more.get("strategy", "push")
 
     def check(self) -> None:
         """Raise LaboratoryError when the NVA has ended or reported a fault: no figure counts after that."""
