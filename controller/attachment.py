@@ -12,23 +12,12 @@ from controller.pipeline import (
     ANTI_SPOOF,
     CLASSIFY,
     DHCP_ANSWER,
-    ETH_ARP,
-    ETH_IPV4,
-    ETH_IPV6,
-    ETH_MARKER,
-    ETH_RARP,
     FORWARD,
-    ICMPV6,
     LOCAL,
-    NEIGHBOUR_ADVERTISEMENT,
-    NEIGHBOUR_SOLICITATION,
     ORIGIN,
     OUT,
     OUTPUT,
-    REDIRECT,
     RESOLVE,
-    ROUTER_ADVERTISEMENT,
-    UDP,
     VNI,
     Flow,
     Output,
@@ -37,6 +26,7 @@ from controller.pipeline import (
     Value,
     flow,
 )
+from wire import ethernet, ip, nd
 
 Match = dict[str, Value]
 
@@ -69,9 +59,9 @@ def attachment_flows(vm: VM, ports: Ports, around: Surroundings) -> Iterator[Flo
     origin = (SetField(VNI, vm.vni), SetField(ORIGIN, LOCAL))
     yield flow(CLASSIFY, 100, {"in_port": port}, origin, ANTI_SPOOF)
     said: Match = {"in_port": port, "eth_src": vm.mac}
-    yield flow(ANTI_SPOOF, 100, {**said, "eth_type": ETH_RARP}, (ToNva(ANNOUNCEMENT),))
+    yield flow(ANTI_SPOOF, 100, {**said, "eth_type": ethernet.RARP}, (ToNva(ANNOUNCEMENT),))
     # A marker from the VM to itself goes the way that frames for the VM go now: it finds out what is before it.
-    yield flow(ANTI_SPOOF, 100, {**said, "eth_dst": vm.mac, "eth_type": ETH_MARKER}, (), FORWARD)
+    yield flow(ANTI_SPOOF, 100, {**said, "eth_dst": vm.mac, "eth_type": ethernet.MARKER}, (), FORWARD)
     yield from _ipv4(vm, said, around.gateway)
     yield from _dhcp(vm, said, around)
     if vm.ipv6_addresses:
@@ -88,9 +78,9 @@ def _sends(said: Match, gateway: Gateway | None) -> Iterator[Flow]:
 def _ipv4(vm: VM, said: Match, gateway: Gateway | None) -> Iterator[Flow]:
     # 0.0.0.0 is the sender address of an ARP probe (RFC 5227 section 2.1.1).
     for address in (vm.ipv4, "0.0.0.0"):
-        arp: Match = {"eth_type": ETH_ARP, "arp_sha": vm.mac, "arp_spa": address}
+        arp: Match = {"eth_type": ethernet.ARP, "arp_sha": vm.mac, "arp_spa": address}
         yield flow(ANTI_SPOOF, 100, {**said, **arp}, (), RESOLVE)
-    yield from _sends({**said, "eth_type": ETH_IPV4, "ipv4_src": vm.ipv4}, gateway)
+    yield from _sends({**said, "eth_type": ethernet.IPV4, "ipv4_src": vm.ipv4}, gateway)
 
 
 def _dhcp(vm: VM, said: Match, around: Surroundings) -> Iterator[Flow]:
@@ -99,7 +89,7 @@ def _dhcp(vm: VM, said: Match, around: Surroundings) -> Iterator[Flow]:
     A client's goes to the server's MAC, wherever that VM is. The server's own goes to the NVA, which reads
     from the message which client is meant.
     """
-    broadcast: Match = {**said, "eth_type": ETH_IPV4, "ip_proto": UDP, "ipv4_dst": "255.255.255.255"}
+    broadcast: Match = {**said, "eth_type": ethernet.IPV4, "ip_proto": ip.UDP, "ipv4_dst": "255.255.255.255"}
     request: Match = {**broadcast, "udp_src": 68, "udp_dst": 67}
     if vm.name == around.dhcp_server:
         answer: Match = {**broadcast, "ipv4_src": vm.ipv4, "udp_src": 67, "udp_dst": 68}
@@ -113,14 +103,14 @@ def _dhcp(vm: VM, said: Match, around: Surroundings) -> Iterator[Flow]:
         to_server = (SetField("eth_dst", around.dhcp_mac),)
         yield flow(ANTI_SPOOF, 110, {**request, "ipv4_src": source}, to_server, FORWARD)
     # Only the server may answer.
-    forged: Match = {**said, "eth_type": ETH_IPV4, "ip_proto": UDP, "udp_src": 67, "udp_dst": 68}
+    forged: Match = {**said, "eth_type": ethernet.IPV4, "ip_proto": ip.UDP, "udp_src": 67, "udp_dst": 68}
     yield flow(ANTI_SPOOF, 109, forged)
 
 
 def _ipv6(vm: VM, said: Match, gateway: Gateway | None) -> Iterator[Flow]:
-    said = {**said, "eth_type": ETH_IPV6}
-    discovery: Match = {**said, "ip_proto": ICMPV6}
-    solicitation: Match = {**discovery, "icmpv6_type": NEIGHBOUR_SOLICITATION}
+    said = {**said, "eth_type": ethernet.IPV6}
+    discovery: Match = {**said, "ip_proto": ip.ICMPV6}
+    solicitation: Match = {**discovery, "icmpv6_type": nd.SOLICITATION}
     # The unspecified address is the sender of duplicate address detection (RFC 4862 section 5.4.2).
     yield flow(ANTI_SPOOF, 110, {**solicitation, "ipv6_src": "::"}, (), RESOLVE)
     for address in vm.ipv6_addresses:
@@ -128,7 +118,7 @@ def _ipv6(vm: VM, said: Match, gateway: Gateway | None) -> Iterator[Flow]:
         # Nobody's solicitation reaches a VM, so what it advertises is unsolicited (RFC 4861 section 7.2.6).
         own: Match = {
             **discovery,
-            "icmpv6_type": NEIGHBOUR_ADVERTISEMENT,
+            "icmpv6_type": nd.ADVERTISEMENT,
             "ipv6_src": address,
             "ipv6_nd_target": address,
             "ipv6_nd_tll": vm.mac,
@@ -137,5 +127,5 @@ def _ipv6(vm: VM, said: Match, gateway: Gateway | None) -> Iterator[Flow]:
         # From a link-local address nothing is routed (RFC 4291 section 2.5.6).
         yield from _sends({**said, "ipv6_src": address}, None if address == vm.link_local else gateway)
     # A VM is no router, and its neighbours learn from the NVE alone (RA guard: RFC 6105).
-    for forbidden in (ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT):
+    for forbidden in (nd.ROUTER_ADVERTISEMENT, nd.SOLICITATION, nd.ADVERTISEMENT, nd.REDIRECT):
         yield flow(ANTI_SPOOF, 105, {**discovery, "icmpv6_type": forbidden})

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from controller.markers import EndMarker, decode_end_marker
+from wire.markers import EndMarker, decode_end_marker
 
 __all__ = ["EndMarker", "NvaClient", "NvaError", "Watch", "decode_end_marker"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast, get_args
@@ -25,8 +24,9 @@ from controller.model import (
     VmState,
 )
 from controller.reader import ConfigError, Reader
+from wire import nd
 
-__all__ = ["ConfigError", "Reader", "link_local_of", "state_from_config", "state_from_json", "state_to_json"]
+__all__ = ["ConfigError", "Reader", "state_from_config", "state_from_json", "state_to_json"]
 
 
 def _unique(reader: Reader, path: str, found: dict[Any, str], value: Any, kind: str) -> None:
@@ -38,13 +38,6 @@ def _unique(reader: Reader, path: str, found: dict[Any, str], value: Any, kind: 
 def _each(reader: Reader, config: Mapping[str, Any], name: str, read: Callable[[str, Any], None]) -> None:
     for index, item in enumerate(reader.items(name, config.get(name, []))):
         read(f"{name}[{index}]", item)
-
-
-def link_local_of(mac: str) -> str:
-    """Return the link-local address a host makes of its MAC (modified EUI-64, RFC 4291 appendix A)."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    identifier = bytes([octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]])
-    return str(ipaddress.IPv6Address(bytes.fromhex("fe80000000000000") + identifier))
 
 
 def state_from_config(config: object, version: int) -> State:
@@ -128,7 +121,7 @@ def state_from_config(config: object, version: int) -> State:
         if ipv6 is not None:
             unique(f"{path}.ipv6", (vni, ipv6), "IPv6 address in this network")
             link_local = optional(reader.link_local, f"{path}.link_local", data.get("link_local"))
-            link_local = link_local or (link_local_of(mac) if mac else None)
+            link_local = link_local or (nd.link_local(mac) if mac else None)
             unique(f"{path}.link_local", (vni, link_local), "link-local address in this network")
         elif data.get("link_local") is not None:
             reader.wrong(f"{path}.link_local", data["link_local"], "needs ipv6 as well")

@@ -11,7 +11,6 @@ from controller.model import NVE, VM, Gateway, Move, Outside, Ports, State, Virt
 from controller.pipeline import (
     ALL_BYTES,
     CLASSIFY,
-    ETH_IPV4,
     FORWARD,
     LOCAL,
     MISS,
@@ -31,6 +30,7 @@ from controller.pipeline import (
 from controller.policies import OldNve, Source, counted_flows, old_nve_flows, to_tunnel
 from controller.resolve import COMPLETE_ADVERTISEMENT, answers, asking_nva, own_questions, written_answer
 from controller.routing import Door, OutsideAt, doors, gateway_flows, outside_port, routes_to, to_outside
+from wire import ethernet
 
 __all__ = ["Flow", "delta", "desired_flows", "diff", "peer_flows"]
 
@@ -92,7 +92,7 @@ def _plainly_forwarded(vm: VM, nve: NVE, gateway: Gateway | None, ports: Ports) 
         SetField("eth_dst", vm.mac),
         SetField("eth_src", nve.plain.mac if gateway is None else gateway.mac),
     )
-    match: dict[str, Value] = {"in_port": nve.plain.port, "eth_type": ETH_IPV4, "ipv4_dst": vm.ipv4}
+    match: dict[str, Value] = {"in_port": nve.plain.port, "eth_type": ethernet.IPV4, "ipv4_dst": vm.ipv4}
     yield flow(CLASSIFY, 100, match, actions, FORWARD)
     yield _deliver(vm, PLAIN, ports.direct if ports.redirected is None else ports.redirected)
 

@@ -11,25 +11,10 @@ from typing import TYPE_CHECKING
 from controller import openflow
 from controller.fabric import FabricError
 from controller.flows import advertised
-from controller.frames import (
-    Reporter,
-    advertisement,
-    destination_mac,
-    dhcp_client_mac,
-    ethertype,
-    ip_sender,
-    sender_mac,
-    solicited_target,
-    unreachable,
-    with_destination,
-)
 from controller.model import VM, Refused
 from controller.pipeline import (
     ANNOUNCEMENT,
     DHCP_ANSWER,
-    ETH_ARP,
-    ETH_IPV6,
-    ETH_RARP,
     FORWARD,
     MISDIRECTED,
     MISS,
@@ -37,6 +22,7 @@ from controller.pipeline import (
     SOLICITATION,
     UNREACHABLE,
 )
+from wire import dhcp, ethernet, icmp, ip, nd
 
 if TYPE_CHECKING:
     from controller.service import Nva
@@ -44,7 +30,7 @@ if TYPE_CHECKING:
 BACKLOG = 1000
 """Frames that may wait; more than the NVEs' limit lets through in a second or two are dropped."""
 
-ANNOUNCEMENT_KINDS = {ETH_RARP: "rarp", ETH_ARP: "garp", ETH_IPV6: "unsolicited_na"}
+ANNOUNCEMENT_KINDS = {ethernet.RARP: "rarp", ethernet.ARP: "garp", ethernet.IPV6: "unsolicited_na"}
 """Kind of event for each kind of announcement, by ethertype."""
 
 
@@ -107,7 +93,7 @@ class PacketIns:
         return None
 
     def _announcement(self, nve: str, packet: PacketIn) -> None:
-        kind = ANNOUNCEMENT_KINDS.get(ethertype(packet.frame))
+        kind = ANNOUNCEMENT_KINDS.get(ethernet.ethertype(packet.frame))
         vm = self._sender(nve, packet.in_port)
         if kind is not None and vm is not None:
             self._nva.events.publish(kind, packet.at_s, vm=vm.name, nve=nve)
@@ -123,7 +109,7 @@ class PacketIns:
         return nve == vm.nve and vm.name in state.believed
 
     def _destination(self, packet: PacketIn) -> VM | None:
-        mac = destination_mac(packet.frame)
+        mac = ethernet.destination_mac(packet.frame)
         found = (vm for vm in self._nva.state.vms.values() if vm.vni == packet.vni and vm.mac == mac)
         return next(found, None)
 
@@ -158,31 +144,35 @@ class PacketIns:
         if vm is None:
             return
         gateway = self._nva.state.networks[vm.vni].gateway
-        to_mac, table, mac = sender_mac(packet.frame), FORWARD, vm.mac if gateway is None else gateway.mac
+        to_mac, table, mac = (
+            ethernet.sender_mac(packet.frame),
+            FORWARD,
+            vm.mac if gateway is None else gateway.mac,
+        )
         if gateway is not None and to_mac == gateway.mac:
             # The packet was routed: the error takes the same way back, as if the VM had sent it.
             mac, table = vm.mac, RESOLVE
         ipv4, ipv6 = (vm.ipv4, vm.ipv6) if gateway is None else (gateway.ipv4, gateway.ipv6)
-        error = unreachable(packet.frame, to_mac, Reporter(mac, ipv4, ipv6))
+        error = icmp.unreachable(packet.frame, to_mac, icmp.Reporter(mac, ipv4, ipv6))
         if error is None:
             return
         self._nva.fabric.packet_out(packet.dpid, [openflow.resubmit_packet_out(error, packet.vni, table)])
-        self._nva.events.publish("icmp_unreachable", nve=nve, vm=vm.name, to=ip_sender(packet.frame))
+        self._nva.events.publish("icmp_unreachable", nve=nve, vm=vm.name, to=ip.sender(packet.frame))
 
     def _solicitation(self, nve: str, packet: PacketIn) -> None:
         """Answer as the NVE's flows would if its datapath could write an advertisement."""
-        target, asker = solicited_target(packet.frame), ip_sender(packet.frame)
+        target, asker = nd.solicited_target(packet.frame), ip.sender(packet.frame)
         answer = target and advertised(self._nva.state, nve, packet.vni, target, asker)
         if answer:
-            frame = advertisement(packet.frame, *answer)
+            frame = nd.answer(packet.frame, *answer)
             self._nva.fabric.packet_out(packet.dpid, [openflow.port_packet_out(frame, packet.in_port)])
 
     def _dhcp_answer(self, nve: str, packet: PacketIn) -> None:
         """Send a server's broadcast on to the one client whose hardware address is in the message."""
-        mac = dhcp_client_mac(packet.frame)
+        mac = dhcp.client_mac(packet.frame)
         for vm in self._nva.state.vms.values():
             if vm.vni == packet.vni and vm.mac == mac:
-                frame = with_destination(packet.frame, mac)
+                frame = ethernet.with_destination(packet.frame, mac)
                 message = openflow.resubmit_packet_out(frame, packet.vni, FORWARD)
                 self._nva.fabric.packet_out(packet.dpid, [message])
                 self._nva.events.publish("dhcp_answer", packet.at_s, vm=vm.name, nve=nve)

@@ -27,20 +27,6 @@ PLAIN = 3
 OUTSIDE_VNI = 2**24
 """The outside's number in the VNI register: one that no tunnel header can carry."""
 
-ETH_ARP = 0x0806
-ETH_IPV4 = 0x0800
-ETH_IPV6 = 0x86DD
-ETH_RARP = 0x8035
-ETH_MARKER = 0x88B5
-"""Wiring and end markers: IEEE 802 Local Experimental Ethertype 1 (IEEE Std 802, clause on ethertypes)."""
-
-
-ICMP = 1
-UDP = 17
-ICMPV6 = 58
-ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = 134, 135, 136, 137
-"""ICMPv6 types of neighbour discovery (RFC 4861 section 4)."""
-
 ANNOUNCEMENT = 1
 """Reason: a VM says where it is (RARP, gratuitous ARP, unsolicited neighbour advertisement)."""
 

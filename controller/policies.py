@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from controller.model import POLICIES, VM, PlainPort
 from controller.pipeline import (
-    ETH_IPV4,
     FORWARD,
     MISDIRECTED,
     ORIGIN,
@@ -27,6 +26,7 @@ from controller.pipeline import (
     Value,
     flow,
 )
+from wire import ethernet
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def silent_drop(_old: OldNve) -> tuple[Treatment, ...]:
 
 
 def icmp(_old: OldNve) -> tuple[Treatment, ...]:
-    """Drop, and have the NVA tell the sender (:mod:`controller.frames`), at most at the packet-in limit."""
+    """Drop, and have the NVA tell the sender (:mod:`wire.icmp`), at most at the packet-in limit."""
     return (Treatment((ToNva(UNREACHABLE),)),)
 
 
@@ -88,7 +88,7 @@ def forward(old: OldNve) -> tuple[Treatment, ...]:
         SetField("eth_dst", old.plain.next_hop_mac),
         SetField(OUT, old.plain.port),
     )
-    return (Treatment(actions, OUTPUT, ETH_IPV4), Treatment())
+    return (Treatment(actions, OUTPUT, ethernet.IPV4), Treatment())
 
 
 def tunnel(old: OldNve) -> tuple[Treatment, ...]:

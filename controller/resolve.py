@@ -14,11 +14,6 @@ from controller.model import VM, Ports
 from controller.pipeline import (
     ADVERTISE,
     ANNOUNCEMENT,
-    ETH_ARP,
-    ETH_IPV6,
-    ICMPV6,
-    NEIGHBOUR_ADVERTISEMENT,
-    NEIGHBOUR_SOLICITATION,
     RESOLVE,
     VNI,
     CopyField,
@@ -29,19 +24,20 @@ from controller.pipeline import (
     Value,
     flow,
 )
+from wire import ethernet, ip, nd
 
 SOLICITED, OVERRIDE, ROUTER = 0x40000000, 0x20000000, 0x80000000
 """Flags of a neighbour advertisement (RFC 4861 section 4.4)."""
 TARGET_LINK_LAYER_ADDRESS = 2
 ALL_NODES = "ff02::1"
 
-REQUEST = {"eth_type": ETH_ARP, "arp_op": 1}
-SOLICITATION = {"eth_type": ETH_IPV6, "ip_proto": ICMPV6, "icmpv6_type": NEIGHBOUR_SOLICITATION}
+REQUEST = {"eth_type": ethernet.ARP, "arp_op": 1}
+SOLICITATION = {"eth_type": ethernet.IPV6, "ip_proto": ip.ICMPV6, "icmpv6_type": nd.SOLICITATION}
 
 COMPLETE_ADVERTISEMENT = flow(
     ADVERTISE,
     100,
-    {**SOLICITATION, "icmpv6_type": NEIGHBOUR_ADVERTISEMENT},
+    {**SOLICITATION, "icmpv6_type": nd.ADVERTISEMENT},
     (CopyField("eth_src", "ipv6_nd_tll"), Output("in_port")),
 )
 """The one flow of ADVERTISE: eth_src is the owner's MAC by then."""
@@ -75,7 +71,7 @@ def nd_answers(vni: int, address: str, mac: str, router: bool = False) -> Iterat
             SetField("ipv6_src", address),
             SetField("nd_reserved", reserved),
             SetField("nd_options_type", TARGET_LINK_LAYER_ADDRESS),
-            SetField("icmpv6_type", NEIGHBOUR_ADVERTISEMENT),
+            SetField("icmpv6_type", nd.ADVERTISEMENT),
         )
 
     to_sender = answer(CopyField("ipv6_src", "ipv6_dst"), flags | SOLICITED)
@@ -131,6 +127,6 @@ def own_questions(vm: VM, ports: Ports) -> Iterator[Flow]:
     yield flow(RESOLVE, 110, {**own, **REQUEST, "arp_tpa": vm.ipv4})
     for operation in (1, 2):
         gratuitous: dict[str, Value] = {"arp_op": operation, "arp_spa": vm.ipv4, "arp_tpa": vm.ipv4}
-        yield flow(RESOLVE, 120, {**own, "eth_type": ETH_ARP, **gratuitous}, (ToNva(ANNOUNCEMENT),))
+        yield flow(RESOLVE, 120, {**own, "eth_type": ethernet.ARP, **gratuitous}, (ToNva(ANNOUNCEMENT),))
     for address in vm.ipv6_addresses:
         yield flow(RESOLVE, 110, {**own, **SOLICITATION, "ipv6_nd_target": address})

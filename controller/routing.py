@@ -16,14 +16,8 @@ from controller.model import VM, Gateway, Outside, State, VirtualNetwork
 from controller.pipeline import (
     ANTI_SPOOF,
     CLASSIFY,
-    ETH_ARP,
-    ETH_IPV4,
-    ETH_IPV6,
     FORWARD,
-    ICMP,
-    ICMPV6,
     LOCAL,
-    NEIGHBOUR_SOLICITATION,
     ORIGIN,
     OUT,
     OUTPUT,
@@ -42,6 +36,7 @@ from controller.pipeline import (
 )
 from controller.policies import to_tunnel
 from controller.resolve import arp_answer, nd_answers
+from wire import ethernet, ip, nd
 
 Match = dict[str, Value]
 
@@ -73,8 +68,8 @@ def doors(state: State, nve: str, vni: int) -> tuple[Door, ...]:
 
 def _ip(address: str) -> Match:
     if ":" in address:
-        return {"eth_type": ETH_IPV6, "ipv6_dst": address}
-    return {"eth_type": ETH_IPV4, "ipv4_dst": address}
+        return {"eth_type": ethernet.IPV6, "ipv6_dst": address}
+    return {"eth_type": ethernet.IPV4, "ipv4_dst": address}
 
 
 def routes_to(vm: VM, gateway: Gateway, come_in: tuple[Door, ...]) -> Iterator[Flow]:
@@ -100,9 +95,13 @@ def routes_to(vm: VM, gateway: Gateway, come_in: tuple[Door, ...]) -> Iterator[F
 def _echo(door: Door, address: str) -> Flow:
     """Return the flow that answers a ping (RFC 792, RFC 4443 section 4) to a gateway's address."""
     if ":" in address:
-        ask, answer, version = {"ip_proto": ICMPV6, "icmpv6_type": 128}, SetField("icmpv6_type", 129), "ipv6"
+        ask, answer, version = (
+            {"ip_proto": ip.ICMPV6, "icmpv6_type": 128},
+            SetField("icmpv6_type", 129),
+            "ipv6",
+        )
     else:
-        ask, answer, version = {"ip_proto": ICMP, "icmpv4_type": 8}, SetField("icmpv4_type", 0), "ipv4"
+        ask, answer, version = {"ip_proto": ip.ICMP, "icmpv4_type": 8}, SetField("icmpv4_type", 0), "ipv4"
     actions = (
         CopyField("eth_src", "eth_dst"),
         SetField("eth_src", door.mac),
@@ -151,7 +150,7 @@ def to_outside(network: VirtualNetwork, here: str, at: OutsideAt, sends: bool) -
 def _prefix(end: str, subnet: str) -> Match:
     """Return the match on a subnet; of everything only the IP version is left."""
     network = ip_network(subnet)
-    match: Match = {"eth_type": ETH_IPV4 if network.version == 4 else ETH_IPV6}
+    match: Match = {"eth_type": ethernet.IPV4 if network.version == 4 else ethernet.IPV6}
     if network.prefixlen:
         match[f"ipv{network.version}_{end}"] = subnet
     return match
@@ -178,6 +177,6 @@ def outside_port(outside: Outside, inside: tuple[VirtualNetwork, ...]) -> Iterat
 
 
 def _questions(port: int) -> Iterator[Flow]:
-    yield flow(ANTI_SPOOF, 120, {"in_port": port, "eth_type": ETH_ARP}, (), RESOLVE)
-    solicitation: Match = {"eth_type": ETH_IPV6, "ip_proto": ICMPV6, "icmpv6_type": NEIGHBOUR_SOLICITATION}
+    yield flow(ANTI_SPOOF, 120, {"in_port": port, "eth_type": ethernet.ARP}, (), RESOLVE)
+    solicitation: Match = {"eth_type": ethernet.IPV6, "ip_proto": ip.ICMPV6, "icmpv6_type": nd.SOLICITATION}
     yield flow(ANTI_SPOOF, 120, {"in_port": port, **solicitation}, (), RESOLVE)

@@ -14,12 +14,12 @@ from controller.fabric import ANSWER_WITHIN_S, Change, Desired, Fabric, PartlyCo
 from controller.flows import delta, desired_flows, peer_flows
 from controller.journal import Journal, remember
 from controller.lifecycle import TSI_STATES, VERBS
-from controller.markers import EndMarker, encode_end_marker
 from controller.model import Refused, State, find_move
 from controller.operations import MOVE_OPERATIONS, apply
 from controller.packet_in import PacketIn, PacketIns
 from controller.policies import PASSES_ON
 from controller.session import NveGoneError, Session
+from wire.markers import EndMarker, encode_end_marker
 
 NEED_ALL = frozenset({"prepare_move", "redirect", "commit_move"})
 """Calls that change nothing unless every NVE concerned is there; the others go on with those that are."""

@@ -6,20 +6,13 @@ of both (RFC 4862 section 5.4) and joins its multicast groups, as any host does;
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from topologies.model import Topology, VirtualNetwork, Vm
+from wire.nd import link_local
 
 GATEWAY_MAC = "02:00:12:00:00:01"
 """The anycast gateway's MAC, the same at every NVE and in every network."""
-
-
-def link_local(mac: str) -> str:
-    """The link-local address a host makes of its MAC (modified EUI-64, RFC 4291 appendix A)."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    identifier = bytes([octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]])
-    return str(ipaddress.IPv6Address(bytes.fromhex("fe80000000000000") + identifier))
 
 
 def ipv6_addresses(vm: Vm) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .frames import gratuitous_arp, neighbour_advertisement, rarp_announcement
+from wire.arp import gratuitous_arp, rarp_announcement
+from wire.nd import unsolicited_advertisement
 
 WAYS = ("all", "rarp", "garp", "na")
 
@@ -28,5 +29,5 @@ def announcements(way: str, mac: str, ipv4: str, ipv6: Sequence[str]) -> list[An
     if way == "garp":
         found.append(("garp", gratuitous_arp(mac, ipv4)))
     if way in ("all", "na"):
-        found += [("unsolicited_na", neighbour_advertisement(mac, address)) for address in ipv6]
+        found += [("unsolicited_na", unsolicited_advertisement(mac, address)) for address in ipv6]
     return found

@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from wire.markers import marker
+
 from . import commands
-from .frames import FrameSender, marker
 from .legs import DIRECT, MAXIMUM_MTU_BYTES, REDIRECTED
 from .netlink import TrafficControl, interface_index
+from .packet_sockets import FrameSender
 
 OUTBOUND = "outbound"
 HOLDERS = (OUTBOUND, DIRECT, REDIRECTED)

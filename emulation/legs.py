@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import EmulationError
-from .frames import FrameSender, MarkerListener
+from .packet_sockets import FrameSender, MarkerListener
 
 SINK, SINK_END = "sink0", "sink1"
 DIRECT, REDIRECTED = "direct", "redirected"

@@ -21,7 +21,17 @@ from mininet.node import Host, Node
 
 from topologies.model import LinkProperties, Topology
 
-from . import addressing, commands, control_group, frames, nva_entries, outside, plain, underlay, wiring
+from . import (
+    addressing,
+    commands,
+    control_group,
+    nva_entries,
+    outside,
+    packet_sockets,
+    plain,
+    underlay,
+    wiring,
+)
 from .control_group import VmGroup
 from .datapath_flows import concerning
 from .dhcp import Dhcp
@@ -395,7 +405,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         """What a VM's or client's device needs beyond its addresses."""
         if self.options.datapath.kind == "userspace":
             with network_namespace(self[name].pid):
-                frames.transmit_checksum_off("eth0")
+                packet_sockets.transmit_checksum_off("eth0")
         receive_on_one_processor("eth0", processor, Path(f"/proc/{self[name].pid}/root"))
 
     def _shape_links(self) -> None:

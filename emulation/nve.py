@@ -18,9 +18,10 @@ from typing import Any
 
 from mininet.node import Switch
 
+from wire.markers import marker
+
 from . import commands
 from .errors import EmulationError
-from .frames import marker
 from .ovs import Control, Database, ovs_map, ovs_set
 from .plan import NVA_ADDRESS, NVA_PORT, TUNNEL_PORT, UPLINK, AccessLink
 from .sockets import enlarge_send_buffers

@@ -19,10 +19,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from wire import ethernet
+
 from . import commands, holders
 from .announcer import Announcer
 from .errors import EmulationError
-from .frames import MARKER_TYPE, MarkerListener, ethernet
 from .holders import HOLDERS, OUTBOUND, HolderGauge, Holders, entry_device, exit_device
 from .legs import (
     DIRECT,
@@ -40,6 +41,7 @@ from .legs import (
     undoubling_line,
 )
 from .netlink import TrafficControl, interface_index
+from .packet_sockets import MarkerListener
 
 __all__ = [
     "DIRECT",
@@ -216,7 +218,7 @@ class Wiring:
         listener = self.leg(new_nve).listeners[REDIRECTED]
         listener.drain()
         start_s = time.monotonic()
-        self.leg(old_nve).send(ethernet(self.mac, self.mac, MARKER_TYPE, payload))
+        self.leg(old_nve).send(ethernet.build(self.mac, self.mac, ethernet.MARKER, payload))
         if listener.wait_for(payload, timeout_s) is None:
             return None
         return time.monotonic() - start_s

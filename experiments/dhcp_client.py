@@ -18,9 +18,10 @@ from functools import partial
 from typing import Any
 
 from emulation.commands import wait_until
-from emulation.dhcp_messages import Listener, Message, confirmation
+from emulation.dhcp_messages import Listener, confirmation
 from mobility.migration import MigrationRecord
 from topologies.model import Topology
+from wire.dhcp import Message
 
 from . import hot_l2
 from .experiment import Experiment

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 
-from controller.markers import decode_end_marker
-from emulation.frames import MarkerListener
+from emulation.packet_sockets import MarkerListener
+from wire.markers import decode_end_marker
 
 from . import drain
 from .flows import connections_of, still_there

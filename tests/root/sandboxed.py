@@ -21,9 +21,9 @@ from typing import Any
 from emulation import commands
 from emulation.commands import wait_until
 from emulation.errors import CommandError
-from emulation.frames import ETH_P_ALL
 from emulation.network import Options
 from emulation.nve import Datapath
+from emulation.packet_sockets import ETH_P_ALL
 from emulation.sandbox import network_namespace, run_in_sandbox
 from experiments.running.laboratory import Laboratory
 from tests.ipv4_only import without_ipv6

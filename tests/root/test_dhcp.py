@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from emulation.commands import wait_until
-from emulation.dhcp_messages import ACK, DISCOVER, REQUEST, Listener, Message, confirmation
+from emulation.dhcp_messages import Listener, confirmation
 from emulation.network import RUN_FOLDER
 from experiments.running.laboratory import Laboratory
 from tests.root.sandboxed import Capture, in_sandbox, laboratory, pings
 from topologies import load_topology, topology_file
+from wire.dhcp import ACK, DISCOVER, REQUEST, Message
 
 pytestmark = pytest.mark.root
 

@@ -19,10 +19,14 @@ import pytest
 
 from emulation import commands
 from emulation.errors import EmulationError, WaitError
-from emulation.frames import MARKER_TYPE, FrameSender, ethernet, marker, rarp_announcement
+from emulation.packet_sockets import FrameSender
 from emulation.sandbox import network_namespace
 from emulation.wiring import DIRECT, OUTBOUND, REDIRECTED, SINK_END, Wiring, nve_device, sink_lines
 from tests.root.sandboxed import Capture, in_sandbox
+from wire.arp import rarp_announcement
+from wire.ethernet import MARKER as MARKER_TYPE
+from wire.ethernet import build as ethernet
+from wire.markers import marker
 
 pytestmark = pytest.mark.root
 

@@ -14,17 +14,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("topologies", "results", "controller", "emulation", "mobility", "experiments", "image")
+PACKAGES = ("wire", "topologies", "results", "controller", "emulation", "mobility", "experiments", "image")
 ALLOWED = {
+    "wire": set(),
     "topologies": set(),
     "results": set(),
-    "controller": set(),
-    "emulation": {"topologies"},
-    "mobility": {"topologies", "emulation", "controller"},
+    "controller": {"wire"},
+    "emulation": {"wire", "topologies"},
+    "mobility": {"wire", "topologies", "emulation", "controller"},
     "experiments": set(PACKAGES) - {"experiments", "image"},
     "image": {"topologies", "results", "emulation", "experiments"},
 }
-OF_CONTROLLER = {"controller.client", "controller.markers"}  # what does not load the OpenFlow framework
+OF_CONTROLLER = {"controller.client"}  # what does not load the OpenFlow framework
 
 # Who else may use subprocess, and why.
 SUBPROCESS = {

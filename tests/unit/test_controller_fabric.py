@@ -14,10 +14,11 @@ from controller.fabric import PartlyCommittedError, RejectedError, UnreachableEr
 from controller.journal import Journal, replay
 from controller.model import Refused
 from controller.packet_in import PacketIn
-from controller.pipeline import ANNOUNCEMENT, DHCP_ANSWER, ETH_ARP, ETH_IPV4, ETH_IPV6, ETH_RARP
+from controller.pipeline import ANNOUNCEMENT, DHCP_ANSWER
 from controller.service import NotProgrammedError, Nva
 from tests.fake_nva_world import MOVER_MAC, OTHER_VNI, VNI, config, routed
 from tests.fake_nve import FakeNve
+from wire import ethernet
 
 PREPARE = {"migration_id": "m1", "vm": "vm1", "new_nve": "nve2", "policy": "tunnel"}
 MOVE = {"migration_id": "m1"}
@@ -275,7 +276,7 @@ def test_dhcp_broadcast_is_sent_on_to_the_one_client(bench: Bench) -> None:
 
 def test_announcements_become_events_of_the_sender(bench: Bench) -> None:
     bench.start()
-    for kind in (ETH_RARP, ETH_ARP, ETH_IPV6, ETH_IPV4):
+    for kind in (ethernet.RARP, ethernet.ARP, ethernet.IPV6, ethernet.IPV4):
         bench.nva.packet_in(
             PacketIn(1, 10, bytes(12) + kind.to_bytes(2, "big"), ANNOUNCEMENT, VNI, None, 1.5)
         )

@@ -6,7 +6,7 @@ import pytest
 
 from controller import mapping
 from controller.flows import desired_flows
-from controller.pipeline import ETH_MARKER, ETH_RARP, FORWARD, ORIGIN, TUNNEL
+from controller.pipeline import FORWARD, ORIGIN, TUNNEL
 from tests.fake_flow_table import FakeFlowTable, FakeNetwork
 from tests.fake_nva_world import (
     MOVER_IP,
@@ -21,6 +21,7 @@ from tests.fake_nva_world import (
     from_peer,
     ipv4,
 )
+from wire import ethernet
 
 DIRECT, REDIRECTED = 10, 11
 STAGES = ("none", "prepared", "redirected", "committed", "finished")
@@ -199,7 +200,7 @@ def test_arp_for_the_other_tenants_vm_is_not_answered() -> None:
         ("wrong ipv4_src", {**from_mover("nve3"), "ipv4_src": "10.0.0.11"}),
         ("neighbour's ARP sha", arp(10, MOVER_MAC, PEER_MACS["nve1"], MOVER_IP, "10.0.0.13")),
         ("neighbour's ARP spa", arp(10, MOVER_MAC, MOVER_MAC, "10.0.0.11", "10.0.0.13")),
-        ("RARP for another", {"in_port": 10, "eth_type": ETH_RARP, "eth_src": PEER_MACS["nve1"]}),
+        ("RARP for another", {"in_port": 10, "eth_type": ethernet.RARP, "eth_src": PEER_MACS["nve1"]}),
         ("unknown ethertype", {"in_port": 10, "eth_type": 0x86DD, "eth_src": MOVER_MAC}),
         ("broadcast", {**from_mover("nve3"), "eth_dst": "ff:ff:ff:ff:ff:ff"}),
         ("unknown port", {**from_mover("nve3"), "in_port": 77}),
@@ -213,7 +214,7 @@ def test_what_an_attachment_may_not_say_is_dropped(name: str, packet: dict[str, 
 def test_rarp_of_the_vm_itself_goes_to_the_nva_only() -> None:
     rarp = {
         "in_port": 10,
-        "eth_type": ETH_RARP,
+        "eth_type": ethernet.RARP,
         "eth_src": MOVER_MAC,
         "eth_dst": "ff:ff:ff:ff:ff:ff",
     }
@@ -235,18 +236,23 @@ def test_dhcp_client_passes_anti_spoof_and_ends_in_forward() -> None:
 
 
 def test_marker_from_the_vm_to_itself_takes_the_redirected_way_to_the_new_nve() -> None:
-    marker = {"in_port": DIRECT, "eth_type": ETH_MARKER, "eth_src": MOVER_MAC, "eth_dst": MOVER_MAC}
+    marker = {"in_port": DIRECT, "eth_type": ethernet.MARKER, "eth_src": MOVER_MAC, "eth_dst": MOVER_MAC}
     assert ways(FakeNetwork(at_stage("redirected")), "nve1", marker) == [(("nve1", "nve2"), REDIRECTED)]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_marker_from_the_vm_to_another_is_dropped(stage: str) -> None:
-    marker = {"in_port": DIRECT, "eth_type": ETH_MARKER, "eth_src": MOVER_MAC, "eth_dst": PEER_MACS["nve3"]}
+    marker = {
+        "in_port": DIRECT,
+        "eth_type": ethernet.MARKER,
+        "eth_src": MOVER_MAC,
+        "eth_dst": PEER_MACS["nve3"],
+    }
     assert ways(FakeNetwork(at_stage(stage)), "nve1", marker) == []
 
 
 def test_end_marker_from_the_tunnel_goes_as_data_does() -> None:
-    marker = {"eth_type": ETH_MARKER, "eth_src": "02:6f:76:6c:00:01", "eth_dst": MOVER_MAC}
+    marker = {"eth_type": ethernet.MARKER, "eth_src": "02:6f:76:6c:00:01", "eth_dst": MOVER_MAC}
     for policy, expected in (("tunnel", [(("nve1", "nve2"), REDIRECTED)]), ("silent-drop", [])):
         network = FakeNetwork(at_stage("committed", policy))
         old_path = {**marker, "in_port": TUNNEL_PORT, "tunnel_id": VNI, "tun_ipv4_src": "192.0.2.3"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from controller.config import link_local_of
 from controller.flows import desired_flows
 from controller.pipeline import REASON
 from tests.fake_flow_table import FakeFlowTable, FakeNetwork
@@ -18,6 +17,7 @@ from tests.fake_nva_world import (
     icmpv6,
     ipv6,
 )
+from wire.nd import link_local as link_local_of
 
 NS, NA, RA, REDIRECT = 135, 136, 134, 137
 MOVER, PEER1, PEER3 = "2001:db8::1", "2001:db8::11", "2001:db8::13"

@@ -11,7 +11,6 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 from scapy.layers.l2 import Ether
 
 from controller import mapping
-from controller.frames import Reporter, ip_sender, unreachable
 from controller.model import Refused, State
 from controller.pipeline import REASON, UNREACHABLE
 from tests.fake_flow_table import FakeNetwork
@@ -31,6 +30,8 @@ from tests.fake_nva_world import (
     routed,
     world,
 )
+from wire.icmp import Reporter, unreachable
+from wire.ip import sender as ip_sender
 
 LATE = {"in_port": TUNNEL_PORT, "tunnel_id": VNI, "tun_ipv4_src": "192.0.2.3"}
 PLAIN_MAC = "02:00:00:00:fe:05"

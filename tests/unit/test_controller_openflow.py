@@ -7,10 +7,10 @@ import pytest
 from controller import openflow
 from controller.flows import desired_flows
 from controller.framework import OFFLINE, ofproto, parser
-from controller.markers import EndMarker, decode_end_marker, encode_end_marker
 from controller.pipeline import TABLES, flow
 from tests.fake_nva_world import at_stage, routed
 from tests.fake_nve import split
+from wire.markers import EndMarker, decode_end_marker, encode_end_marker
 
 
 def read_back(message: bytes) -> object:

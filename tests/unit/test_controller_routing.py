@@ -11,7 +11,6 @@ import pytest
 
 from controller.config import ConfigError, state_from_config, state_from_json, state_to_json
 from controller.flows import desired_flows
-from controller.frames import dhcp_client_mac
 from controller.pipeline import OUTSIDE_VNI, REASON
 from tests.fake_flow_table import Arrival, FakeNetwork
 from tests.fake_nva_world import (
@@ -35,6 +34,7 @@ from tests.fake_nva_world import (
     ipv6,
     routed,
 )
+from wire.dhcp import client_mac as dhcp_client_mac
 
 STAGES = ("none", "prepared", "redirected", "committed", "finished")
 Packet = dict[str, int | str]

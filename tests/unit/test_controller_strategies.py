@@ -14,7 +14,7 @@ from controller.config import state_from_json, state_to_json
 from controller.flows import delta, desired_flows, diff
 from controller.model import Refused, State
 from controller.packet_in import PacketIn
-from controller.pipeline import ANNOUNCEMENT, ETH_RARP, MISDIRECTED, MISS, REASON, UNREACHABLE
+from controller.pipeline import ANNOUNCEMENT, MISDIRECTED, MISS, REASON, UNREACHABLE
 from controller.session import FlowCount
 from tests.fake_flow_table import FakeNetwork
 from tests.fake_nva_world import (
@@ -31,6 +31,7 @@ from tests.fake_nva_world import (
     world,
 )
 from tests.unit.test_controller_fabric import MOVE, Bench, next_event
+from wire import ethernet
 
 LAGGING = ("pull", "announce", "timeout")
 
@@ -188,7 +189,7 @@ def frame(to: str = MOVER_MAC, kind: int = 0x0800) -> bytes:
 
 
 def arrives(bench: Bench, nve: int, reason: int, source: str | None = None, port: int = 1) -> None:
-    kind = ETH_RARP if reason == ANNOUNCEMENT else 0x0800
+    kind = ethernet.RARP if reason == ANNOUNCEMENT else 0x0800
     packet = PacketIn(nve, port, frame(kind=kind), reason, VNI, source, time.monotonic())
     bench.nva.packet_in(packet)
 

@@ -11,11 +11,12 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from emulation.dhcp import Dhcp, client_argv, server_argv
-from emulation.dhcp_messages import ACK, DISCOVER, NAK, OFFER, REQUEST, Message, confirmation, decode
+from emulation.dhcp_messages import confirmation
 from emulation.errors import EmulationError
 from experiments import catalog
 from experiments.running.parameters import ParameterError, read_parameters
 from topologies import load_topology, topology_file
+from wire.dhcp import ACK, DISCOVER, NAK, OFFER, REQUEST, Message, decode
 
 TOPOLOGY = load_topology(topology_file("dhcp"))
 MAC = "02:b4:0a:01:00:0a"

@@ -1,4 +1,4 @@
-"""Frames and netlink messages byte by byte, against the documents that define them."""
+"""Netlink messages byte by byte, against the kernel's headers; and sockets that refuse."""
 
 from __future__ import annotations
 
@@ -9,35 +9,9 @@ from typing import Any
 
 import pytest
 
-from emulation import frames, netlink
+from emulation import netlink, packet_sockets
 from emulation.errors import EmulationError, SystemCallError
 from emulation.netlink import TrafficControl
-
-MAC = "02:00:00:00:00:0a"
-
-
-def test_rarp_is_rfc_903s_request_of_ones_own_address() -> None:
-    """RFC 903 with RFC 826's layout: Ethernet, IPv4, lengths 6 and 4, operation 3, own MAC twice, no addresses."""
-    own = "02000000000a"
-    body = "0001" + "0800" + "06" + "04" + "0003" + own + "00000000" + own + "00000000"
-    wanted = bytes.fromhex("ffffffffffff" + own + "8035" + body)
-    assert frames.rarp_announcement(MAC) == wanted.ljust(60, b"\0")
-    assert len(wanted) == 42
-
-
-def test_a_frame_is_never_shorter_than_ethernet_allows() -> None:
-    frame = frames.ethernet("02:00:00:00:00:0b", MAC, 0x0800, b"x")
-    assert len(frame) == 60
-    assert frame[:15] == bytes.fromhex("02000000000b" + "02000000000a" + "0800") + b"x"
-    assert len(frames.ethernet(MAC, MAC, 0x0800, bytes(100))) == 114
-
-
-@pytest.mark.parametrize("size", [60, 1600])
-def test_a_marker_has_its_type_its_payload_and_its_size(size: int) -> None:
-    frame = frames.marker(b"tokens", size)
-    assert (frame[12:14], frame[14:20], len(frame)) == (b"\x88\xb5", b"tokens", size)
-    assert frame[0] & 1 == 0
-    assert frame[0] & 2 == 2, "locally administered"
 
 
 class FakeSocket:
@@ -159,7 +133,7 @@ class Refusing:
 
 
 def test_a_full_queue_loses_a_frame_and_anything_else_is_an_error() -> None:
-    sender: Any = object.__new__(frames.FrameSender)
+    sender: Any = object.__new__(packet_sockets.FrameSender)
     sender._device, sender._socket = "vm1-ho", Refusing(errno.ENOBUFS)
     sender.send(b"")
     sender._socket = Refusing(errno.ENETDOWN)
