@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection
 
 from topologies.model import Topology
 
-from .wiring import REDIRECTED, nve_device
+from .wiring import DIRECT, REDIRECTED, nve_device
 
 _PORT = re.compile(r"in_port\(([^)]+)\)")
-_REDIRECTED_SUFFIX = nve_device("", REDIRECTED)
 
 
 def networks_that_reach(topology: Topology, vm: str) -> set[str]:
@@ -26,13 +25,17 @@ def concerning(topology: Topology, vm: str, outside: Collection[str] = ()) -> Ca
     """
     tunnelled = f"tunnel(tun_id={topology.network_of(vm).vni:#x},"
     senders = networks_that_reach(topology, vm)
-    network_of = {one.name: one.virtual_network for one in topology.vms}
+    network_of = {
+        nve_device(one.name, which): one.virtual_network
+        for one in topology.vms
+        for which in (DIRECT, REDIRECTED)
+    }
 
     def concerns(line: str) -> bool:
         if line.startswith("tunnel("):
             return line.startswith(tunnelled)
         found = _PORT.search(line)
         port = found[1] if found else ""
-        return port in outside or network_of.get(port.removesuffix(_REDIRECTED_SUFFIX)) in senders
+        return port in outside or network_of.get(port) in senders
 
     return concerns

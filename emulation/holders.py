@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from topologies.names import interface_name
 from wire.markers import marker
 
 from . import commands
@@ -33,12 +34,12 @@ _POKE = marker(b"poke")
 
 def entry_device(vm: str, holder: str) -> str:
     """Where frames go into a holder."""
-    return f"{vm}-h{holder[0]}"
+    return interface_name(vm, behind=f"-h{holder[0]}")
 
 
 def exit_device(vm: str, holder: str) -> str:
     """Where they come out."""
-    return f"{vm}-h{holder[0]}x"
+    return interface_name(vm, behind=f"-h{holder[0]}x")
 
 
 def device_lines(vm: str) -> list[str]:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from topologies.names import interface_name
+
 from .errors import EmulationError
 from .packet_sockets import FrameSender, MarkerListener
 
@@ -31,17 +33,17 @@ def sink_lines() -> list[str]:
 
 def port_device(vm: str) -> str:
     """The sandbox's end of the VM's own veth."""
-    return f"{vm}-p"
+    return interface_name(vm, behind="-p")
 
 
 def leg_device(vm: str, number: int, which: str) -> str:
     """The sandbox's end of a leg to NVE ``number``."""
-    return f"{vm}-{'l' if which == DIRECT else 'r'}{number}"
+    return interface_name(vm, behind=f"-{'l' if which == DIRECT else 'r'}{number}")
 
 
 def nve_device(vm: str, which: str) -> str:
     """The NVE's end of a leg: the port's name on br-int."""
-    return vm if which == DIRECT else f"{vm}-r"
+    return vm if which == DIRECT else interface_name(vm, behind="-r")
 
 
 def filter_lines(device: str, target: str, action: int) -> list[str]:

@@ -40,7 +40,6 @@ from .nve import NVE, UNDERLAY_BRIDGE, Datapath, settle
 from .plan import (
     MANAGEMENT_BRIDGE,
     MANAGEMENT_PREFIX_LENGTH,
-    NVA_ADDRESS,
     TUNNEL_PORT,
     UPLINK,
     Plan,
@@ -120,7 +119,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             [
                 "link set lo up",
                 f"link add {MANAGEMENT_BRIDGE} type bridge forward_delay 0",
-                f"addr add {NVA_ADDRESS}/{MANAGEMENT_PREFIX_LENGTH} dev {MANAGEMENT_BRIDGE}",
+                f"addr add {self.plan.nva_address}/{MANAGEMENT_PREFIX_LENGTH} dev {MANAGEMENT_BRIDGE}",
                 f"link set {MANAGEMENT_BRIDGE} up",
                 *wiring.sink_lines(),
             ],
@@ -317,6 +316,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
                 nve.name,
                 cls=NVE,
                 access=self.plan.access_links[nve.name],
+                nva_address=self.plan.nva_address,
                 number=self.plan.nve_number(nve.name),
                 datapath_choice=self.options.datapath,
                 run_folder=RUN_FOLDER,
@@ -390,14 +390,14 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
     def _configure_outside(self) -> None:
         if (beyond := self.topology.outside) is None:
             return
-        lines = outside.router_lines(self.topology, beyond)
+        lines = outside.router_lines(self.topology, self.plan, beyond)
         self._configure(outside.ROUTER, lines, forwarding=True, ipv6=True)
         names = [beyond.nve, *(client.name for client in beyond.clients)]
         for name in names:
             root = Path(f"/proc/{self[outside.ROUTER].pid}/root")
             receive_on_one_processor(router_interface(name), 0, root)
         for client in beyond.clients:
-            lines = outside.client_lines(self.topology, beyond, client)
+            lines = outside.client_lines(self.plan, beyond, client)
             self._configure(client.name, lines, ipv6=client.ipv6 is not None)
             self._host_device(client.name, 0)
 

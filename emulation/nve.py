@@ -23,7 +23,7 @@ from wire.markers import marker
 from . import commands
 from .errors import EmulationError
 from .ovs import Control, Database, ovs_map, ovs_set
-from .plan import NVA_ADDRESS, NVA_PORT, TUNNEL_PORT, UPLINK, AccessLink
+from .plan import NVA_PORT, TUNNEL_PORT, UPLINK, AccessLink
 from .sockets import enlarge_send_buffers
 
 SEND_BUFFER_BYTES = 64 * 1024 * 1024  # as much as a holder keeps
@@ -77,6 +77,7 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
 
     def __init__(self, name: str, **params: Any) -> None:
         self.access: AccessLink = params.pop("access")
+        self.nva_address: str = params.pop("nva_address")
         self.number: int = params.pop("number")
         self.datapath: Datapath = params.pop("datapath_choice")
         self.folder: Path = params.pop("run_folder") / name
@@ -163,7 +164,7 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
             "op": "insert",
             "table": "Controller",
             "uuid-name": "nva",
-            "row": {"target": f"tcp:{NVA_ADDRESS}:{NVA_PORT}", "connection_mode": "out-of-band"},
+            "row": {"target": f"tcp:{self.nva_address}:{NVA_PORT}", "connection_mode": "out-of-band"},
         }
         integration = bridge.operations(
             {
@@ -301,6 +302,11 @@ def settle(nves: Mapping[str, NVE], stale: Callable[[str], bool], timeout_s: flo
     )
 
 
+def _uuid_name(name: str) -> str:
+    """A name as the database takes one (RFC 7047 section 3.1, <id>: no '-'); two names never become one."""
+    return name.replace("_", "__").replace("-", "_d")
+
+
 class _Bridge:
     """The rows of one bridge with its ports, as database operations."""
 
@@ -310,10 +316,10 @@ class _Bridge:
 
     @property
     def uuid(self) -> str:
-        return self.name.replace("-", "_")
+        return _uuid_name(self.name)
 
     def port_uuid(self, name: str) -> str:
-        return "port_" + name.replace("-", "_")
+        return "port_" + _uuid_name(name)
 
     def add(self, name: str, interface: dict[str, Any], port: dict[str, Any] | None = None) -> None:
         """``interface``, ``port``: columns of the two rows beside the name."""
@@ -322,7 +328,7 @@ class _Bridge:
     def port_operations(
         self, name: str, interface: dict[str, Any], port: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        interface_uuid = "if_" + name.replace("-", "_")
+        interface_uuid = "if_" + _uuid_name(name)
         return [
             {
                 "op": "insert",

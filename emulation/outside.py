@@ -7,14 +7,13 @@ The router knows the virtual networks' subnets as routes to the gateway NVE and 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
 from topologies.model import Topology
 from topologies.outside import Client, Outside
 
-from .plan import FIRST_LINK_ADDRESS, router_interface
+from .plan import Plan, router_interface
 
 ROUTER, PORT = "internet", "out0"
 MAC, NEXT_HOP_MAC = "02:00:13:00:00:01", "02:00:13:00:00:02"
@@ -23,12 +22,6 @@ MAC, NEXT_HOP_MAC = "02:00:13:00:00:01", "02:00:13:00:00:02"
 EVERYTHING = ("0.0.0.0/0", "::/0")
 CLIENT_MTU_BYTES = 1500
 _GATEWAY_V6, _ROUTER_V6 = "fe80::1", "fe80::2"
-
-
-def _ipv4(topology: Topology, number: int) -> str:
-    """The links' own block, after those of the underlay: 0 and 1 are router and NVE, 2 and on the clients' router."""
-    before = len(topology.underlay.links) + len(topology.nves)
-    return str(ipaddress.IPv4Address(FIRST_LINK_ADDRESS) + 2 * before + number)
 
 
 def link_lines(topology: Topology, outside: Outside, pids: Mapping[str, int]) -> list[str]:
@@ -46,12 +39,12 @@ def link_lines(topology: Topology, outside: Outside, pids: Mapping[str, int]) ->
     return lines
 
 
-def router_lines(topology: Topology, outside: Outside) -> list[str]:
+def router_lines(topology: Topology, plan: Plan, outside: Outside) -> list[str]:
     """``ip -batch`` lines for the router."""
-    device, gateway = router_interface(outside.nve), _ipv4(topology, 1)
+    device, gateway = router_interface(outside.nve), plan.outside_address(1)
     lines = [
         "link set lo up",
-        f"addr add {_ipv4(topology, 0)}/31 dev {device}",
+        f"addr add {plan.outside_address(0)}/31 dev {device}",
         f"addr add {_ROUTER_V6}/64 dev {device} nodad",
         f"link set {device} up",
         f"neigh add {gateway} lladdr {MAC} dev {device} nud permanent",
@@ -65,7 +58,7 @@ def router_lines(topology: Topology, outside: Outside) -> list[str]:
     for number, client in enumerate(outside.clients, start=2):
         towards = router_interface(client.name)
         lines += [
-            f"addr add {_ipv4(topology, number)}/32 dev {towards}",
+            f"addr add {plan.outside_address(number)}/32 dev {towards}",
             f"addr add {_GATEWAY_V6}/64 dev {towards} nodad",
             f"link set {towards} up",
             f"route add {client.ipv4}/32 dev {towards}",
@@ -75,9 +68,9 @@ def router_lines(topology: Topology, outside: Outside) -> list[str]:
     return lines
 
 
-def client_lines(topology: Topology, outside: Outside, client: Client) -> list[str]:
+def client_lines(plan: Plan, outside: Outside, client: Client) -> list[str]:
     """``ip -batch`` lines for a client: its address and a way to everything else."""
-    router = _ipv4(topology, 2 + outside.clients.index(client))
+    router = plan.outside_address(2 + outside.clients.index(client))
     lines = ["link set lo up", f"addr add {client.ipv4}/32 dev eth0"]
     if client.ipv6 is not None:
         lines.append(f"addr add {client.ipv6}/128 dev eth0 nodad")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from topologies.names import interface_name
+
 from .plan import Plan, Route
 
 PORT = "plain0"
@@ -17,7 +19,7 @@ _MAC, _NEXT_HOP_MAC = "02:00:14:00:00", "02:00:15:00:00"
 
 def router_device(nve: str) -> str:
     """The router's end of an NVE's plain port."""
-    return f"p-{nve}"
+    return interface_name(nve, before="p-")
 
 
 def mac(plan: Plan, nve: str) -> str:

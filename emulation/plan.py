@@ -1,29 +1,28 @@
 """From a topology to addresses, interface names and routes: pure, nothing is touched.
 
 management   10.255.0.0/16   NVA at .0.1, NVE number n at 10.255.0.0 + n + 1; not part of the underlay
-router links 100.64.0.0/10   one /31 a link between routers (RFC 3021)
+router links 100.64.0.0/16   one /31 a link between routers (RFC 3021)
 access links                 one /31 each from the same block; the router routes the NVE's underlay address over it
+outside                      the links to the clients, the same block's next addresses
+
+Other blocks where the topology has addresses in these: `topologies.own_addresses`.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections import deque
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from topologies.model import LinkProperties, Topology
+from topologies.names import interface_name
+from topologies.own_addresses import OwnBlocks, own_blocks
 
 MANAGEMENT_BRIDGE = "mgmt0"
 MANAGEMENT_PREFIX_LENGTH = 16
-NVA_ADDRESS = "10.255.0.1"
 NVA_PORT = 6653  # IANA: openflow
 UPLINK = "up0"
 TUNNEL_PORT = "vx0"
-
-_MANAGEMENT = ipaddress.IPv4Address("10.255.0.0")
-FIRST_LINK_ADDRESS = "100.64.0.0"
-_LINKS = ipaddress.IPv4Address(FIRST_LINK_ADDRESS)
 
 
 @dataclass(frozen=True)
@@ -65,27 +64,29 @@ class Plan:
     """All that is derived from a topology before anything is built."""
 
     topology: Topology
+    blocks: OwnBlocks = field(init=False)
     router_links: list[RouterLink] = field(init=False)
     access_links: dict[str, AccessLink] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.blocks = own_blocks(self.topology)
         self.router_links = [
             RouterLink(
                 left=link.between[0],
                 right=link.between[1],
-                left_ip=str(_LINKS + 2 * number),
-                right_ip=str(_LINKS + 2 * number + 1),
+                left_ip=self._link_address(2 * number),
+                right_ip=self._link_address(2 * number + 1),
                 quality=link,
             )
             for number, link in enumerate(self.topology.underlay.links)
         ]
-        first_access = _LINKS + 2 * len(self.router_links)
+        first_access = 2 * len(self.router_links)
         self.access_links = {
             nve.name: AccessLink(
                 nve=nve.name,
                 router=nve.rack,
-                gateway_ip=str(first_access + 2 * number),
-                link_ip=str(first_access + 2 * number + 1),
+                gateway_ip=self._link_address(first_access + 2 * number),
+                link_ip=self._link_address(first_access + 2 * number + 1),
                 gateway_mac=_mac(0x10, number),
                 underlay_ip=str(nve.underlay_ip),
                 underlay_mac=_mac(0x11, number),
@@ -93,6 +94,18 @@ class Plan:
             )
             for number, nve in enumerate(self.topology.nves)
         }
+
+    def _link_address(self, number: int) -> str:
+        return str(self.blocks.links[number])
+
+    def outside_address(self, number: int) -> str:
+        """After the underlay's own: 0 and 1 are router and NVE outside, 2 and on the router's towards the clients."""
+        return self._link_address(2 * (len(self.router_links) + len(self.access_links)) + number)
+
+    @property
+    def nva_address(self) -> str:
+        """The NVA's address on the management network."""
+        return str(self.blocks.management[1])
 
     @property
     def routers(self) -> list[str]:
@@ -105,7 +118,7 @@ class Plan:
 
     def management_ip(self, nve: str) -> str:
         """The NVE's address on the management network."""
-        return str(_MANAGEMENT + 1 + self.nve_number(nve))
+        return str(self.blocks.management[1 + self.nve_number(nve)])
 
     @cached_property
     def _nve_numbers(self) -> dict[str, int]:
@@ -154,7 +167,7 @@ class Plan:
 
 def router_interface(neighbour: str) -> str:
     """A router's interface is named after what is at its other end."""
-    return f"to-{neighbour}"
+    return interface_name(neighbour, before="to-")
 
 
 def _mac(kind: int, number: int) -> str:

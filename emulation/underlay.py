@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from topologies.model import LinkProperties, Topology
+from topologies.names import interface_name
 
 from . import plain
 from .plan import MANAGEMENT_BRIDGE, MANAGEMENT_PREFIX_LENGTH, UPLINK, AccessLink, Plan, router_interface
@@ -32,7 +33,7 @@ def link_lines(
             f"link add {router_interface(access.nve)} mtu {mtu} address {access.gateway_mac} netns {router} "
             f"type veth peer name {UPLINK} mtu {mtu} netns {nve}"
         )
-        management = f"{access.nve}-m"
+        management = interface_name(access.nve, behind="-m")
         yield f"link add {management} type veth peer name {MANAGEMENT_BRIDGE} netns {nve}"
         yield f"link set {management} master {MANAGEMENT_BRIDGE} up"
         if topology.underlay.routes_tenants:

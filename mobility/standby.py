@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from controller.client import NvaClient
 from emulation.network import EmulatedNetwork
+from topologies.names import interface_name
 
 from .datapath import stale_at_new_nve, stale_at_peer_nve
 from .policies import MigrationRefusedError
@@ -45,7 +46,7 @@ class WarmStandby:
             raise MigrationRefusedError(
                 f"{self.vm} is at {self.nve} itself; a standby at the same NVE falls with it: name another NVE"
             )
-        self.name = f"{self.vm}-sb"
+        self.name = interface_name(self.vm, behind="-sb")  # of its namespace and of its port
         self.port = self.network.add_copy(self.vm, self.name, self.nve)
         self.nva.set_port(self.vm, self.nve, self.port)
         self._id = ""

@@ -4,7 +4,7 @@ Imports pydantic and the standard library; PyYAML only when a file is read.
 """
 
 from topologies.check_networks import TUNNEL_OVERHEAD_BYTES
-from topologies.checks import check_topology
+from topologies.checks import check_topology, warnings_of
 from topologies.generate import generated
 from topologies.loader import load_topology, parse_topology, shipped, topology_file
 from topologies.model import (
@@ -49,4 +49,5 @@ __all__ = [
     "parse_topology",
     "shipped",
     "topology_file",
+    "warnings_of",
 ]

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from topologies.loader import load_topology, shipped, topology_file
+from topologies.loader import load_with_warnings, shipped, topology_file
 from topologies.problems import TopologyErrors, listed, printable
 from topologies.schema import SCHEMA_FILE, write_schema
 
@@ -37,15 +37,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = 2
     for name in arguments.files:
         try:
-            topology = load_topology(topology_file(name))
+            topology, warnings = load_with_warnings(topology_file(name))
         except TopologyErrors as errors:
             print(errors, file=sys.stderr)
             status = 2
             continue
         netem = topology.needs_netem
         needs = f"; needs netem for {listed(netem, limit=4)}" if netem else ""
-        print(f"{printable(name)}: ok: {topology.summary}{needs}")
+        for warning in warnings:
+            print(warning, file=sys.stderr)
+        print(f"{printable(name)}: ok: {topology.summary}{needs}{_warned(len(warnings))}")
     return status
+
+
+def _warned(number: int) -> str:
+    return f"; {number} warning{'s' if number > 1 else ''}" if number else ""
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
-"""Types of the IP and MAC addresses in a topology, and which blocks are kept for the emulation itself.
+"""Types of the IP and MAC addresses in a topology.
 
 As in `topologies.fields`, every reader raises ValueError with a sentence that can stand after `key path: value: `.
 """
 
 import re
 import zlib
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-MANAGEMENT_NET = IPv4Network("10.255.0.0/16")
-UNDERLAY_LINKS_NET = IPv4Network("100.64.0.0/10")
 _NOT_UNICAST = tuple(
     IPv4Network(net) for net in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
 )
@@ -42,16 +40,7 @@ def read_ipv6(value: object) -> IPv6Address:
         raise ValueError("must be an IPv6 address such as 2001:db8:1::10") from None
 
 
-def _unicast_outside(address: IPv4Address, example: str) -> IPv4Address:
-    for net, use in (
-        (MANAGEMENT_NET, "the management network"),
-        (UNDERLAY_LINKS_NET, "the links of the underlay"),
-    ):
-        if address in net:
-            raise ValueError(
-                f"is in {net}, which is kept for {use}; choose an address outside {MANAGEMENT_NET}"
-                f" and {UNDERLAY_LINKS_NET}, such as {example}"
-            )
+def _unicast(address: IPv4Address, example: str) -> IPv4Address:
     for net in _NOT_UNICAST:
         if address in net:
             raise ValueError(f"is in {net}, which no interface can use here; choose one such as {example}")
@@ -59,13 +48,64 @@ def _unicast_outside(address: IPv4Address, example: str) -> IPv4Address:
 
 
 def read_underlay_ip(value: object) -> IPv4Address:
-    """The tunnel address of an NVE: unicast and outside what the emulation hands out itself."""
-    return _unicast_outside(read_ipv4(value), "192.0.2.1")
+    """The tunnel address of an NVE: unicast IPv4, without a prefix length, since it is a /32."""
+    if isinstance(value, str) and "/" in value:
+        meant = value.partition("/")[0]
+        raise ValueError(
+            f"has a prefix length, and a tunnel address is a /32 of its own that the underlay's routers have a host"
+            f" route to; write the address alone, such as {_address_or(meant, '192.0.2.1')}"
+        )
+    if _is_ipv6(value):
+        raise ValueError(
+            "is an IPv6 address, and the underlay is IPv4 here; give the NVE an IPv4 address such as 192.0.2.1"
+            " (VMs may speak IPv6: subnet_v6, ipv6)"
+        )
+    return _unicast(read_ipv4(value), "192.0.2.1")
+
+
+def read_vm_ipv4(value: object) -> IPv4Address:
+    """The IPv4 address of a VM: one, without a prefix length, which is that of the virtual network's subnet."""
+    return read_ipv4(_one_address(value, "ipv4", "192.0.2.1"))
+
+
+def read_vm_ipv6(value: object) -> IPv6Address:
+    """The IPv6 address of a VM: one, without a prefix length, which is that of the virtual network's subnet."""
+    return read_ipv6(_one_address(value, "ipv6", "2001:db8:1::10"))
+
+
+def _one_address(value: object, key: str, example: str) -> object:
+    if isinstance(value, list):
+        first = next((one for one in value if isinstance(one, str)), example)
+        raise ValueError(
+            f"a VM has one address of each IP version; write one, such as {key}: {_address_or(first, example)}"
+            " (a second one may be a VM of its own)"
+        )
+    if isinstance(value, str) and "/" in value:
+        meant = _address_or(value.partition("/")[0], example)
+        raise ValueError(
+            "has a prefix length, which the subnet of its virtual network says for all its VMs; write the address"
+            f" alone, such as {meant}"
+        )
+    return value
+
+
+def _address_or(text: str, example: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return example
+
+
+def _is_ipv6(value: object) -> bool:
+    try:
+        return isinstance(value, str) and IPv6Address(value) is not None
+    except AddressValueError:
+        return False
 
 
 def read_client_ipv4(value: object) -> IPv4Address:
-    """The IPv4 address of a client outside: unicast and outside what the emulation hands out itself."""
-    return _unicast_outside(read_ipv4(value), "203.0.113.10")
+    """The IPv4 address of a client outside: unicast."""
+    return _unicast(read_ipv4(value), "203.0.113.10")
 
 
 def read_client_ipv6(value: object) -> IPv6Address:
@@ -153,6 +193,8 @@ _V6 = WithJsonSchema({"type": "string", "format": "ipv6"})
 
 Ipv4 = Annotated[IPv4Address, BeforeValidator(read_ipv4), _V4]
 Ipv6 = Annotated[IPv6Address, BeforeValidator(read_ipv6), _V6]
+VmIpv4 = Annotated[IPv4Address, BeforeValidator(read_vm_ipv4), _V4]
+VmIpv6 = Annotated[IPv6Address, BeforeValidator(read_vm_ipv6), _V6]
 UnderlayIp = Annotated[IPv4Address, BeforeValidator(read_underlay_ip), _V4]
 ClientIpv4 = Annotated[IPv4Address, BeforeValidator(read_client_ipv4), _V4]
 ClientIpv6 = Annotated[IPv6Address, BeforeValidator(read_client_ipv6), _V6]

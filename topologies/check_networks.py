@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from topologies.draft import Draft, unknown
+from topologies.fields import MTU_TOO_LARGE
 from topologies.network import VirtualNetwork
 from topologies.problems import Path, Problem, repeated, shown
 
@@ -74,6 +75,7 @@ def _mtus(draft: Draft) -> Iterator[Problem]:
                 f" Ethernet 14 + {header} 8 + UDP 8 + outer IPv4 20) = {needed} bytes, and underlay.mtu is"
                 f" {underlay_mtu}; set this mtu to at most {underlay_mtu - TUNNEL_OVERHEAD_BYTES} or"
                 f" underlay.mtu to at least {needed}",
+                permit=MTU_TOO_LARGE,
             )
 
 

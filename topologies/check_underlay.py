@@ -1,9 +1,12 @@
 """Checks of the underlay: links, the places and addresses of NVEs, and whether they reach each other."""
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
 
 from topologies.draft import Draft, Parts, unknown
+from topologies.foreign_words import ONE_WAY
 from topologies.model import Rack
+from topologies.own_addresses import free_blocks
 from topologies.problems import Path, Problem, repeated, shown
 
 
@@ -27,7 +30,10 @@ def _links(draft: Draft) -> Iterator[Problem]:
             yield Problem(between, text, "must join two different routers")
         elif pair in pairs:
             yield Problem(
-                between, text, "the two routers are joined already; keep one link", first=pairs[pair]
+                between,
+                text,
+                f"the two routers are joined already; keep one link: {ONE_WAY}",
+                first=pairs[pair],
             )
         else:
             pairs[pair] = between
@@ -38,6 +44,16 @@ def _nves(draft: Draft) -> Iterator[Problem]:
         yield from unknown((*path, "rack"), nve.rack, draft.racks, "rack")
     addresses = [((*path, "underlay_ip"), nve.underlay_ip) for path, nve in draft.nves.read]
     yield from repeated(addresses, "the address is used twice; every NVE needs an underlay_ip of its own")
+    try:
+        free_blocks([nve.underlay_ip for _, nve in draft.nves.read], _known_to_routers(draft))
+    except ValueError as error:
+        yield Problem(("nves",), None, f"{error}; choose tunnel addresses that are nearer to each other")
+
+
+def _known_to_routers(draft: Draft) -> Iterator[IPv4Address | IPv4Network]:
+    """Addresses beside the NVEs' that a router of the topology may have a route to."""
+    yield from (client.ipv4 for _, client in draft.clients.read)
+    yield from (network.subnet_v4 for _, network in draft.networks.read)
 
 
 def _paths(draft: Draft) -> Iterator[Problem]:

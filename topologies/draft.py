@@ -57,7 +57,8 @@ class Parts(Generic[_M]):
 class Draft:
     """The readable parts of a topology; `underlay_mtu_bytes` and `tunnel` are None when unreadable.
 
-    `routed` holds the pairs of `routed_between`, `clients`, `gateway_nve` and `reaches` what is in `outside`.
+    `routed` holds the pairs of `routed_between`, `clients`, `gateway_nve` and `reaches` what is in `outside`;
+    `allow` the faults that are warnings only.
     """
 
     racks: Parts[Rack]
@@ -73,6 +74,7 @@ class Draft:
     reaches: tuple[tuple[Path, str], ...]
     underlay_mtu_bytes: int | None
     tunnel: Tunnel | None
+    allow: tuple[str, ...]
 
 
 def draft_of(data: object) -> Draft:
@@ -96,6 +98,7 @@ def draft_of(data: object) -> Draft:
         reaches=_values(outside, "reaches", fields.read_reference, ("outside",)),
         underlay_mtu_bytes=_underlay_mtu(underlay),
         tunnel=_read(Tunnel, top.get("tunnel", {})),
+        allow=tuple(word for _, word in _values(top, "allow", fields.read_permit)),
     )
 
 

@@ -3,7 +3,6 @@
 Every reader here raises ValueError with a sentence that can stand after `key path: value: `.
 """
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -17,24 +16,11 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from topologies import units
+from topologies import names, units
 
-INTERFACE_NAME_MAX = 15
-"""Characters of a Linux interface name: IFNAMSIZ is 16 with the closing zero (linux/if.h)."""
-INTERFACE_SUFFIX_MAX = 6
-"""What the emulation appends at most to a node's name to name an interface."""
-NODE_NAME_MAX = INTERFACE_NAME_MAX - INTERFACE_SUFFIX_MAX
-
-RESERVED_NAMES = {
-    "all": "'prewired: all' means every NVE",
-    "nva": "it is the name of the controller",
-    "mgmt": "it is the name of the management network",
-    "internet": "it is the name of the router outside",
-    **dict.fromkeys(
-        ("lo", "up0", "vx0", "mgmt0", "br-int", "br-phy", "sink0", "sink1"),
-        "it is the name of an interface that the emulation makes",
-    ),
-}
+MTU_TOO_LARGE = "mtu-too-large"
+PERMITS = (MTU_TOO_LARGE,)
+"""What `allow` may hold: faults of a topology that can be built all the same, for whoever wants to look at them."""
 
 
 class Strict(BaseModel):
@@ -43,39 +29,6 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=False
     )
-
-
-def _limited_name(value: object, extra: str, limit: int, why: str) -> str:
-    others = "a-z, 0-9 and '-'" if not extra else f"a-z, 0-9, '-' and '{extra}'"
-    if not isinstance(value, str) or not re.fullmatch(rf"[a-z][a-z0-9{extra}-]*", value):
-        raise ValueError(f"must be 1 to {limit} characters of {others}, beginning with a letter")
-    if len(value) > limit:
-        raise ValueError(f"is {len(value)} characters long; at most {limit} are allowed{why}")
-    return value
-
-
-def read_node_name(value: object) -> str:
-    """The name of a rack, spine, NVE or VM: at most 9 characters, because interfaces are named after it."""
-    name = _limited_name(
-        value,
-        "",
-        NODE_NAME_MAX,
-        f", because interfaces named after it get up to {INTERFACE_SUFFIX_MAX} characters more"
-        f" and an interface name has at most {INTERFACE_NAME_MAX}",
-    )
-    if name in RESERVED_NAMES:
-        raise ValueError(f"is reserved: {RESERVED_NAMES[name]}; choose another name")
-    return name
-
-
-def read_name(value: object) -> str:
-    """The name of a tenant or a virtual network."""
-    return _limited_name(value, "", 32, "")
-
-
-def read_topology_name(value: object) -> str:
-    """The name of a topology: may hold `_`, so that it can be that of its file."""
-    return _limited_name(value, "_", 32, "")
 
 
 def read_text(value: object) -> str:
@@ -184,6 +137,13 @@ def one_of(*allowed: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def read_permit(value: object) -> str:
+    """A word of `allow`."""
+    if not isinstance(value, str) or value not in PERMITS:
+        raise ValueError(f"must be one of the faults that can be allowed: {', '.join(PERMITS)}")
+    return value
+
+
 def read_prewired(value: object) -> tuple[str, ...] | Literal["all"]:
     """`all`, or a list of NVE names."""
     if value == "all":
@@ -237,10 +197,12 @@ _NUMBER = r"^[0-9]+(\.[0-9]+)? ?"
 _NAME_LIST = {"type": "array", "items": {"type": "string"}}
 
 NodeName = Annotated[
-    str, BeforeValidator(read_node_name), _pattern(f"^[a-z][a-z0-9-]{{0,{NODE_NAME_MAX - 1}}}$")
+    str,
+    BeforeValidator(names.read_node_name),
+    _pattern(f"^[a-z][a-z0-9-]{{0,{names.NODE_NAME_MAX - 1}}}$"),
 ]
-Name = Annotated[str, BeforeValidator(read_name), _pattern("^[a-z][a-z0-9-]{0,31}$")]
-TopologyName = Annotated[str, BeforeValidator(read_topology_name), _pattern("^[a-z][a-z0-9_-]{0,31}$")]
+Name = Annotated[str, BeforeValidator(names.read_name), _pattern("^[a-z][a-z0-9-]{0,31}$")]
+TopologyName = Annotated[str, BeforeValidator(names.read_topology_name), _pattern("^[a-z][a-z0-9_-]{0,31}$")]
 Text = Annotated[str, BeforeValidator(read_text)]
 Reference = Annotated[str, BeforeValidator(read_reference)]
 Flag = Annotated[bool, BeforeValidator(read_flag)]
@@ -289,4 +251,7 @@ LinkEnds = Annotated[tuple[str, str], BeforeValidator(read_link_ends), _TWO_NAME
 NetworkPair = Annotated[tuple[str, str], BeforeValidator(read_network_pair), _TWO_NAMES]
 Queue = Annotated[int, *_number(1, 1_000_000)]
 Port = Annotated[int, *_number(1, 65535)]
+Permit = Annotated[
+    str, BeforeValidator(read_permit), WithJsonSchema({"type": "string", "enum": list(PERMITS)})
+]
 Vni = Annotated[int, *_number(1, 2**24 - 1)]

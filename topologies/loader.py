@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from topologies.checks import check_values
+from topologies.checks import Findings, check_values
 from topologies.model import Topology
 from topologies.problems import Problem, TopologyErrors, did_you_mean, listed
 from topologies.wording import problems_of
@@ -21,6 +21,11 @@ SHIPPED = FilePath(__file__).parent
 
 def load_topology(path: str | FilePath) -> Topology:
     """The topology in a file. Any problem, from a missing file to a wrong address, raises TopologyErrors."""
+    return load_with_warnings(path)[0]
+
+
+def load_with_warnings(path: str | FilePath) -> tuple[Topology, list[Problem]]:
+    """The same, and what is wrong with it that its `allow` lets pass, with file, line and column."""
     from topologies.yamltree import MAX_BYTES  # PyYAML is loaded only when a file is read
 
     try:
@@ -40,11 +45,15 @@ def load_topology(path: str | FilePath) -> Topology:
         raise _unreadable(path, f"cannot be read: {error.strerror or error}") from None
     except ValueError:
         raise _unreadable(path, "is not the name of a file") from None
-    return parse_topology(content, str(path))
+    return _parse(content, str(path))
 
 
 def parse_topology(content: bytes, file: str) -> Topology:
     """The topology in a file's content; `file` is its name in messages. Raises TopologyErrors."""
+    return _parse(content, file)[0]
+
+
+def _parse(content: bytes, file: str) -> tuple[Topology, list[Problem]]:
     from topologies.yamltree import MAX_BYTES, read_tree
 
     if len(content) > MAX_BYTES:
@@ -66,9 +75,9 @@ def parse_topology(content: bytes, file: str) -> Topology:
         problems.append(Problem((), None, "must be a mapping: lines of the form 'key: value'"))
     elif tree.data is not None:
         topology, found = _read_values(tree.data)
-        problems += found
+        problems += found.errors
         if topology is not None and not problems:
-            return topology
+            return topology, _placed(found.warnings, tree, file)
     raise TopologyErrors(_placed(problems, tree, file))
 
 
@@ -92,13 +101,14 @@ def topology_file(name: str | FilePath) -> FilePath:
     raise _unreadable(text, allowed)
 
 
-def _read_values(data: dict[str, Any]) -> tuple[Topology | None, list[Problem]]:
+def _read_values(data: dict[str, Any]) -> tuple[Topology | None, Findings]:
     topology, problems = None, []
     try:
         topology = Topology.model_validate(data)
     except ValidationError as error:
         problems = problems_of(error)
-    return topology, problems + check_values(data)
+    found = check_values(data)
+    return topology, replace(found, errors=problems + found.errors)
 
 
 def _placed(problems: list[Problem], tree: "Tree", file: str) -> list[Problem]:
@@ -108,7 +118,7 @@ def _placed(problems: list[Problem], tree: "Tree", file: str) -> list[Problem]:
         if problem.line is None:
             place = tree.place(problem.path, of_key=problem.value is None) or (1, 1)
             problem = replace(problem, line=place[0], column=place[1])
-        first = None if problem.first is None else tree.place(problem.first)
+        first = None if problem.first is None else tree.place(problem.first, of_key=problem.value is None)
         placed.append(replace(problem, file=file, first_line=None if first is None else first[0]))
     return sorted(placed, key=lambda problem: (problem.line or 0, problem.column or 0))
 

@@ -73,6 +73,12 @@ class Topology(fields.Strict):
     outside: Outside | None = Field(
         default=None, description="Clients outside the data centre and the NVE that is their gateway."
     )
+    allow: tuple[fields.Permit, ...] = Field(
+        strict=False,
+        default=(),
+        description="Faults that are built as they stand and told as warnings, for a lab about them: mtu-too-large (a"
+        " virtual network's packets do not fit into the tunnel).",
+    )
 
     def nve(self, name: str) -> Nve:
         """The NVE of that name. UnknownNameError names those there are."""

@@ -49,10 +49,10 @@ class VirtualNetwork(fields.Strict):
 class Vm(fields.Strict):
     """A VM and where it runs first."""
 
-    name: fields.NodeName = Field(description="Name of the VM, at most 9 characters.")
+    name: fields.NodeName = Field(description="Name of the VM, at most 15 characters.")
     virtual_network: fields.Reference = Field(description="Name of the virtual network it belongs to.")
     nve: fields.Reference = Field(description="Name of the NVE it is attached to at the start.")
-    ipv4: addresses.Ipv4 = Field(
+    ipv4: addresses.VmIpv4 = Field(
         description="Its IPv4 address, in the subnet of its virtual network; with address: dhcp the one that"
         " the DHCP server will give it."
     )
@@ -64,7 +64,7 @@ class Vm(fields.Strict):
         default=(),
         description="NVEs it is wired to from the start, its own too, for moves by rebind; all: every NVE.",
     )
-    ipv6: addresses.Ipv6 | None = Field(
+    ipv6: addresses.VmIpv6 | None = Field(
         default=None,
         description="Its IPv6 address, in subnet_v6 of its virtual network; without it only the link-local one.",
     )

@@ -9,7 +9,7 @@ from topologies.underlay import LinkProperties
 class Client(fields.Strict):
     """A host outside. It has an ordinary address and a route, and knows nothing of tunnels, NVEs or the NVA."""
 
-    name: fields.NodeName = Field(description="Name of the client, at most 9 characters.")
+    name: fields.NodeName = Field(description="Name of the client, at most 15 characters.")
     ipv4: addresses.ClientIpv4 = Field(
         description="Its IPv4 address, outside the subnets of all virtual networks, such as 203.0.113.10."
     )

@@ -19,7 +19,7 @@ class Problem:
 
     `value` is what was given, as text (None: nothing was given); `allowed` says what is wrong with it and
     what is allowed. `first` is the place of the thing it collides with. `file`, `line` and `column` (from 1)
-    are filled in by the loader.
+    are filled in by the loader. `permit`: the word in the file's `allow` that makes it a warning.
     """
 
     path: Path
@@ -30,6 +30,7 @@ class Problem:
     file: str | None = None
     line: int | None = None
     column: int | None = None
+    permit: str | None = None
 
     def __str__(self) -> str:
         parts = []

@@ -38,13 +38,13 @@ class LinkProperties(fields.Strict):
 class Rack(fields.Strict):
     """A rack: its router, to which the NVEs of the rack are attached."""
 
-    name: fields.NodeName = Field(description="Name of the rack's router, at most 9 characters.")
+    name: fields.NodeName = Field(description="Name of the rack's router, at most 15 characters.")
 
 
 class Spine(fields.Strict):
     """A router that joins racks or other spines."""
 
-    name: fields.NodeName = Field(description="Name of the router, at most 9 characters.")
+    name: fields.NodeName = Field(description="Name of the router, at most 15 characters.")
 
 
 class Link(LinkProperties):
@@ -97,10 +97,10 @@ class Tunnel(fields.Strict):
 class Nve(fields.Strict):
     """A network virtualization edge: where VMs are attached and tunnels end."""
 
-    name: fields.NodeName = Field(description="Name of the NVE, at most 9 characters.")
+    name: fields.NodeName = Field(description="Name of the NVE, at most 15 characters.")
     rack: fields.Reference = Field(description="Name of the rack that the NVE stands in.")
     underlay_ip: addresses.UnderlayIp = Field(
-        description="IPv4 address of its tunnel end, a /32 of its own; not in 10.255.0.0/16 or 100.64.0.0/10."
+        description="IPv4 address of its tunnel end, a /32 of its own: without a prefix length."
     )
     access: LinkProperties | None = Field(
         default=None,

@@ -7,6 +7,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from topologies.foreign_words import Foreign, foreign
 from topologies.model import Topology
 from topologies.problems import Path, Problem, did_you_mean, listed, shown
 
@@ -14,7 +15,7 @@ from topologies.problems import Path, Problem, did_you_mean, listed, shown
 def problems_of(error: ValidationError) -> list[Problem]:
     """Every problem that pydantic found in the data of a topology, in its order.
 
-    A key that is missing because it is mistyped is told once, at the mistyped key.
+    A key that is missing because it is mistyped, or given another tool's name, is told once, there.
     """
     found = error.errors(include_url=False)
     missing: dict[Path, list[str]] = {}
@@ -23,9 +24,14 @@ def problems_of(error: ValidationError) -> list[Problem]:
             missing.setdefault(item["loc"][:-1], []).append(str(item["loc"][-1]))
     mistyped: set[Path] = set()
     problems = []
+    told: dict[str, Path] = {}
     for item in found:
         path = item["loc"]
         if item["type"] == "extra_forbidden":
+            if known := foreign(path):
+                mistyped |= {(*path[:-1], key) for key in known.instead_of}
+                problems.append(_foreign_key(path, known, told))
+                continue
             meant = _meant(path, missing.get(path[:-1], ()))
             if meant is not None:
                 mistyped.add((*path[:-1], meant))
@@ -69,6 +75,14 @@ def _meant(path: Path, missing: Iterable[str]) -> str | None:
     """What a mistyped key was meant to be; a key that is missing beside it is the likeliest."""
     key = str(path[-1])
     return did_you_mean(key, missing) or did_you_mean(key, keys_at(path[:-1]))
+
+
+def _foreign_key(path: Path, known: Foreign, told: dict[str, Path]) -> Problem:
+    """Says once what there is instead; `told`: where it was said."""
+    first = told.setdefault(known.says, path)
+    if first == path:
+        return Problem(path, None, f"no such key: {known.says}")
+    return Problem(path, None, "no such key, for the same reason", first=first)
 
 
 def _unknown_key(path: Path, meant: str | None) -> Problem:

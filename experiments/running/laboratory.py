@@ -19,7 +19,7 @@ from emulation.errors import EmulationError
 from emulation.link_monitor import LinkMonitor, Told
 from emulation.network import RUN_FOLDER, EmulatedNetwork, Options
 from emulation.nve import CONTROL_NICENESS
-from emulation.plan import NVA_ADDRESS, NVA_PORT
+from emulation.plan import NVA_PORT
 from mobility.lifecycle import Life
 from mobility.migration import Migration, MigrationRecord
 from topologies.model import Client, Topology, Vm
@@ -130,7 +130,7 @@ class Laboratory:
             "-m",
             "controller",
             "--listen",
-            NVA_ADDRESS,
+            self.network.plan.nva_address,
             "--port",
             str(NVA_PORT),
         ]

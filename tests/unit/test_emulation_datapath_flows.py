@@ -1,8 +1,11 @@
 """Flows of a datapath that can be about a VM, among VMs of other tenants with the same MAC."""
 
+from pathlib import Path
+
 import pytest
 
 from emulation.datapath_flows import concerning, networks_that_reach
+from emulation.wiring import REDIRECTED, nve_device
 from topologies import load_topology, topology_file
 
 TENANTS = load_topology(topology_file("two_tenants"))
@@ -36,3 +39,10 @@ def test_a_port_to_the_outside_concerns_whom_it_reaches() -> None:
     line = f"recirc_id(0),in_port(out0),{REST}"
     assert concerning(TENANTS, "vm1", outside=("out0",))(line)
     assert not concerning(TENANTS, "vm1")(line)
+
+
+def test_the_second_port_of_a_vm_with_a_long_name_is_known_by_its_short_name() -> None:
+    topology = load_topology(Path(__file__).parents[1] / "data" / "good_topologies" / "own_blocks.yaml")
+    port = nve_device("trunk-client-a1", REDIRECTED)
+    assert port == "trunk-c_" + port[8:13] + "-r"
+    assert concerning(topology, "trunk-client-a2")(f"recirc_id(0),in_port({port}),{REST}")

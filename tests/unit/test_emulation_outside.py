@@ -27,17 +27,20 @@ def test_the_links_outside_use_addresses_that_the_underlay_does_not() -> None:
     plan = Plan(TOPOLOGY)
     used = {ip for link in plan.router_links for ip in (link.left_ip, link.right_ip)}
     used |= {ip for link in plan.access_links.values() for ip in (link.gateway_ip, link.link_ip)}
-    lines = [*router_lines(TOPOLOGY, outside()), *client_lines(TOPOLOGY, outside(), outside().clients[0])]
+    lines = [
+        *router_lines(TOPOLOGY, Plan(TOPOLOGY), outside()),
+        *client_lines(Plan(TOPOLOGY), outside(), outside().clients[0]),
+    ]
     found = set(re.findall(r"100\.64\.\d+\.\d+", "\n".join(lines)))
     assert len(found) == 3
     assert not found & used
 
 
 def test_the_router_knows_subnets_and_a_client_only_its_router() -> None:
-    lines = router_lines(TOPOLOGY, outside())
+    lines = router_lines(TOPOLOGY, Plan(TOPOLOGY), outside())
     assert any(re.fullmatch(r"route add 10\.1\.0\.0/24 via 100\.64\S+ dev to-nve3", line) for line in lines)
     assert "route add 2001:db8:1::/64 via fe80::1 dev to-nve3" in lines
-    client = client_lines(TOPOLOGY, outside(), outside().clients[0])
+    client = client_lines(Plan(TOPOLOGY), outside(), outside().clients[0])
     assert "addr add 203.0.113.10/32 dev eth0" in client
     assert not any("10.1.0" in line or "02:00:13" in line for line in client)
 

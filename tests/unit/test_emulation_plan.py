@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulation.plan import NVA_ADDRESS, Plan, router_interface
+from emulation import plain
+from emulation.plan import Plan, router_interface
+from emulation.underlay import link_lines
 from emulation.wiring import DIRECT, REDIRECTED, Wiring, nve_device
 from topologies import Topology, generated, load_topology, topology_file
 
+GOOD = Path(__file__).parents[1] / "data" / "good_topologies"
 INTERFACE_NAME_MAX = 15  # IFNAMSIZ is 16 with the closing zero (linux/if.h)
 
 
@@ -88,7 +93,7 @@ def test_every_address_is_given_once(topology: Topology) -> None:
     plan = Plan(topology)
     addresses = [address for link in plan.router_links for address in (link.left_ip, link.right_ip)]
     addresses += [ip for a in plan.access_links.values() for ip in (a.gateway_ip, a.link_ip, a.underlay_ip)]
-    addresses += [plan.management_ip(nve.name) for nve in topology.nves] + [NVA_ADDRESS]
+    addresses += [plan.management_ip(nve.name) for nve in topology.nves] + [plan.nva_address]
     assert len(addresses) == len(set(addresses))
     macs = [mac for a in plan.access_links.values() for mac in (a.gateway_mac, a.underlay_mac)]
     assert len(macs) == len(set(macs))
@@ -97,7 +102,7 @@ def test_every_address_is_given_once(topology: Topology) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 999])
-@pytest.mark.parametrize("vm", ["v", "vm1", "ninechars", "a-b-c-d-e"])
+@pytest.mark.parametrize("vm", ["v", "vm1", "ninechars", "a-b-c-d-e", "trunk-client-a1", "x" * 15])
 def test_interface_names_fit_and_differ(vm: str, number: int) -> None:
     lines = [*Wiring.device_lines(vm, 7, "02:00:00:00:00:0a", 1450), *Wiring.leg_lines(vm, number, 8, 1450)]
     here = [words[2] for words in map(str.split, lines) if words[:2] == ["link", "add"]]
@@ -107,10 +112,42 @@ def test_interface_names_fit_and_differ(vm: str, number: int) -> None:
         if " peer name " in line and "netns" not in line
     ]
     assert len(here) >= 3, lines
-    there = [nve_device(vm, DIRECT), nve_device(vm, REDIRECTED), router_interface(vm)]
+    there = [
+        nve_device(vm, DIRECT),
+        nve_device(vm, REDIRECTED),
+        router_interface(vm),
+        plain.router_device(vm),
+    ]
     for names in (here, there):
         assert len(names) == len(set(names))
         assert max(map(len, names)) <= INTERFACE_NAME_MAX, names
+
+
+def test_names_as_long_as_linux_allows_stay_apart_in_every_namespace() -> None:
+    topology = load_topology(GOOD / "own_blocks.yaml")
+    pids = {name: number for number, name in enumerate(topology.routers)}
+    pids |= {nve.name: 100 + number for number, nve in enumerate(topology.nves)}
+    made: list[tuple[str, str]] = []
+    for words in map(str.split, link_lines(topology, Plan(topology), pids)):
+        if words[:2] == ["link", "add"]:
+            here = words[words.index("netns") + 1] if "netns" in words[: words.index("type")] else "sandbox"
+            made += [(here, words[2]), (words[-1], words[words.index("name") + 1])]
+    assert len(made) == 2 * (2 + 2 * 3)
+    assert len(set(made)) == len(made)
+    assert all(len(device) <= INTERFACE_NAME_MAX for _, device in made)
+
+
+def test_own_addresses_give_way_to_the_topology() -> None:
+    topology = load_topology(GOOD / "own_blocks.yaml")
+    plan = Plan(topology)
+    assert (str(plan.blocks.management), str(plan.blocks.links)) == ("100.66.0.0/16", "100.67.0.0/16")
+    used = [ip_address(nve.underlay_ip) for nve in topology.nves]
+    used += [client.ipv4 for client in (topology.outside.clients if topology.outside else ())]
+    assert not any(address in plan.blocks.links for address in used)
+    assert not any(nve.underlay_ip in plan.blocks.management for nve in topology.nves)
+    assert all(ip_address(one.link_ip) in plan.blocks.links for one in plan.access_links.values())
+    assert ip_address(plan.outside_address(2)) in plan.blocks.links
+    assert ip_address(plan.nva_address) in plan.blocks.management
 
 
 def test_two_racks_in_numbers() -> None:
