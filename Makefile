@@ -2,11 +2,14 @@
 # Parameters of an experiment are given as NAME=value, such as: make hot-l2 policy=tunnel repeat=20
 
 VENV ?= .venv
-PYTHON := $(VENV)/bin/python
 RESULTS ?= results
 export RESULTS VENV
 
+# `sudo make ..`: what needs no root is done as the user whose clone this is.
+FOREIGN := $(and $(filter 0,$(shell id -u)),$(filter-out 0,$(shell stat -c %u .)))
+PYTHON := $(if $(FOREIGN),./as-owner.sh) '$(VENV)/bin/python'
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
+ROOT_PYTHON := $(SUDO) '$(VENV)/bin/python'
 # Every NAME=value given on make's command line goes to the experiment, which knows which there are.
 given = $(strip $(foreach name,$(filter-out VENV RESULTS ARGS MAKE% -% $(1),$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))')))
 # What has parameters gets all of them: it refuses those of other targets with a hint.
@@ -45,16 +48,16 @@ dhcp-client: ## A DHCP client that confirms its lease after a move
 decision: ## What a move will cost, predicted from other runs, and whether the advice to move was right
 
 $(EXPERIMENTS): setup
-	@$(SUDO) $(PYTHON) -m experiments run $@ $(PARAMETERS)
+	@$(ROOT_PYTHON) -m experiments run $@ $(PARAMETERS)
 
 sweep: setup ## An experiment over many settings (EXP=hot-l2 rate_pps=1000,2000,5000 repeat=5; JOBS=n, RESUME=folder)
-	@$(SUDO) $(PYTHON) -m experiments sweep $(PARAMETERS)
+	@$(ROOT_PYTHON) -m experiments sweep $(PARAMETERS)
 
 cli: setup ## Mininet's CLI on a topology (TOPO=two_racks), with migrate, where, why, flows, watch
-	@$(SUDO) $(PYTHON) -m experiments cli $(or $(TOPO),two_racks) $(call given,TOPO)
+	@$(ROOT_PYTHON) -m experiments cli $(or $(TOPO),two_racks) $(call given,TOPO)
 
 shell: setup ## A shell in a node of a running network (NODE=nve1; RUN=.. when several run)
-	$(call only,NODE RUN)@$(SUDO) $(PYTHON) -m experiments shell $(or $(NODE),.) $(RUN)
+	$(call only,NODE RUN)@$(ROOT_PYTHON) -m experiments shell $(or $(NODE),.) $(RUN)
 
 validate: setup ## Check a topology file (TOPO=file.yaml), all errors at once
 	$(call only,TOPO)@$(PYTHON) -m topologies $(or $(TOPO),topologies/*.yaml)
@@ -84,7 +87,7 @@ answers: setup ## One page with the answer to every question, from the records o
 	$(call only)@$(PYTHON) -m results answers
 
 bench: setup ## Speed, each figure beside a control of the same run
-	@$(SUDO) $(PYTHON) -m experiments bench $(PARAMETERS)
+	@$(ROOT_PYTHON) -m experiments bench $(PARAMETERS)
 
 image: setup-image ## Build the VM image (kernel with openvswitch, netem, SCTP), if there is none of this recipe
 	@$(PYTHON) -m image build
@@ -118,13 +121,13 @@ evaluate-reference: setup ## Keep the newest runs, of the VM image and of this h
 
 test: setup-test ## Unit tests (no root, seconds) and root tests (real Open vSwitch)
 	@$(PYTHON) -m pytest -n auto tests/unit $(ARGS)
-	@$(SUDO) $(PYTHON) -m pytest tests/root $(ARGS)
+	@$(ROOT_PYTHON) -B -m pytest tests/root $(ARGS)
 
 test-unit: setup-test ## Unit tests alone
 	@$(PYTHON) -m pytest -n auto tests/unit $(ARGS)
 
 test-root: setup-test ## Root tests alone
-	@$(SUDO) $(PYTHON) -m pytest tests/root $(ARGS)
+	@$(ROOT_PYTHON) -B -m pytest tests/root $(ARGS)
 
 check: setup-test ## Format, lint and types
 	@$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
@@ -133,7 +136,7 @@ format: setup-test ## Put the code into its format
 	@$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .
 
 ryu-check: setup-test ## The same NVA app on stock Ryu 4.34 (optional, not part of the tests)
-	@$(SUDO) $(PYTHON) -m tests.root.ryu_check
+	@$(ROOT_PYTHON) -m tests.root.ryu_check
 
 clean: ## Remove what building and testing left (run folders stay; they are in results/runs)
 	rm -rf .build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,6 +13,7 @@ case $purpose in image | test) packages="$packages $(list image/host-packages.tx
 # In headless Chromium the tests look at the pages (113 MB to fetch, some 25 s); without it they say that they did not.
 if [ "$purpose" = test ]; then packages="$packages chromium"; fi
 
+# The environment belongs to whoever has the clone, also under `sudo make`.
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 missing=
@@ -33,12 +34,17 @@ install() { # NAME: install NAME.txt unless this very file is installed already
     stamp="$venv/.installed-$1"
     cmp -s "$1.txt" "$stamp" 2>/dev/null && return 0
     # Mininet comes from Debian and exists for /usr/bin/python3 only.
-    [ -x "$venv/bin/python" ] || /usr/bin/python3 -m venv --system-site-packages "$venv"
+    [ -x "$venv/bin/python" ] || ./as-owner.sh /usr/bin/python3 -m venv --system-site-packages "$venv"
     echo "installing the Python packages of $1.txt into $venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$1.txt" ||
+    ./as-owner.sh "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$1.txt" ||
         { echo "setup: pip could not install $1.txt (see above)" >&2; exit 2; }
-    cp "$1.txt" "$stamp"
+    ./as-owner.sh cp "$1.txt" "$stamp"
 }
 
 install requirements
 if [ "$purpose" = test ]; then install requirements-dev; fi
+
+# Root writes no bytecode into somebody else's clone, and would translate every module at every start.
+if [ "$(stat -c %u .)" != 0 ]; then
+    for package in */__init__.py; do dirname "$package"; done | xargs ./as-owner.sh "$venv/bin/python" -m compileall -q
+fi

@@ -13,7 +13,8 @@ WRITTEN_BY_RUNS = ("results/ANSWERS.md", "results/answers.html", "results/refere
 
 def state(folder: Path) -> dict[str, Any]:
     """``commit`` and ``commit_changed``, as a record's environment has them. Raises CommandError."""
-    git = ["git", "-C", str(folder)]
+    # Without the optional lock git does not write its index, which would be root's in somebody else's clone.
+    git = ["git", "--no-optional-locks", "-C", str(folder)]
     ours = (".", *(f":(exclude){name}" for name in WRITTEN_BY_RUNS))
     return {
         "commit": commands.run([*git, "rev-parse", "HEAD"]).strip(),

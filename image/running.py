@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from results.files import give_to_owner_of, point_link
+from results.files import point_link
+from results.ownership import give_to_owner_of, make_folder
 
 from . import disk, machine, project
 from .accelerator import Choice, as_record, choose
@@ -120,7 +121,7 @@ def _prepared(image: Image, argv: Sequence[str], say: Say, choice: Choice, mode:
 def _bring_back(guest: Guest, results: Path) -> list[Path]:
     """The runs' folders, into results/runs; ``latest`` points to the newest."""
     assert guest.data is not None
-    (results / "runs").mkdir(parents=True, exist_ok=True)
+    make_folder(results / "runs")
     runs = disk.read_back(guest.data, "/results/runs", results / "runs")
     for run in runs:
         for path in [run, *run.rglob("*")]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from results.contract import RecordError
+from results.ownership import as_owner_of, leave_no_bytecode
 from results.reading import Record, list_runs, load_record, open_run
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
@@ -206,9 +207,8 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0, or 2 with one line on standard error."""
-    options = _parser().parse_args(arguments)
+def _told(options: argparse.Namespace) -> int:
+    """Run one command; its errors are one line on standard error."""
     try:
         return _run(options)
     except RecordError as error:
@@ -221,5 +221,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0, or 2 with one line on standard error."""
+    options = _parser().parse_args(arguments)
+    # Nothing here needs root; where root is told to write (--output), root writes.
+    if getattr(options, "output", None) is None and options.results_dir.is_dir():
+        return as_owner_of(options.results_dir, lambda: _told(options))
+    return _told(options)
+
+
 if __name__ == "__main__":
+    leave_no_bytecode()
     sys.exit(main())

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from results.contract import RecordError
+from results.ownership import give_to_owner_of
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -92,12 +93,3 @@ def point_link(link: Path, target: str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise explain(error, link) from error
-
-
-def give_to_owner_of(folder: Path, path: Path) -> None:
-    """Under root (sudo make ...), hand `path` to the owner of `folder`: reports then need no root."""
-    if os.geteuid() != 0:
-        return
-    with contextlib.suppress(OSError):  # a file system without owners is no reason to lose a run
-        owner = folder.stat()
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

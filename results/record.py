@@ -29,7 +29,8 @@ from results.contract import (
     checked_verdict,
     plain,
 )
-from results.files import explain, give_to_owner_of, point_link, write_all, write_atomic
+from results.files import explain, point_link, write_all, write_atomic
+from results.ownership import give_to_owner_of, make_folder
 from results.reading import Record, find_run, list_runs, load_record, read_events
 from results.samples import SampleFile, read_samples, sample_names
 
@@ -292,10 +293,7 @@ def _make_folder(results_dir: Path, stem: str) -> Path:
     runs = results_dir / "runs"
     made: Path | None = None
     try:
-        for folder in (results_dir, runs):
-            if not folder.is_dir():
-                folder.mkdir(parents=True, exist_ok=True)
-                give_to_owner_of(folder.parent, folder)
+        make_folder(runs)
         free_bytes = shutil.disk_usage(runs).free
         if free_bytes < MINIMUM_FREE_BYTES:
             raise RecordError(

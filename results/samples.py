@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.contract import RecordError
-from results.files import explain, give_to_owner_of
+from results.files import explain
+from results.ownership import give_to_owner_of, make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,8 +54,7 @@ class SampleFile:
         try:
             if self._writer is None:
                 self._schema = table.schema
-                self._partial.parent.mkdir(exist_ok=True)
-                give_to_owner_of(self._partial.parent.parent, self._partial.parent)
+                make_folder(self._partial.parent)
                 self._writer = pq.ParquetWriter(self._partial, table.schema, **_encodings(table.schema))
                 give_to_owner_of(self._partial.parent, self._partial)
             self._writer.write_table(table)

@@ -2,9 +2,14 @@
 
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from results.ownership import give_to_owner_of
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # A shell starts background jobs with SIGINT ignored, and that is inherited: Ctrl-C is tested here, so it must count.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -16,6 +21,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from scapy.config import conf
 
         conf.neighbor.resolve = _refuse
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What root's tests keep for the next time (caches, the VM image) belongs to whoever has the clone."""
+    for folder in (ROOT / ".pytest_cache", ROOT / ".hypothesis", ROOT / ".build"):
+        for path in (folder, *folder.rglob("*")):
+            give_to_owner_of(ROOT, path)
 
 
 def _refuse(l2: Any, l3: Any) -> str:

@@ -23,6 +23,8 @@ from typing import Any
 from emulation import commands, preflight
 from emulation.errors import EmulationError, WaitError
 from emulation.network import RUN_FOLDER, EmulatedNetwork
+from results.files import write_atomic
+from results.ownership import make_folder
 
 SANDBOX = "sandbox"
 _UNNAMED = "."  # what `make shell` passes when NODE is not given
@@ -61,18 +63,17 @@ def session_folder(results_folder: Path, topology: str) -> Path:
 def begin_session(folder: Path, init_pid: int) -> None:
     """Make the folder with its sandbox.json, in one step for those who look."""
     unfinished = folder.with_name("." + folder.name)
-    unfinished.mkdir(parents=True)
+    make_folder(unfinished)
     known = {"init_pid": init_pid, "start_ticks": start_ticks(init_pid)}
-    (unfinished / "sandbox.json").write_text(json.dumps(known))
+    write_atomic(unfinished / "sandbox.json", json.dumps(known).encode())
     unfinished.replace(folder)
 
 
 def write_nodes(folder: Path, network: EmulatedNetwork) -> None:
     """Say which process inside holds each node's namespace; from inside, so the folder may come a moment later."""
     commands.wait_until(folder.is_dir, 5.0, f"the folder {folder}")
-    unfinished = folder / ".nodes.json"
-    unfinished.write_text(json.dumps({node.name: node.pid for node in (*network.hosts, *network.switches)}))
-    unfinished.replace(folder / "nodes.json")
+    nodes = {node.name: node.pid for node in (*network.hosts, *network.switches)}
+    write_atomic(folder / "nodes.json", json.dumps(nodes).encode())
 
 
 def remove_stale_sessions(results_folder: Path) -> None:
@@ -188,9 +189,12 @@ def enter_argv(init_pid: int, node_pid: int | None, argv: Sequence[str]) -> list
 
 
 def environment(node: str, is_nve: bool, around: Mapping[str, str]) -> dict[str, str]:
-    """The environment inside; at an NVE Open vSwitch's tools find the NVE's own daemons."""
+    """The environment inside; at an NVE Open vSwitch's tools find the NVE's own daemons.
+
+    What the shell remembers lasts as long as the network: at home it would be root's file among the user's.
+    """
     path = around.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
-    inside = {**around, "PATH": path, "PS1": f"overland:{node}# "}
+    inside = {**around, "PATH": path, "PS1": f"overland:{node}# ", "HISTFILE": str(RUN_FOLDER / "history")}
     if is_nve:
         inside |= {"OVS_RUNDIR": str(RUN_FOLDER / node), "PATH": f"{_TOOLS}:{path}"}
     return inside

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from emulation import commands
 from emulation.errors import CommandError
+from results.ownership import give_to_owner_of, make_folder
 
 SOURCE = Path(__file__).with_name("udp_probe.c")
 TAP_SOURCE = Path(__file__).with_name("packet_tap.c")
@@ -33,8 +34,9 @@ def probe_binary(source: Path = SOURCE, folder: Path = BUILD_FOLDER, compiler: s
         return binary
     temporary = folder / f".{source.stem}.{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         commands.run([compiler, *FLAGS, "-o", str(temporary), str(source)], timeout_s=120)
+        give_to_owner_of(folder, temporary)
         temporary.replace(binary)
     except CommandError as error:
         raise BuildError(_remedy(error, compiler, source)) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emulation import preflight
 from emulation.capture import Capture, CapturePoint, capture_points, chosen_points
 from emulation.network import RUN_FOLDER
-from results.files import give_to_owner_of
+from results.ownership import give_to_owner_of, make_folder
 from topologies.model import Topology
 
 from ..experiment import Experiment
@@ -64,7 +64,7 @@ def capturing(laboratory: Laboratory, values: Mapping[str, Any], record: RunReco
         yield
         return
     folder = record.folder / "pcap"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     capture = Capture(
         points,
         lambda node: int(laboratory.network[node].pid),
@@ -81,8 +81,8 @@ def capturing(laboratory: Laboratory, values: Mapping[str, Any], record: RunReco
         raise
     held, troubles = capture.stop()
     offsets_ns.append(clock_offset_ns())
-    for path in (folder, *folder.iterdir()):
-        give_to_owner_of(record.folder, path)
+    for path in folder.iterdir():
+        give_to_owner_of(folder, path)
     troubles += [
         f"{one.file}: tcpdump was too slow for {one.dropped_packets} packets; they are not in it"
         for one in held

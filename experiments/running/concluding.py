@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from results.chosen import chosen_trials
+from results.ownership import as_owner_of
 from results.reading import load_record
 from results.report import write_report
 from results.table import print_table
@@ -13,7 +14,14 @@ from results.timeline_data import gather
 
 
 def conclude(status: int, folder: Path) -> int:
-    """Print the table, write pictures and report; 0 only for a run that is answered, else ``status`` or 1."""
+    """Print the table, write pictures and report; 0 only for a run that is answered, else ``status`` or 1.
+
+    It needs no root, so it is done as the user to whom the run belongs.
+    """
+    return as_owner_of(folder, lambda: _conclude(status, folder))
+
+
+def _conclude(status: int, folder: Path) -> int:
     record = load_record(folder)
     report = write_report(record) if record.trials else None
     shown = chosen_trials(record)[:1]

@@ -21,6 +21,7 @@ from typing import Any
 from emulation.network import RUN_FOLDER, Options
 from emulation.nve import Datapath
 from mobility.migration import MigrationRecord
+from results.files import write_atomic
 from results.grouping import label_of, without_unset
 from results.record import RunRecord
 from results.statistics import summarise
@@ -381,4 +382,4 @@ def _write_nodes(folder: Path, laboratory: Laboratory) -> None:
     """PIDs inside the sandbox, for those who want a shell in a node."""
     network = laboratory.network
     nodes = {node.name: node.pid for node in (*network.hosts, *network.switches)}
-    (folder / "nodes.json").write_text(json.dumps(nodes))
+    write_atomic(folder / "nodes.json", json.dumps(nodes).encode())

@@ -11,6 +11,7 @@ from typing import Any
 
 from emulation import preflight
 from emulation.sandbox import run_in_sandbox
+from results.files import write_atomic
 from results.record import RunRecord
 from topologies import load_topology, topology_file
 
@@ -57,7 +58,7 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
         return 0
 
     def on_start(init: int) -> None:
-        (record.folder / "sandbox.json").write_text(json.dumps({"init_pid": init}))
+        write_atomic(record.folder / "sandbox.json", json.dumps({"init_pid": init}).encode())
 
     status = run_in_sandbox(runner, keep=keep_visible(results_folder), on_start=on_start)
     return status, record.folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from results.ownership import as_owner_of
 from results.reading import Record, find_run, load_record
 
 from ..catalog import EXPERIMENTS, find
@@ -45,15 +46,15 @@ def start_sweep(words: Sequence[str], results_folder: Path) -> int:
     """Do a sweep, or go on with one; the exit status: 0 when every cell is answered."""
     asked = read_words(words, results_folder)
     status, folder = do_sweep(asked, results_folder)
-    record = load_record(folder)
-    _show(record)
+    shown = as_owner_of(folder, lambda: _show(load_record(folder)))
     if status == INTERRUPTED:
         print(f"stopped; the same command goes on, or: make sweep RESUME={folder.name}")
-    return status or (0 if record.status == "answered" else 1)
+    return status or shown
 
 
-def _show(record: Record) -> None:
+def _show(record: Record) -> int:
     from results.report import write_report
     from results.table import print_table
 
     print_table(record, write_report(record) if record.trials else None)
+    return 0 if record.status == "answered" else 1

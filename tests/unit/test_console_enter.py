@@ -144,6 +144,7 @@ def test_the_command_line() -> None:
 def test_the_environment() -> None:
     assert "OVS_RUNDIR" not in environment("vm1", False, {"PATH": "/bin"})
     inside = environment("nve1", True, {"PATH": "/bin", "TERM": "x"})
+    assert inside["HISTFILE"].startswith("/run/")  # at home it would be root's file
     assert inside["OVS_RUNDIR"] == "/run/overland/nve1"
     assert inside["PATH"] == "/run/overland/bin:/bin:/usr/sbin:/sbin"
     assert inside["TERM"] == "x"

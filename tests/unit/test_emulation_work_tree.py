@@ -40,6 +40,14 @@ def test_a_change_of_what_runs_does(tree: Path, name: str) -> None:
     assert work_tree.state(tree)["commit_changed"]
 
 
+def test_to_look_at_it_writes_nothing(tree: Path) -> None:
+    """git would note in its index that a touched file is the same: as root in somebody else's clone, for good."""
+    (tree / "run.py").touch()
+    before = {path: path.stat().st_mtime_ns for path in (tree / ".git").rglob("*")}
+    assert not work_tree.state(tree)["commit_changed"]
+    assert {path: path.stat().st_mtime_ns for path in (tree / ".git").rglob("*")} == before
+
+
 def test_no_work_tree_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CommandError):
         work_tree.state(tmp_path)
