@@ -31,11 +31,26 @@ class Owner(NamedTuple):
 
 def owner_of(folder: Path) -> Owner:
     """Whose something new in ``folder`` is: its owner's; where anyone may write (/tmp), that of who called sudo."""
-    found = folder.stat()
-    caller = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if found.st_mode & stat.S_IWOTH and all(word.isdecimal() for word in caller):
-        return Owner(*map(int, caller))
+    found, caller = folder.stat(), _caller()
+    if found.st_mode & stat.S_IWOTH and caller is not None:
+        return caller
     return Owner(found.st_uid, found.st_gid)
+
+
+def _caller() -> Owner | None:
+    """Who called sudo."""
+    words = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    return Owner(*map(int, words)) if all(word.isdecimal() for word in words) else None
+
+
+def _is_user(owner: Owner) -> bool:
+    """Whether it is a user of this machine, not root, nor a number on a disk from elsewhere (as in the VM image)."""
+    if owner.uid == 0:
+        return False
+    try:
+        return pwd.getpwuid(owner.uid).pw_uid == owner.uid
+    except KeyError:
+        return owner == _caller()
 
 
 def give_to_owner_of(folder: Path, path: Path) -> None:
@@ -57,13 +72,15 @@ def make_folder(folder: Path) -> None:
 def as_owner_of(folder: Path, work: Callable[[], int]) -> int:
     """Do ``work`` with the rights and the home of the folder's owner; its exit status, 2 for a RecordError.
 
-    Only root can become somebody else; without root, and for root's own folder at home, ``work`` is simply called.
+    Only root can become somebody else; without root, and for root itself at home, ``work`` is simply called.
     """
     if os.geteuid() != 0:
         return work()
     owner = owner_of(folder)
-    if owner.uid == 0 and _is_of(0, os.environ.get("HOME", "/")):
-        return work()
+    if not _is_user(owner):
+        owner = Owner(0, 0)
+        if _is_of(0, os.environ.get("HOME", "/")):
+            return work()
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -149,7 +166,7 @@ def leave_no_bytecode() -> None:
 
     What has been written before this could be asked for is given to the clone's owner.
     """
-    if os.geteuid() != 0 or owner_of(PROJECT).uid == 0:
+    if os.geteuid() != 0 or not _is_user(owner_of(PROJECT)):
         return
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

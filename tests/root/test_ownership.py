@@ -159,11 +159,15 @@ def test_nothing_of_roots_is_left_with_the_user(user: User) -> None:
     assert not (user.clone / ".build").exists() and not list(user.clone.rglob("__pycache__"))
 
 
+def called_with_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_UID", str(NOBODY_ELSE))
+    monkeypatch.setenv("SUDO_GID", str(NOBODY_ELSE))
+
+
 def test_what_is_made_where_anyone_may_write_is_of_whoever_called_sudo(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("SUDO_UID", str(NOBODY_ELSE))
-    monkeypatch.setenv("SUDO_GID", str(NOBODY_ELSE))
+    called_with_sudo(monkeypatch)
     made = tmp_path / "new" / "results"
     make_folder(made)
     assert made.stat().st_uid == 0  # the folder's owner is root
@@ -177,6 +181,7 @@ def test_work_for_an_owner_is_done_with_the_owners_rights_and_home(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """An owner whom the machine does not know has the home that the caller says, when it is the owner's."""
+    called_with_sudo(monkeypatch)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.chown(folder, NOBODY_ELSE, NOBODY_ELSE)
@@ -211,6 +216,7 @@ def test_an_owner_who_cannot_read_the_program_has_it_done_by_root_without_a_trac
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As when the clone is root's and the results are somebody else's."""
+    called_with_sudo(monkeypatch)
     monkeypatch.setattr(ownership, "PROJECT", tmp_path / "closed")
     (tmp_path / "closed").mkdir(mode=0o700)
     with tempfile.TemporaryDirectory() as name:
@@ -227,3 +233,16 @@ def test_a_command_for_the_clones_owner(user: User) -> None:
     assert (user.clone / "made by make").stat().st_uid == user.uid
     (user.clone / "made by make").unlink()
     assert user.runs("./as-owner.sh", "id", "-u").stdout.strip() == str(user.uid)
+
+
+def test_a_number_on_a_disk_from_elsewhere_is_no_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the VM image the work tree has its host's numbers, and there is nobody but root."""
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    os.chown(tmp_path, NOBODY_ELSE, NOBODY_ELSE)
+    assert as_owner_of(tmp_path, os.getuid) == 0
+    monkeypatch.setattr(ownership, "PROJECT", tmp_path)
+    before = sys.dont_write_bytecode
+    ownership.leave_no_bytecode()
+    assert sys.dont_write_bytecode is before
