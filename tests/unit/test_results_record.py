@@ -92,6 +92,8 @@ def test_a_killed_run_keeps_its_trials_and_says_that_it_died(tmp_path):
 import os, signal, sys
 from pathlib import Path
 from results.record import RunRecord
+import results.record
+results.record.SLOW_WRITE_S = 60  # however busy the disk is
 run = RunRecord.create(Path({str(tmp_path)!r}), "hot-l2", ["Q1"], {{}}, {{}})
 run.event(1.0, "switch", trial=0)
 run.add_trial({trial(0)!r})
