@@ -9,21 +9,11 @@ from typing import Any, cast, get_args
 from controller.checks import mistakes_in
 from controller.config_parts import optional, read_network, read_outside, read_plain_port, read_routes
 from controller.mapping import check_ports
-from controller.model import (
-    MAX_PORT,
-    NVE,
-    POLICIES,
-    STRATEGIES,
-    VM,
-    Move,
-    Ports,
-    Refused,
-    Stage,
-    State,
-    VirtualNetwork,
-    VmState,
-)
+from controller.model import MAX_PORT, NVE, VM, Move, Ports, Refused, Stage, State, VirtualNetwork
 from controller.reader import ConfigError, Reader
+from vocabulary.lifecycle import VmState
+from vocabulary.moves import PUSH, STRATEGIES
+from vocabulary.policies import POLICIES
 from wire import nd
 
 __all__ = ["ConfigError", "Reader", "state_from_config", "state_from_json", "state_to_json"]
@@ -140,7 +130,7 @@ def state_from_config(config: object, version: int) -> State:
     reader.finish()
     routes = read_routes(reader, top.get("routes", []), networks)
     outside = read_outside(reader, top.get("outside"), nves, networks)
-    strategy = reader.choice("strategy", top.get("strategy", "push"), STRATEGIES)
+    strategy = reader.choice("strategy", top.get("strategy", PUSH), STRATEGIES)
     # OpenFlow counts a flow's hard timeout in 16 bits of seconds.
     age_s = reader.number("mapping_age_s", top.get("mapping_age_s", 60), 1, 65535)
     limit_pps = reader.number("packet_in_limit_pps", top.get("packet_in_limit_pps", 500), 1, 100_000)

@@ -30,6 +30,8 @@ from controller.pipeline import (
 from controller.policies import OldNve, Source, counted_flows, old_nve_flows, to_tunnel
 from controller.resolve import COMPLETE_ADVERTISEMENT, answers, asking_nva, own_questions, written_answer
 from controller.routing import Door, OutsideAt, doors, gateway_flows, outside_port, routes_to, to_outside
+from vocabulary.moves import PULL, TIMEOUT
+from vocabulary.policies import POLICIES
 from wire import ethernet
 
 __all__ = ["Flow", "delta", "desired_flows", "diff", "peer_flows"]
@@ -128,7 +130,7 @@ def _sources(state: State, nve: str, vm: VM) -> tuple[Source, ...]:
     everybody = nve in state.counted.get(vm.name, ())
     found = [name for name in state.nves if name != nve and (everybody or beliefs.get(name) == nve)]
     return tuple(
-        Source(state.nves[name].underlay_ip, state.strategy == "pull" and beliefs.get(name) == nve)
+        Source(state.nves[name].underlay_ip, state.strategy == PULL and beliefs.get(name) == nve)
         for name in found
     )
 
@@ -149,8 +151,8 @@ def _place(state: State, nve: str, vm: VM) -> Place:
         vm.vni in state.reached[nve],
         state.nves[state.believed.get(vm.name, {}).get(nve, current)],
         _sources(state, nve, vm),
-        state.mapping_age_s if state.strategy == "timeout" else 0,
-        state.strategy in ("pull", "timeout"),
+        state.mapping_age_s if state.strategy == TIMEOUT else 0,
+        state.strategy in (PULL, TIMEOUT),
     )
 
 
@@ -179,7 +181,7 @@ def _vm_flows(vm: VM, at: Place) -> frozenset[Flow]:
             found.update((_deliver(vm, LOCAL, ports.direct), _deliver(vm, TUNNEL, ports.direct)))
     elif move is not None and old is not None and nve == new:
         found.update(_at_new_nve(vm, nve, old, move.stage, ports))
-        if move.policy == "forward" and ports is not None:
+        if POLICIES[move.policy].is_plain and ports is not None:
             found.update(_plainly_forwarded(vm, nve, at.around.gateway, ports))
     elif move is not None and new is not None and nve == old:
         place = OldNve(vm, nve.tunnel_port, new.underlay_ip, nve.plain)

@@ -1,57 +1,30 @@
-"""A VM's life cycle at its NVE: allocate, start, pause, resume, stop, release. Pure transitions of the mapping.
-
-RFC 8394 has three states of a tenant system interface (TSI) at its NVE: *init* (the NVE knows nothing of it),
-*associated* (its resources are reserved, nothing is forwarded), *activated* (traffic is forwarded), and the
-events of a VM that lead from one to another. A VM is in one of four states, since "associated" can come about by
-allocation (or a stop) and by a pause, and only the latter keeps it in its peers' mapping.
-"""
+"""A VM's life cycle at its NVE (``vocabulary.lifecycle``) as pure transitions of the mapping."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from controller.model import Refused, State, VmState, find_nve, find_vm
+from controller.model import VM, Refused, State, find_nve, find_vm
 from controller.strategies import with_beliefs
-
-TSI_STATES: Mapping[VmState, str] = {
-    "released": "init",
-    "allocated": "associated",
-    "running": "activated",
-    "paused": "associated",
-}
+from vocabulary.lifecycle import TSI_STATES, VERBS, allowed_from
 
 
-@dataclass(frozen=True)
-class Verb:
-    """From which states it is allowed, and to which it leads."""
-
-    before: tuple[VmState, ...]
-    after: VmState
-
-
-VERBS: Mapping[str, Verb] = {
-    "allocate": Verb(("released",), "allocated"),
-    "start": Verb(("allocated",), "running"),
-    "pause": Verb(("running",), "paused"),
-    "resume": Verb(("paused",), "running"),
-    "stop": Verb(("running", "paused"), "allocated"),
-    "release": Verb(("allocated",), "released"),
-}
+def check_allowed(what: str, verb: str, vm: VM) -> None:
+    """Refuse a verb from a wrong state, in the name of ``what``; says which states and which verbs are right."""
+    before = VERBS[verb].before
+    if vm.state not in before:
+        raise Refused(
+            what,
+            f"{vm.name!r} is {vm.state} (its interface is {TSI_STATES[vm.state]}, RFC 8394)",
+            f"{verb} is allowed when it is {' or '.join(before)}; "
+            f"from {vm.state} allowed: {', '.join(allowed_from(vm.state))}",
+        )
 
 
 def _apply(state: State, verb: str, vm: str, nve: str | None = None) -> State:
     what = f"{verb} {vm!r}"
-    subject, rule = find_vm(state, what, vm), VERBS[verb]
-    if subject.state not in rule.before:
-        tsi = TSI_STATES[subject.state]
-        allowed = [name for name, other in VERBS.items() if subject.state in other.before]
-        raise Refused(
-            what,
-            f"{vm!r} is {subject.state} (its interface is {tsi}, RFC 8394)",
-            f"{verb} is allowed when it is {' or '.join(rule.before)}; "
-            f"from {subject.state} allowed: {', '.join(allowed)}",
-        )
+    subject = find_vm(state, what, vm)
+    check_allowed(what, verb, subject)
     if vm in state.moves and verb in ("allocate", "release"):
         move = state.moves[vm]
         raise Refused(
@@ -60,7 +33,7 @@ def _apply(state: State, verb: str, vm: str, nve: str | None = None) -> State:
             "finish_move or abort_move first",
         )
     place = subject.nve if nve is None else find_nve(state, what, nve).name
-    after = replace(subject, state=rule.after, nve=place)
+    after = replace(subject, state=VERBS[verb].after, nve=place)
     if verb == "allocate":
         after = after.with_open(place, True)
     vms = {**state.vms, vm: after}

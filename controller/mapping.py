@@ -8,21 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controller.model import (
-    DROPS,
-    MAX_PORT,
-    NVE,
-    POLICIES,
-    VM,
-    Move,
-    Ports,
-    Refused,
-    State,
-    find_move,
-    find_nve,
-    find_vm,
-)
+from controller.lifecycle import check_allowed
+from controller.model import MAX_PORT, NVE, VM, Move, Ports, Refused, State, find_move, find_nve, find_vm
 from controller.strategies import after_commit, with_beliefs
+from vocabulary.lifecycle import MOVE
+from vocabulary.policies import DROPPING, POLICIES
 
 
 def _next(state: State, vm: VM | None = None, move: Move | None = None, end: str | None = None) -> State:
@@ -62,8 +52,7 @@ def prepare(state: State, migration_id: str, vm: str, new_nve: str, policy: str)
     what = f"prepare_move {migration_id!r} of {vm!r} to {new_nve!r}"
     subject = find_vm(state, what, vm)
     find_nve(state, what, new_nve)
-    if subject.state == "released":
-        raise Refused(what, f"{vm!r} is released", "allocate it first; at which NVE, allocate says")
+    check_allowed(what, MOVE, subject)
     if policy not in POLICIES:
         raise Refused(what, f"policy {policy!r} is unknown", f"policies are: {', '.join(POLICIES)}")
     if vm in state.moves:
@@ -78,7 +67,7 @@ def prepare(state: State, migration_id: str, vm: str, new_nve: str, policy: str)
             raise Refused(what, f"that id is the running move of {other.vm!r}", "use a new migration_id")
     if subject.nve == new_nve:
         raise Refused(what, f"{vm!r} is at {new_nve!r} already", "name another NVE")
-    if policy == "forward":
+    if POLICIES[policy].is_plain:
         _check_forward(state, what, subject, new_nve)
     move = Move(migration_id, vm, subject.nve, new_nve, policy, "prepared")
     moving = _next(_uncounted(state, vm, new_nve), subject.with_open(new_nve, True), move)
@@ -100,11 +89,11 @@ def commit(state: State, migration_id: str) -> State:
     move = find_move(state, what, migration_id)
     if move.stage == "committed":
         raise Refused(what, "the move is at stage committed", "finish_move or abort_move is next")
-    if move.stage == "prepared" and move.policy not in DROPS:
+    if move.stage == "prepared" and POLICIES[move.policy].redirects:
         raise Refused(
             what,
             f"the move is at stage prepared with policy {move.policy}",
-            f"redirect first (only {' and '.join(sorted(DROPS))} may commit without it)",
+            f"redirect first (only {' and '.join(sorted(DROPPING))} may commit without it)",
         )
     vm = replace(state.vms[move.vm], nve=move.new_nve)
     committed = replace(move, stage="committed")

@@ -10,19 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
-VmState = Literal["released", "allocated", "running", "paused"]
-"""See :mod:`controller.lifecycle`."""
+from vocabulary.lifecycle import VmState
+from vocabulary.moves import PUSH
 
 Stage = Literal["prepared", "redirected", "committed"]
-
-POLICIES: tuple[str, ...] = ("silent-drop", "icmp", "forward", "tunnel", "buffer")
-"""What the old NVE may do with frames for a VM that has left."""
-
-DROPS = frozenset({"silent-drop", "icmp"})
-"""Policies under which nothing that reaches the old NVE comes out at the new one."""
-
-STRATEGIES: tuple[str, ...] = ("push", "pull", "announce", "timeout")
-"""How the other NVEs learn that a VM has moved: see :mod:`controller.strategies`."""
 
 MAX_PORT = 0xFEFF
 """Highest port number Open vSwitch gives out to a port (OFPP_MAX of OpenFlow 1.0, kept by OVS)."""
@@ -193,7 +184,7 @@ class State:
     routes: Mapping[int, frozenset[int]] = field(default_factory=dict)
     """For each network those it is routed to; if a is in routes[b], b is in routes[a]."""
     outside: Outside | None = None
-    strategy: str = "push"
+    strategy: str = PUSH
     mapping_age_s: int = 60
     packet_in_limit_pps: int = 500
     believed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

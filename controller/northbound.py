@@ -16,8 +16,10 @@ from typing import Any, cast
 from controller.config import OPTIONAL as CONFIG_OPTIONAL
 from controller.config import ConfigError, Reader
 from controller.fabric import FabricError, PartlyCommittedError, RejectedError
-from controller.model import MAX_PORT, POLICIES, Refused
+from controller.model import MAX_PORT, Refused
 from controller.service import NotProgrammedError, Nva
+from vocabulary.lifecycle import TRANSITIONS
+from vocabulary.policies import POLICIES
 
 MAX_LINE_BYTES = 64 * 2**20
 """A request of this size configures some 200,000 VMs."""
@@ -81,7 +83,7 @@ METHODS: Mapping[str, Mapping[str, Check]] = {
     "abort_move": _MOVE,
     "close_port": {"vm": _text, "nve": _text},
     "allocate": {"vm": _text, "nve": _text_or_null},
-    **{verb: {"vm": _text} for verb in ("start", "pause", "resume", "stop", "release")},
+    **{verb: {"vm": _text} for verb in TRANSITIONS if verb != "allocate"},
     "watch": {},
 }
 OPTIONAL = {

@@ -8,6 +8,7 @@ from typing import Any
 from controller import lifecycle, mapping, strategies
 from controller.config import state_from_config
 from controller.model import Refused, State
+from vocabulary.lifecycle import TRANSITIONS
 
 
 def _configure(state: State, **config: Any) -> State:
@@ -27,7 +28,7 @@ OPERATIONS: Mapping[str, Callable[..., State]] = {
     "abort_move": mapping.abort,
     "set_port": mapping.set_port,
     "close_port": mapping.close_port,
-    **{verb: getattr(lifecycle, verb) for verb in lifecycle.VERBS},
+    **{verb: getattr(lifecycle, verb) for verb in TRANSITIONS},
     # Not northbound: what NVEs and VMs themselves bring about.
     "learn": strategies.learn,
     "announced": strategies.announced,

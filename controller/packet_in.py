@@ -22,6 +22,7 @@ from controller.pipeline import (
     SOLICITATION,
     UNREACHABLE,
 )
+from vocabulary.moves import ANNOUNCE
 from wire import dhcp, ethernet, icmp, ip, nd
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class PacketIns:
         vm = self._sender(nve, packet.in_port)
         if kind is not None and vm is not None:
             self._nva.events.publish(kind, packet.at_s, vm=vm.name, nve=nve)
-            if self._nva.state.strategy == "announce" and self._news(vm, nve):
+            if self._nva.state.strategy == ANNOUNCE and self._news(vm, nve):
                 self._nva.change("announced", {"vm": vm.name, "nve": nve})
 
     def _news(self, vm: VM, nve: str) -> bool:

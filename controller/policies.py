@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from controller.model import POLICIES, VM, PlainPort
+from controller.model import VM, PlainPort
 from controller.pipeline import (
     FORWARD,
     MISDIRECTED,
@@ -26,6 +26,7 @@ from controller.pipeline import (
     Value,
     flow,
 )
+from vocabulary.policies import POLICIES
 from wire import ethernet
 
 
@@ -105,11 +106,8 @@ TREATMENTS: Mapping[str, Callable[[OldNve], tuple[Treatment, ...]]] = {
     "buffer": tunnel,
 }
 
-PASSES_ON = frozenset({"tunnel", "buffer"})
-"""Policies under which end markers that reach the old NVE come out at the new one (``forward`` takes IPv4 only)."""
-
 if set(TREATMENTS) != set(POLICIES):
-    raise AssertionError("every policy of controller.model needs its treatment here")
+    raise AssertionError("every policy of vocabulary.policies needs its treatment here")
 
 
 def old_nve_flows(old: OldNve, policy: str, origins: Iterable[int]) -> Iterator[Flow]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Collection
 from typing import Any
 
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -132,12 +133,12 @@ class Reader:
         self.wrong(path, value, f"must be a subnet without host bits, such as {example}")
         return ""
 
-    def choice(self, path: str, value: object, allowed: tuple[str, ...]) -> str:
+    def choice(self, path: str, value: object, allowed: Collection[str]) -> str:
         """Return one of the allowed words, else note it."""
         if isinstance(value, str) and value in allowed:
             return value
         self.wrong(path, value, f"must be one of {', '.join(allowed)}")
-        return allowed[0]
+        return next(iter(allowed))
 
     def finish(self) -> None:
         """Raise :class:`ConfigError` when anything was wrong."""

@@ -13,12 +13,13 @@ from controller.events import EventHub
 from controller.fabric import ANSWER_WITHIN_S, Change, Desired, Fabric, PartlyCommittedError
 from controller.flows import delta, desired_flows, peer_flows
 from controller.journal import Journal, remember
-from controller.lifecycle import TSI_STATES, VERBS
 from controller.model import Refused, State, find_move
 from controller.operations import MOVE_OPERATIONS, apply
 from controller.packet_in import PacketIn, PacketIns
-from controller.policies import PASSES_ON
 from controller.session import NveGoneError, Session
+from vocabulary.lifecycle import TRANSITIONS, TSI_STATES
+from vocabulary.moves import PUSH
+from vocabulary.policies import POLICIES
 from wire.markers import EndMarker, encode_end_marker
 
 NEED_ALL = frozenset({"prepare_move", "redirect", "commit_move"})
@@ -129,7 +130,7 @@ class Nva:
             self._tell_updates(operation, params, before, nves)
             if operation == "prepare_move":
                 self._encode_ahead(params["migration_id"])
-            if operation in VERBS:
+            if operation in TRANSITIONS:
                 vm = self.state.vms[params["vm"]]
                 self.events.publish("lifecycle", vm=vm.name, nve=vm.nve, verb=operation, state=vm.state)
             if partly is not None:
@@ -142,7 +143,7 @@ class Nva:
         """Publish which peer NVEs have a new mapping of which VM, and why."""
         if operation == "commit_move":
             move = find_move(before, operation, params["migration_id"])
-            vm, cause = move.vm, "push" if before.strategy == "push" else "announce"
+            vm, cause = move.vm, PUSH if before.strategy == PUSH else "announce"
             peers = set(nves) - {move.old_nve, move.new_nve}
         elif operation in ("learn", "announced"):
             vm, cause = params["vm"], params.get("cause", "announce")
@@ -202,11 +203,12 @@ class Nva:
         with self.fabric.lock:
             state = self.state
             move = find_move(state, what, migration_id)
-            if move.stage != "committed" or move.policy not in PASSES_ON or move.ended:
+            passing = [name for name, policy in POLICIES.items() if policy.tunnels]
+            if move.stage != "committed" or move.policy not in passing or move.ended:
                 raise Refused(
                     what,
                     f"the move is at stage {move.stage} with policy {move.policy}",
-                    f"allowed at stage committed with policy {' or '.join(sorted(PASSES_ON))}",
+                    f"allowed at stage committed with policy {' or '.join(sorted(passing))}",
                 )
             vm = state.vms[move.vm]
             old, new = state.nves[move.old_nve], state.nves[move.new_nve]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from controller.model import Move, Refused, State, find_nve, find_vm
+from vocabulary.moves import ANNOUNCE, PUSH
 
 Beliefs = Mapping[str, str]
 """NVE -> where it sends a VM's frames."""
@@ -31,7 +32,7 @@ def with_beliefs(state: State, vm: str, beliefs: Beliefs) -> State:
 
 def after_commit(state: State, move: Move) -> State:
     """Return the state (already committed) with the beliefs that the strategy leaves behind."""
-    if state.strategy == "push" or (state.strategy == "announce" and move.announced):
+    if state.strategy == PUSH or (state.strategy == ANNOUNCE and move.announced):
         return with_beliefs(state, move.vm, {})
     vni = state.vms[move.vm].vni
     before = state.believed.get(move.vm, {})

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vocabulary.moves import ANNOUNCED_WITH
 from wire.arp import gratuitous_arp, rarp_announcement
 from wire.nd import unsolicited_advertisement
-
-WAYS = ("all", "rarp", "garp", "na")
 
 Announcement = tuple[str, bytes]
 """The kind of its event, and the frame."""
@@ -21,8 +20,8 @@ Announcement = tuple[str, bytes]
 
 def announcements(way: str, mac: str, ipv4: str, ipv6: Sequence[str]) -> list[Announcement]:
     """The frames of one announcement; none for ``na`` without an IPv6 address. ValueError for an unknown way."""
-    if way not in WAYS:
-        raise ValueError(f"announce_with={way}: allowed are {', '.join(WAYS)}")
+    if way not in ANNOUNCED_WITH:
+        raise ValueError(f"announce_with={way}: allowed are {', '.join(ANNOUNCED_WITH)}")
     found: list[Announcement] = []
     if way in ("all", "rarp"):
         found.append(("rarp", rarp_announcement(mac)))

@@ -20,6 +20,7 @@ from mininet.net import Mininet
 from mininet.node import Host, Node
 
 from topologies.model import LinkProperties, Topology
+from vocabulary.moves import ATTACHMENTS, REBIND
 
 from . import (
     addressing,
@@ -49,7 +50,6 @@ from .sandbox import network_namespace
 from .wiring import DIRECT, REDIRECTED, Wiring, receive_on_one_processor
 
 RUN_FOLDER = Path("/run/overland")  # the sandbox's own /run
-ATTACHMENTS = ("rebind", "replug")
 _TEMPLATE = RUN_FOLDER / "empty.db"
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 _AT_ONCE = 4  # NVEs started side by side; more only wait for the processors
@@ -65,7 +65,7 @@ class Options:
     """
 
     datapath: Datapath
-    attachment: str = "rebind"
+    attachment: str = REBIND
     buffer_bytes: int = 64 * 1024 * 1024
     underlay_mtu_bytes: int | None = None
     cuts_old_leg: bool = True
@@ -162,7 +162,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
 
     def is_prewired(self, vm: str) -> bool:
         """Whether a VM has legs to several NVEs (`rebind`)."""
-        return self.options.attachment == "rebind" and bool(self.topology.prewired_nves(vm))
+        return self.options.attachment == REBIND and bool(self.topology.prewired_nves(vm))
 
     def nva_configuration(self) -> dict[str, Any]:
         """The parameters of the northbound call ``configure``."""

@@ -17,20 +17,21 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from vocabulary.moves import PAUSES
+
 from .control_group import VmGroup
 from .errors import EmulationError
 from .holders import TAP_FRAMES
 from .wiring import Wiring
 
-MODES = ("hold", "drop", "freeze")
 SENDER_TIMERS_BOUND_S = 0.2
 """TCP_RTO_MIN of Linux: in a shorter pause no timer of a paused sender runs out."""
 
 
 def check_mode(mode: str, vm: str, *, prewired: bool) -> None:
     """Refuse a pause that cannot be, with the reason and what is possible. EmulationError."""
-    if mode not in MODES:
-        raise EmulationError(f"pause={mode}: allowed are {', '.join(MODES)}")
+    if mode not in PAUSES:
+        raise EmulationError(f"pause={mode}: allowed are {', '.join(PAUSES)}")
     if mode != "freeze" and not prewired:
         raise EmulationError(
             f"pause={mode} of {vm} needs a pre-wired VM: with one veth to one NVE there is no place to hold or cut its "

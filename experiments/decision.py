@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from mobility.copy import rounds
-from mobility.options import KINDS, MoveOptions
+from mobility.options import MoveOptions
 from results.reading import Record
 from topologies.model import Topology
+from vocabulary.moves import KINDS
 
 from .deciding.model import Price, moves_of
 from .deciding.verdict import judge

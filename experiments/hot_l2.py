@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from emulation.network import ATTACHMENTS
 from emulation.preflight import PORT_TYPES
-from mobility.options import PAUSES
-from mobility.policies import POLICIES, check_forwarding, policy_for
+from mobility.policies import check_forwarding, policy_for
 from topologies.model import Topology, UnknownNameError, Vm
+from vocabulary.moves import ATTACHMENTS, PAUSES
+from vocabulary.policies import POLICIES
 
 from .experiment import Experiment
 from .running import mistakes
@@ -91,7 +91,7 @@ def check_movable(values: Mapping[str, Any], topology: Topology) -> Vm:
             f"attachment=rebind: {vm.name} is not pre-wired in topology {topology.name}; give it `prewired: all` "
             "there, or use attachment=replug policy=silent-drop"
         )
-    if values["policy"] == "forward":
+    if POLICIES[values["policy"]].is_plain:
         check_forwarding(topology, vm.name, values.get("family", "ipv4"))
     return vm
 

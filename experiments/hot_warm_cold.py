@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mobility.options import KINDS, MoveOptions
+from mobility.options import MoveOptions
 from topologies.model import Topology
 from topologies.units import format_duration, format_rate
+from vocabulary.moves import KINDS
 
 from .experiment import Experiment
 from .hot_l2 import PAUSE

@@ -21,11 +21,11 @@ from typing import Any
 from controller.client import NvaError
 from emulation import commands
 from emulation.errors import CommandError
-from emulation.network import ATTACHMENTS
 from emulation.preflight import PORT_TYPES
-from mobility.lifecycle import ALLOWED, LEADS_TO, STATES, VERBS
 from mobility.policies import MigrationRefusedError
 from topologies.model import Topology
+from vocabulary.lifecycle import STATES, VERBS
+from vocabulary.moves import ATTACHMENTS
 
 from . import hot_l2
 from .experiment import Experiment
@@ -71,9 +71,9 @@ def way(now: str, wanted: str) -> list[str]:
     ways: dict[str, list[str]] = {now: []}
     while wanted not in ways:
         for state, verbs in list(ways.items()):
-            for verb, allowed in ALLOWED.items():
-                if state in allowed:
-                    ways.setdefault(LEADS_TO[verb], [*verbs, verb])
+            for verb, rule in VERBS.items():
+                if state in rule.before:
+                    ways.setdefault(rule.after, [*verbs, verb])
     return ways[wanted]
 
 
@@ -94,10 +94,10 @@ def tried(run: Run, verb: str) -> dict[str, float]:
         refusal = str(error)
     call_s = time.monotonic() - begin_s
     after = life.state
-    wanted = state in ALLOWED[verb]
+    wanted = state in VERBS[verb].before
     found: dict[str, bool] = {
         "accepted_count": refusal is None,
-        "wrong_count": (refusal is None) != wanted or after != (LEADS_TO[verb] if wanted else state),
+        "wrong_count": (refusal is None) != wanted or after != (VERBS[verb].after if wanted else state),
         "misreached_count": _reached(run) != (after == "running"),
     }
     if refusal is None:
@@ -150,7 +150,7 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         return [measures["call_s"] for measures in own if "call_s" in measures]
 
     cells = {(trial["parameters"]["verb"], trial["parameters"]["state"]) for trial in trials}
-    legal = sum(state in ALLOWED[verb] for verb, state in cells)
+    legal = sum(state in VERBS[verb].before for verb, state in cells)
     accepted = total("accepted_count")
     times = ", ".join(f"{verb} {milliseconds(took_s(verb))}" for verb in VERBS)
     return (

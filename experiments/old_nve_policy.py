@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from mobility.options import MoveOptions
-from mobility.policies import POLICIES, check_forwarding
+from mobility.policies import check_forwarding
 from topologies.model import Topology
 from topologies.units import format_duration
+from vocabulary.policies import DROPPING, POLICIES
 
 from . import hot_l2
 from .deciding.model import until_timeout_s
@@ -36,7 +37,6 @@ from .running.run import Observe, Run
 from .running.sentences import groups_tried, measured, milliseconds, packets
 from .running.traffic import FAMILIES
 
-DROPPING = ("silent-drop", "icmp")
 RECOVERED_S = 1.5
 """Time of a trial after the first timeout behind a long downtime."""
 LATER_TIMEOUTS = 1.1

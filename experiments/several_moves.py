@@ -19,9 +19,9 @@ from functools import partial
 from typing import Any
 
 from mobility.migration import MigrationRecord
-from mobility.policies import POLICIES
 from mobility.several import Itinerary, move_several
 from topologies.model import Topology
+from vocabulary.policies import POLICIES
 
 from . import hot_l2
 from .experiment import Experiment

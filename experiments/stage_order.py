@@ -14,8 +14,9 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mobility.options import ORDERS, MoveOptions
+from mobility.options import MoveOptions
 from mobility.policies import MigrationRefusedError
+from vocabulary.moves import ORDERS
 
 from .experiment import Experiment
 from .running.comparing import Group, checker, comparison, traffic_parameters

@@ -22,11 +22,12 @@ from typing import Any
 
 from mobility.options import MoveOptions
 from topologies.model import Topology
+from vocabulary.moves import DIRECTIONS
 
 from .deciding.model import until_timeout_s
 from .experiment import Experiment
 from .probes.counters import counters
-from .probes.transports.base import DIRECTIONS, Ends, Transport
+from .probes.transports.base import Ends, Transport
 from .probes.transports.streams import FOUR, Streams, lacking
 from .probes.transports.voice import TALK_S, Voice
 from .running.by_transport import compare, rounds_of

@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vocabulary.moves import DIRECTIONS
+
 from .probes.tcp import RECOVERY_BIN_S
-from .probes.transports.base import DIRECTIONS
 from .running.sentences import figure, measured, milliseconds, sentences
 
 VOICE = "voice"

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from mobility.options import MoveOptions
-from mobility.policies import POLICIES
 from topologies.model import Topology
+from vocabulary.moves import DIRECTIONS
+from vocabulary.policies import POLICIES
 
 from .experiment import Experiment
 from .probes.counters import counters
-from .probes.transports.base import DIRECTIONS, Ends, Transport
+from .probes.transports.base import Ends, Transport
 from .probes.transports.streams import MPTCP, QUIC, SCTP, TWO, Streams, lacking
 from .probes.transports.udp import Udp
 from .probes.transports.voice import TALK_S, Voice

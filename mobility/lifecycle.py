@@ -1,8 +1,8 @@
 """The life of a VM at its NVE: allocate, start, pause, resume, move, stop, release; what each verb does here.
 
 RFC 8394 section 3 names the events of a VM's life, section 4 what the NVE is told of them. The NVA holds the state and
-refuses a verb from a wrong one before anything is touched (`controller.lifecycle`); then what stands for the hypervisor
-follows:
+refuses a verb from a wrong one before anything is touched (``vocabulary.lifecycle``); then what stands for the
+hypervisor follows:
 
     allocate  the NVE reserves the VM's ports                       (the VM's interface: associated)
     start     the VM is attached, its processes may run              (activated)
@@ -24,33 +24,9 @@ from controller.client import NvaClient, NvaError
 from emulation.errors import EmulationError
 from emulation.network import EmulatedNetwork
 from emulation.pause import Pause
+from vocabulary.lifecycle import MOVE, VERBS
 
 from .policies import MigrationRefusedError
-
-VERBS = ("allocate", "start", "pause", "resume", "move", "stop", "release")
-STATES = ("released", "allocated", "running", "paused")
-ALLOWED: dict[str, tuple[str, ...]] = {
-    "allocate": ("released",),
-    "start": ("allocated",),
-    "pause": ("running",),
-    "resume": ("paused",),
-    "move": ("running",),
-    "stop": ("running", "paused"),
-    "release": ("allocated",),
-}
-"""From which states a verb is allowed."""
-LEADS_TO = {
-    "allocate": "allocated",
-    "start": "running",
-    "pause": "paused",
-    "resume": "running",
-    "move": "running",
-} | {
-    "stop": "allocated",
-    "release": "released",
-}
-_TAKES_BACK = {"start": "stop", "pause": "resume", "resume": "pause", "allocate": "release"}
-"""The verb that tells the NVA the opposite, for when the hypervisor's part fails."""
 
 
 class Life:
@@ -64,7 +40,7 @@ class Life:
 
     @property
     def state(self) -> str:
-        """One of STATES, as the NVA has it."""
+        """Its state, as the NVA has it."""
         return str(self._nva.where(self.vm)["state"])
 
     def do(self, verb: str, *words: str) -> Any:
@@ -148,15 +124,15 @@ class Life:
         try:
             yield
         except EmulationError:
-            if verb in _TAKES_BACK:
+            if VERBS[verb].undone_by:
                 with contextlib.suppress(NvaError):  # the first error says more
-                    getattr(self._nva, _TAKES_BACK[verb])(self.vm)
+                    getattr(self._nva, VERBS[verb].undone_by)(self.vm)
             raise
 
 
 def check_running(vm: str, state: str) -> None:
     """Refuse to move a VM that is not running (MigrationRefusedError), and say what to do first."""
-    if state not in ALLOWED["move"]:
+    if state not in VERBS[MOVE].before:
         way = {"released": "allocate and start it", "allocated": "start it", "paused": "resume it"}[state]
         raise MigrationRefusedError(
             f"move of {vm}: it is {state}; a VM moves when it is running (the move pauses it by itself): {way} first"

@@ -15,16 +15,17 @@ from typing import Any
 
 from controller.client import NvaClient
 from emulation.network import EmulatedNetwork
+from vocabulary.moves import KINDS, REBIND, REPLUG
+from vocabulary.policies import OldNvePolicy
 
 from .move import Move
-from .options import KINDS, MoveOptions
+from .options import MoveOptions
 from .order import NEEDED, PHASES, PlannedPhase, plan
-from .policies import MigrationRefusedError, OldNvePolicy, check_forwarding
+from .policies import MigrationRefusedError, check_forwarding
 from .record import EmitsEvents, MigrationRecord, Phase, ignore_events
 from .steps import STEPS
 
 __all__ = [
-    "KINDS",
     "PHASES",
     "EmitsEvents",
     "Migration",
@@ -56,9 +57,9 @@ class Migration:
     ) -> None:
         self.options = MoveOptions.of(options, choices)
         if self.options.kind not in KINDS:
-            self.options.check("rebind")
+            self.options.check(REBIND)
         _check_names(network, vm, new_nve)
-        attachment = "rebind" if vm in network.wirings else "replug"
+        attachment = REBIND if vm in network.wirings else REPLUG
         self.phases: tuple[PlannedPhase, ...] = plan(self.options, attachment)
         policy = self.options.check(attachment)
         _check_means(network, nva, vm, self.options, policy)

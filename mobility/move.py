@@ -9,12 +9,12 @@ from typing import Any
 from controller.client import NvaClient
 from emulation.network import EmulatedNetwork
 from emulation.wiring import DIRECT, REDIRECTED, Wiring
+from vocabulary.policies import OldNvePolicy
 
 from .buffer_watch import BufferWatch
 from .copy import CopyPlan
 from .flows import Connection
 from .options import MoveOptions
-from .policies import OldNvePolicy
 from .record import EmitsEvents, MigrationRecord
 from .stream import MemoryStream
 

@@ -7,16 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from emulation.announcements import WAYS as ANNOUNCE_WITH
+from vocabulary.moves import ANNOUNCED_WITH, ATTACHMENTS, KINDS, ORDERS, PAUSES, REPLUG
+from vocabulary.policies import OldNvePolicy
 
 from .copy import DOWNTIME_LIMIT_S, MAX_ROUNDS
 from .drain import DrainRule, parse_drain
-from .policies import MigrationRefusedError, OldNvePolicy, policy_for
+from .policies import MigrationRefusedError, policy_for
 
-KINDS = ("hot", "warm", "cold")
-ORDERS = ("stop-first", "update-first", "resume-first")
-PAUSES = ("hold", "drop", "freeze")
-ATTACHMENTS = ("rebind", "replug")
 ANNOUNCEMENTS = 5
 """As many as QEMU makes (announce-rounds)."""
 BANDWIDTH_BPS = 1_000_000_000
@@ -117,7 +114,7 @@ class MoveOptions:
             ("kind", self.kind, KINDS),
             ("order", self.order, ORDERS),
             ("pause", self.pause, PAUSES),
-            ("announce_with", self.announce_with, ANNOUNCE_WITH),
+            ("announce_with", self.announce_with, ANNOUNCED_WITH),
             ("attachment", attachment, ATTACHMENTS),
         ):
             if value not in allowed:
@@ -160,7 +157,7 @@ class MoveOptions:
 
     def _conflicts(self, policy: OldNvePolicy, rule: DrainRule, attachment: str) -> list[tuple[bool, str]]:
         """Each pair: whether the combination is impossible, and why."""
-        both, replug = self.order == "resume-first", attachment == "replug"
+        both, replug = self.order == "resume-first", attachment == REPLUG
         return [
             (
                 both and self.kind != "hot",

@@ -23,8 +23,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vocabulary.moves import REBIND
+from vocabulary.policies import OldNvePolicy
+
 from .options import MoveOptions
-from .policies import OldNvePolicy
 
 # fmt: off
 PHASES = ("allocate", "prepare", "copy", "stop", "switch", "resume", "announce", "converge", "drain", "release")
@@ -130,7 +132,7 @@ class PlannedPhase:
 def traits(options: MoveOptions, policy: OldNvePolicy, attachment: str) -> frozenset[str]:
     """What is true of a move, in the words that the tables of this module use."""
     said = {
-        "legs": attachment == "rebind",
+        "legs": attachment == REBIND,
         "acts": policy.acts,
         "redirects": policy.redirects,
         "tunnels": policy.tunnels,
@@ -143,7 +145,7 @@ def traits(options: MoveOptions, policy: OldNvePolicy, attachment: str) -> froze
         "cold": options.kind == "cold",
         "copies": options.copies,
         "copies_real": options.copies and options.copy_real,
-        "samples": attachment == "rebind" and options.sampling_s > 0,
+        "samples": attachment == REBIND and options.sampling_s > 0,
         "acknowledged": options.drain_rule.name == "acknowledged",
         "ends_redirect": options.ends_redirect(policy),
     }

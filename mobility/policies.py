@@ -1,80 +1,13 @@
-"""What the old NVE does with packets for a VM that has left, seen from the migration: which steps it asks for.
-
-The flows themselves are the NVA's (`controller/policies.py`).
-"""
+"""Which old-NVE policies (``vocabulary.policies``) a move may have: by attachment, topology and IP version."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from topologies.model import Topology
+from vocabulary.policies import POLICIES, OldNvePolicy
 
 
 class MigrationRefusedError(ValueError):
     """A move that cannot be done is refused before anything is touched; says why and what is possible."""
-
-
-@dataclass(frozen=True)
-class OldNvePolicy:
-    """One policy.
-
-    ``redirects``: the old NVE sends packets on; ``tunnels``: through the tunnel, so that end markers pass too;
-    ``holds``: the new NVE keeps them until the VM is there; ``acts``: the NVA is asked to apply it when the VM stops
-    (else it begins with the new mapping).
-    """
-
-    name: str
-    redirects: bool
-    holds: bool
-    attachments: tuple[str, ...]
-    meaning: str
-    acts: bool = True
-    tunnels: bool = False
-
-
-POLICIES = {
-    policy.name: policy
-    for policy in (
-        OldNvePolicy(
-            "silent-drop",
-            False,
-            False,
-            ("rebind", "replug"),
-            "packets that still reach the old NVE vanish there",
-            acts=False,
-        ),
-        OldNvePolicy(
-            "icmp",
-            False,
-            False,
-            ("rebind", "replug"),
-            "they vanish there, and their senders are told: destination unreachable (host)",
-        ),
-        OldNvePolicy(
-            "tunnel",
-            True,
-            False,
-            ("rebind", "replug"),
-            "the old NVE tunnels them to the new NVE from the stop on",
-            tunnels=True,
-        ),
-        OldNvePolicy(
-            "forward",
-            True,
-            False,
-            ("rebind",),
-            "the old NVE hands IPv4 packets to the underlay as they are, which has a host route to the new NVE",
-        ),
-        OldNvePolicy(
-            "buffer",
-            True,
-            True,
-            ("rebind",),
-            "as tunnel, and the new NVE holds them until the VM runs there; released in order",
-            tunnels=True,
-        ),
-    )
-}
 
 
 def policy_for(name: str, attachment: str) -> OldNvePolicy:

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vocabulary.lifecycle import STATES, VERBS
+from vocabulary.moves import KINDS, ORDERS
+from vocabulary.policies import POLICIES
+
 NULL_LABEL = "null (floor)"
 DEFAULT_GROUP_BY = ("path",)
 NOT_SET = "-"
@@ -23,13 +27,13 @@ _ORDER = {
             *("one move", "back and forth", "chain", "two at once", "towards each other"),
             *("push", "pull", "announce by RARP", "announce by GARP", "announce by NA"),
             *("announce, all lost", "timeout"),
-            *("silent-drop", "icmp", "tunnel", "forward", "buffer"),
-            *("hot", "warm", "cold"),
-            *("stop-first", "update-first", "resume-first"),
+            *POLICIES,
+            *KINDS,
+            *ORDERS,
             *("fixed:50ms", "idle:5ms", "acknowledged", "flow-end"),
             *("talking", "silent"),
-            *("allocate", "start", "pause", "resume", "move", "stop", "release"),
-            *("released", "allocated", "running", "paused"),
+            *VERBS,
+            *STATES,
             *("udp", "voice", "tcp cubic", "tcp reno", "tcp bbr", "tcp bulk", "mptcp", "sctp", "quic"),
         )
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mobility.policies import POLICIES
+from vocabulary.policies import POLICIES
 
 from .causes import Hold, MoveFacts
 

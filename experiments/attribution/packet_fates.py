@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vocabulary.moves import DIRECTIONS
+
 from ..probes.measures import Window
 from ..probes.packets import Packets
 from ..probes.tap import TappedFlow
 from .causes import Cause, Facts, Packet, Sighting, cause_of_copies, cause_of_disorder, cause_of_loss
-
-DIRECTIONS = ("to_vm", "from_vm")
 
 
 class AttributionError(Exception):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mobility.lifecycle import ALLOWED
+from vocabulary.lifecycle import TRANSITIONS, VERBS
 
 from .mininet_console import ConsoleError, starting
 
 if TYPE_CHECKING:
     from ..running.laboratory import Laboratory
 
-LIFE = ("allocate", "start", "pause", "resume", "stop", "release")
+LIFE = TRANSITIONS
 
 
 class LifeVerbs:
@@ -66,7 +66,7 @@ class LifeVerbs:
                 else []
             )
         where = self.laboratory.nva.where
-        return starting(text, [vm for vm in self.vms() if where(vm)["state"] in ALLOWED[verb]])
+        return starting(text, [vm for vm in self.vms() if where(vm)["state"] in VERBS[verb].before])
 
     def complete_allocate(self, text: str, line: str, begidx: int, _endidx: int) -> list[str]:
         """Released VMs, then NVEs."""

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emulation.announcements import WAYS as ANNOUNCE_WITH
-from mobility.migration import KINDS, MigrationRecord
-from mobility.options import ANNOUNCEMENTS, ORDERS, PAUSES
-from mobility.policies import POLICIES
+from mobility.migration import MigrationRecord
+from mobility.options import ANNOUNCEMENTS
 from mobility.several import Itinerary, Outcome, at_once_s
+from vocabulary.moves import ANNOUNCED_WITH, KINDS, ORDERS, PAUSES
+from vocabulary.policies import POLICIES
 
 from ..running.parameters import Parameter, choice, duration_s, rate_bps, read_parameters, text, whole
 from .mininet_console import ConsoleError, starting
@@ -88,7 +88,7 @@ def move_parameters(policy: str = AUTO) -> tuple[Parameter, ...]:
             "when the tunnel stops",
             "acknowledged, fixed:TIME, idle:TIME or flow-end",
         ),
-        choice("announce", "all", "what the VM's new place is announced with", ANNOUNCE_WITH),
+        choice("announce", "all", "what the VM's new place is announced with", ANNOUNCED_WITH),
         whole("announcements", ANNOUNCEMENTS, "how many; 0: a silent host", 0, 100),
     )
 

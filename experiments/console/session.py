@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from emulation import preflight
-from emulation.network import ATTACHMENTS, Options
+from emulation.network import Options
 from emulation.nve import Datapath
 from emulation.sandbox import run_in_sandbox
-from mobility.policies import POLICIES, policy_for
+from mobility.policies import policy_for
 from topologies import load_topology, topology_file
 from topologies.model import Topology
+from vocabulary.moves import ATTACHMENTS
+from vocabulary.policies import POLICIES
 
 from ..running.laboratory import Laboratory
 from ..running.parameters import Parameter, choice, read_parameters

@@ -9,9 +9,9 @@ from typing import Any
 from controller.pipeline import TABLES
 from emulation.nve import Datapath
 from mobility.migration import MigrationRecord, Phase
-from mobility.policies import POLICIES
 from results.display import count_text
 from topologies.model import Topology
+from vocabulary.policies import POLICIES
 
 from .whereabouts import Whereabouts
 from .why import TABLE_NAMES, FlowLine, Names, action_words, match_words

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from mobility.options import KINDS, MoveOptions
-from mobility.policies import POLICIES
+from mobility.options import MoveOptions
 from results.contract import RecordError
 from results.display import label, scale, three_digits
 from results.merging import finished_runs
 from results.reading import list_runs, load_record
+from vocabulary.moves import KINDS
+from vocabulary.policies import POLICIES
 
 from ..running.parameters import (
     Parameter,

@@ -13,6 +13,7 @@ from typing import Any
 from controller.pipeline import TABLES
 from emulation.network import EmulatedNetwork
 from topologies.model import Topology
+from vocabulary.policies import DROPPING
 
 from .laboratory import Hooks
 from .parameters import ParameterError, choice
@@ -29,7 +30,7 @@ FAULT = choice(
 def check(values: Mapping[str, Any]) -> None:
     """Refuse a mistake that could not show. Raises ParameterError."""
     fault = values.get("fault", NONE)
-    if fault == OLD_LEG_OPEN and values["policy"] not in ("silent-drop", "icmp"):
+    if fault == OLD_LEG_OPEN and values["policy"] not in DROPPING:
         raise ParameterError(
             f"fault={fault}: with policy={values['policy']} the old NVE sends nothing into its leg by then, so an open "
             "one changes nothing; choose policy=silent-drop"

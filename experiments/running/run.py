@@ -26,6 +26,7 @@ from results.grouping import label_of, without_unset
 from results.record import RunRecord
 from results.statistics import summarise
 from topologies.model import Topology
+from vocabulary.moves import DIRECTIONS
 
 from ..attribution.attribute import Attribution
 from ..attribution.move_facts import Event
@@ -40,7 +41,7 @@ from .laboratory import Laboratory
 from .move_measures import moves_measures
 from .progress import Progress
 from .surroundings import bounds_here, delay_backend
-from .traffic import DIRECTIONS, Traffic, TrafficPlan
+from .traffic import Traffic, TrafficPlan
 from .trial_events import sampled_events
 from .trials import too_few_valid
 

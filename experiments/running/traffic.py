@@ -13,13 +13,14 @@ from pathlib import Path
 
 from emulation.network import EmulatedNetwork
 from topologies.model import Topology, UnknownNameError
+from vocabulary.moves import DIRECTIONS
 
 from ..attribution.packet_fates import Flow
 from ..probes.measures import Measure, Window
 from ..probes.packets import Packets
 from ..probes.process import Spawn
 from ..probes.tap import TappedFlow
-from ..probes.transports.base import DIRECTIONS, Ends, Files, Outcome, Transport, Windows
+from ..probes.transports.base import Ends, Files, Outcome, Transport, Windows
 from ..probes.transports.streams import Streams
 from ..probes.transports.udp import PORT as UDP_PORT
 from ..probes.transports.udp import Udp, UdpOutcome
@@ -143,4 +144,4 @@ class Traffic:
         return files
 
 
-__all__ = ["DIRECTIONS", "UDP_PORT", "Make", "Traffic", "TrafficPlan", "address_of"]
+__all__ = ["UDP_PORT", "Make", "Traffic", "TrafficPlan", "address_of"]

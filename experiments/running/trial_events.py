@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from results.timeline_signals import resent_of
+from vocabulary.moves import DIRECTIONS
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
-DIRECTIONS = ("to_vm", "from_vm")
 
 
 class SampledEvent(NamedTuple):

@@ -14,14 +14,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("wire", "topologies", "results", "controller", "emulation", "mobility", "experiments", "image")
+PACKAGES = (
+    "vocabulary",
+    "wire",
+    "topologies",
+    "results",
+    "controller",
+    "emulation",
+    "mobility",
+    "experiments",
+    "image",
+)
 ALLOWED = {
+    "vocabulary": set(),
     "wire": set(),
     "topologies": set(),
-    "results": set(),
-    "controller": {"wire"},
-    "emulation": {"wire", "topologies"},
-    "mobility": {"wire", "topologies", "emulation", "controller"},
+    "results": {"vocabulary"},
+    "controller": {"vocabulary", "wire"},
+    "emulation": {"vocabulary", "wire", "topologies"},
+    "mobility": {"vocabulary", "wire", "topologies", "emulation", "controller"},
     "experiments": set(PACKAGES) - {"experiments", "image"},
     "image": {"topologies", "results", "emulation", "experiments"},
 }

@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 
 from controller import mapping, strategies
 from controller.flows import delta, desired_flows, diff
-from controller.lifecycle import VERBS
-from controller.model import POLICIES, STRATEGIES, VM, State
+from controller.model import VM, State
 from controller.operations import apply
 from tests.fake_flow_table import Arrival, FakeFlowTable, FakeNetwork
 from tests.fake_nva_world import GREEN_VNI, OTHER_VNI, PEER_MACS, VNI, config, ipv4, ipv6, routed, world
+from vocabulary.lifecycle import TRANSITIONS, VERBS
+from vocabulary.moves import STRATEGIES
+from vocabulary.policies import POLICIES
 
 NVES = ("nve1", "nve2", "nve3")
 OF_NETWORK = {
@@ -42,13 +44,15 @@ def transitions(draw: st.DrawFn) -> tuple[State, State]:
         choices = []
         for name, vm in before.vms.items():
             move = before.moves.get(name)
-            for verb, rule in VERBS.items():
-                if vm.state in rule.before and not (move is not None and verb in ("allocate", "release")):
+            for verb in TRANSITIONS:
+                if vm.state in VERBS[verb].before and not (
+                    move is not None and verb in ("allocate", "release")
+                ):
                     choices.append(lambda s=before, v=verb, n=name: apply(s, v, {"vm": n}))
             if move is None:
                 for nve in NVES:
-                    if nve != vm.nve and vm.state != "released":
-                        policy = draw(st.sampled_from(POLICIES))
+                    if nve != vm.nve and vm.state == "running":
+                        policy = draw(st.sampled_from(list(POLICIES)))
                         policy = policy if policy != "forward" or may_forward(before, vm, nve) else "icmp"
                         choices.append(
                             lambda s=before, i=f"m{number}", n=name, e=nve, p=policy: mapping.prepare(

@@ -3,7 +3,8 @@
 import pytest
 from scapy.layers.l2 import ARP, Ether
 
-from emulation.announcements import WAYS, announcements
+from emulation.announcements import announcements
+from vocabulary.moves import ANNOUNCED_WITH as WAYS
 
 MAC, IPV4, IPV6 = "02:b4:0a:01:00:0a", "10.1.0.10", ("2001:db8:1::10", "fe80::1")
 

@@ -9,8 +9,9 @@ import pytest
 from mobility import draining, order
 from mobility import move as move_context
 from mobility.migration import PHASES, Migration, MoveOptions
-from mobility.policies import POLICIES, MigrationRefusedError, policy_for
+from mobility.policies import MigrationRefusedError, policy_for
 from tests.fake_move_world import World
+from vocabulary.policies import POLICIES
 
 BEFORE = PHASES[: PHASES.index("switch") + 1]
 AFTER = PHASES[PHASES.index("switch") + 1 :]

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from mobility.drain import RULES
-from mobility.options import ATTACHMENTS, KINDS, ORDERS, PAUSES, MoveOptions, check
+from mobility.options import MoveOptions, check
 from mobility.order import PHASES, phase_names, plan
-from mobility.policies import POLICIES, MigrationRefusedError
+from mobility.policies import MigrationRefusedError
 from mobility.steps import STEPS
+from vocabulary.moves import ATTACHMENTS, KINDS, ORDERS, PAUSES
+from vocabulary.policies import POLICIES
 
 DRAINS = ("acknowledged", "fixed:50ms", "idle:5ms", "flow-end")
 

@@ -12,9 +12,6 @@ from experiments import transports
 from experiments.in_flight_tunnel import RULES
 from experiments.running.trials import PATHS
 from experiments.several_moves import PATTERNS
-from mobility.lifecycle import STATES, VERBS
-from mobility.options import KINDS, ORDERS
-from mobility.policies import POLICIES as ALL_POLICIES
 from results.answer import answer_sentence, environment_rows
 from results.answer_groups import floor_figures, lead_figures
 from results.charts import draw_distributions
@@ -36,6 +33,9 @@ from results.record import RunRecord, load_record
 from results.report import render_report
 from results.statistics import summarise_by
 from results.table import print_table
+from vocabulary.lifecycle import STATES, VERBS
+from vocabulary.moves import KINDS, ORDERS
+from vocabulary.policies import POLICIES as ALL_POLICIES
 
 POLICIES = ("silent-drop", "icmp", "tunnel", "buffer")
 TRANSPORTS = ("udp", "tcp")

@@ -17,7 +17,6 @@ import numpy as np
 from ..measures import Measure, Window
 from ..process import ProbeProcess, Spawn
 
-DIRECTIONS = ("to_vm", "from_vm")
 STOP_BOUND_S = 5.0
 WINDOW_SLACK_S = 0.2  # samples kept on either side of a trial's window, for the picture
 

@@ -12,6 +12,8 @@ from itertools import product
 
 import numpy as np
 
+from vocabulary.moves import DIRECTIONS
+
 from ..logs import ProbeLog
 from ..measures import Measure, Window
 from ..tcp import (
@@ -26,7 +28,7 @@ from ..tcp import (
     tcp_measures,
     timeline,
 )
-from .base import DIRECTIONS, Columns, Ends, Files, Logs, Outcome, Probes, Transport, Windows, rows_of
+from .base import Columns, Ends, Files, Logs, Outcome, Probes, Transport, Windows, rows_of
 
 PORT = 5201
 INITIATORS = ("by_peer", "by_vm")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from vocabulary.moves import DIRECTIONS
+
 from ..logs import ProbeLog
 from ..measures import Measure, Window, longest_arrival_gap, udp_measures, with_direction
 from ..packets import Packets
@@ -19,7 +21,7 @@ from ..udp import (
     parse_sent,
     stop_together,
 )
-from .base import DIRECTIONS, Ends, Files, Logs, Outcome, Transport, Windows, rows_of
+from .base import Ends, Files, Logs, Outcome, Transport, Windows, rows_of
 
 PORT = 5001
 
