@@ -76,7 +76,7 @@ def distance(topology: Topology, start: str, end: str) -> int:
     return count
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(topologies())
 def test_every_nve_is_reached_from_everywhere_the_shortest_way(topology: Topology) -> None:
     plan = Plan(topology)
@@ -87,7 +87,7 @@ def test_every_nve_is_reached_from_everywhere_the_shortest_way(topology: Topolog
             assert len(passed) - 2 == distance(topology, router, nve.rack)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(topologies())
 def test_every_address_is_given_once(topology: Topology) -> None:
     plan = Plan(topology)

@@ -220,7 +220,7 @@ def test_numbers_ascend_and_words_come_as_experiments_declare_them():
 
 @pytest.mark.parametrize(
     "declared",
-    [PATHS, PATTERNS, tuple(ALL_POLICIES), KINDS, ORDERS, RULES, VERBS, STATES, transports.NAMES],
+    [PATHS, PATTERNS, tuple(ALL_POLICIES), KINDS, ORDERS, RULES, tuple(VERBS), STATES, transports.NAMES],
     ids=lambda words: words[0],
 )
 def test_the_order_of_words_is_that_of_their_declaration(declared):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from topologies import Topology, TopologyErrors, check_topology, parse_topology
@@ -25,7 +25,7 @@ PIECES = [
     "2001:db8::", "::/64", "routed_between: [[a, b]]\n", "outside: {nve: a}\n", "dhcp",
     "0x1F", "\\UFFFFFFFF", '"\\ud800"', "\x00", "\u2028", "\ufeff", "é", "9" * 5000, "rack1", "nve1", "all",
 ]  # fmt: skip
-LIMITS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LIMITS = settings(max_examples=60)
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(PIECES)
 anything = st.recursive(

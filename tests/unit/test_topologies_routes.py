@@ -118,7 +118,7 @@ def ambiguous(topology: Topology) -> bool:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(routed())
 def test_ambiguous_addresses_are_told_and_nothing_else(topology: Topology) -> None:
     problems = [str(problem) for problem in check_topology(topology)]
