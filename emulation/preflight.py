@@ -3,7 +3,8 @@
 All problems are found at once, each with its remedy. The choice of datapath is made here, with its reason:
 
     kernel      when the kernel has (or can load) the openvswitch module
-    AF_XDP      else, where its memory fits: 84 MB a port (168 MB measured for a switch daemon with two, OVS 3.1.0)
+    AF_XDP      else, where its memory fits: 84 MB a port (168 MB measured for a switch daemon with two, OVS 3.1.0),
+                and every MTU: 3,506 bytes (see ``AF_XDP_MTU_BYTES``)
     AF_PACKET   else: some 10 MB a port, loss-free up to about 5,000 packets/s each way (measured)
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from topologies.model import Topology
 
+from . import neighbours
 from .errors import PreflightError
 from .nve import Datapath
 from .plan import Plan
@@ -25,6 +27,13 @@ from .plan import Plan
 PORT_TYPES = ("auto", "kernel", "afxdp", "afpacket")
 AF_XDP_BYTES_PER_PORT = 84_000_000
 AF_XDP_SHARE_OF_MEMORY = 0.10
+AF_XDP_MTU_BYTES = os.sysconf("SC_PAGE_SIZE") - 256 - 320 - 14
+"""The largest MTU of a veth whose other end runs XDP: 3,506 with pages of 4,096 bytes.
+
+A frame has to fit into one page beside XDP's headroom of 256 bytes, the end of an skb (struct skb_shared_info, 320) and
+its Ethernet header of 14 (Linux: drivers/net/veth.c, veth_xdp_set). Measured: at 3,506 ports start and carry whole
+packets, at 3,507 Open vSwitch refuses the port.
+"""
 NVE_BYTES = 50_000_000  # two daemons, two shells, AF_PACKET ports: measured with 100 NVEs, rounded up
 _AF_XDP_FAMILY = 44
 _TOOLS = {
@@ -53,10 +62,13 @@ def check(topology: Topology, ports: str, results_folder: Path, in_image: str = 
         *_netem_problems(topology, in_image),
         *_space_problems(results_folder),
     ]
-    datapath, why_not = choose_datapath(Plan(topology).port_count(), ports, topology.queues_at_nves, in_image)
+    datapath, why_not = choose_datapath(
+        Plan(topology).port_count(), ports, topology.queues_at_nves, in_image, largest_mtu(topology)
+    )
     if why_not:
         problems.append(why_not)
     problems += _memory_problems(topology)
+    problems += neighbours.problems(topology, neighbours.tables())
     if problems or datapath is None:
         raise PreflightError(problems)
     return datapath
@@ -138,12 +150,24 @@ def available_memory_bytes() -> int:
     return 0
 
 
+def largest_mtu(topology: Topology) -> tuple[int, str]:
+    """The largest MTU in bytes of a link that ends at an NVE, and the path of its key."""
+    mtus = [(topology.underlay.mtu_bytes, "underlay.mtu")]
+    mtus += [(one.mtu_bytes, f"virtual_networks[{i}].mtu") for i, one in enumerate(topology.virtual_networks)]
+    return max(mtus)
+
+
 def choose_datapath(
-    port_count: int, ports: str = "auto", queues: Sequence[str] = (), in_image: str = IN_IMAGE
+    port_count: int,
+    ports: str = "auto",
+    queues: Sequence[str] = (),
+    in_image: str = IN_IMAGE,
+    mtu: tuple[int, str] = (0, ""),
 ) -> tuple[Datapath | None, str | None]:
     """The datapath for so many ports, or why the one asked for is not to be had.
 
     ``queues``: key paths of what the queue of an NVE's own port has to make; frames sent by AF_XDP pass it by.
+    ``mtu``: the largest one in bytes, and the path of its key.
     """
     if ports not in PORT_TYPES:
         return None, f"ports={ports}: allowed are {', '.join(PORT_TYPES)}"
@@ -162,6 +186,11 @@ def choose_datapath(
     lacking = _af_xdp_lacks()
     if queues and not lacking:
         lacking = f"it passes by the queue that makes {', '.join(queues)}"
+    if mtu[0] > AF_XDP_MTU_BYTES and not lacking:
+        lacking = (
+            f"it takes an MTU of at most {AF_XDP_MTU_BYTES:,}, as a frame has to fit into one page of memory, and "
+            f"{mtu[1]} is {mtu[0]:,}"
+        )
     if ports == "afxdp":
         return (
             (None, f"ports=afxdp: {lacking}; use ports=afpacket")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from emulation import preflight
+from emulation import neighbours, preflight
 from emulation.network import Options
 from emulation.nve import Datapath
 from emulation.sandbox import run_in_sandbox
@@ -58,6 +58,8 @@ def start_cli(words: Sequence[str], results_folder: Path) -> int:
     topology, values = read_words(words)
     in_image = f"make image-cli TOPO={words[0] if words and '=' not in words[0] else topology.name}"
     datapath = preflight.check(topology, values["ports"], results_folder, in_image)
+    if (warning := neighbours.warning(topology, neighbours.tables())) is not None:
+        print(warning, file=sys.stderr)
     remove_stale_sessions(results_folder)
     folder = session_folder(results_folder, topology.name)
 
@@ -90,7 +92,7 @@ def _inside(topology: Topology, datapath: Datapath, values: Mapping[str, Any], f
     try:
         with _progress(topology.name) as step:
             laboratory.start(step)
-            laboratory.warm_up()
+            laboratory.warm_up(())
         write_nodes(folder, laboratory.network)
         console = Console(laboratory, tap, values["policy"])
         if console.isatty():

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 from controller.client import CALL_WITHIN_S, NvaClient, NvaError, Watch
 from emulation import commands
-from emulation.errors import EmulationError
+from emulation.errors import CommandError, EmulationError
 from emulation.link_monitor import LinkMonitor, Told
 from emulation.network import RUN_FOLDER, EmulatedNetwork, Options
 from emulation.nve import CONTROL_NICENESS
@@ -66,6 +66,13 @@ def pairs_that_talk(topology: Topology) -> Iterator[tuple[Vm | Client, Vm | Clie
             if beyond is not None and vm.virtual_network in beyond.reaches:
                 yield client, vm
                 yield vm, client
+
+
+def named_in(values: Mapping[str, Any], topology: Topology) -> set[str]:
+    """The VMs and clients that parameters name: those that an experiment uses."""
+    clients = () if topology.outside is None else topology.outside.clients
+    there = {vm.name for vm in topology.vms} | {client.name for client in clients}
+    return there & {value for value in values.values() if isinstance(value, str)}
 
 
 class LaboratoryError(EmulationError):
@@ -197,14 +204,29 @@ class Laboratory:
             last = lines[-1] if lines else "(it printed nothing)"
             raise LaboratoryError(f"the NVA ended with status {self._process.returncode}: {last}")
 
-    def warm_up(self) -> None:
-        """Have all that can reach each other exchange a packet, so that no flow is new to a datapath."""
+    def warm_up(self, names: Collection[str] | None = None) -> None:
+        """Have VMs and clients that reach each other exchange a packet, so that no flow is new to a datapath.
+
+        ``names``: those that will talk; None: all, which only a small network may (see ``emulation.neighbours``).
+        Returns when every VM may use its addresses. LaboratoryError names a pair that does not reach each other.
+        """
         self.network.await_addresses()
         for one, other in pairs_that_talk(self.topology):
-            for address in (other.ipv4, other.ipv6 if one.ipv6 else None):
-                if address is not None:
-                    argv = ["ping", "-c", "2", "-i", "0.002", "-W", "1", "-n", "-q", str(address)]
-                    commands.run(argv, pid=self.network[one.name].pid, node=one.name)
+            if names is None or {one.name, other.name} <= set(names):
+                for address in (other.ipv4, other.ipv6 if one.ipv6 else None):
+                    if address is not None:
+                        self._greet(one.name, other.name, str(address))
+
+    def _greet(self, one: str, other: str, address: str) -> None:
+        argv = ["ping", "-c", "2", "-i", "0.002", "-W", "1", "-n", "-q", address]
+        try:
+            commands.run(argv, pid=self.network[one].pid, node=one)
+        except CommandError:
+            raise LaboratoryError(
+                f"{one} does not reach {other} at {address} before anything has moved: two pings got no answer; if "
+                "dmesg says 'neighbor table overflow', too much runs on this machine at once: end some of it, or raise "
+                "net.ipv4.neigh.default.gc_thresh3 and net.ipv6.neigh.default.gc_thresh3"
+            ) from None
 
     def move(self, vm: str, new_nve: str, **options: Any) -> MigrationRecord:
         """Move a VM: ``options=MoveOptions(...)`` or single choices such as ``policy="tunnel"``; see Migration."""

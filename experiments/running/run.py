@@ -37,7 +37,7 @@ from ..probes.measures import Window
 from . import mistakes
 from .beside import Beside, SideFlow
 from .captures import capturing
-from .laboratory import Laboratory
+from .laboratory import Laboratory, named_in
 from .move_measures import moves_measures
 from .progress import Progress
 from .surroundings import bounds_here, delay_backend
@@ -107,7 +107,6 @@ class Run:
                 {"start_s": self.laboratory.timings_s, "delay_backend": delay_backend(topology)}
             )
             _write_nodes(self.record.folder, self.laboratory)
-            self.laboratory.warm_up()
             self.conduct()
         self.record.set_environment({"load_after": list(os.getloadavg())})
         status, why = verdict(self.record.trials, self.experiment.group_by)
@@ -120,6 +119,7 @@ class Run:
 
     def conduct(self) -> None:
         """All trials of the experiment in a laboratory that stands."""
+        self.laboratory.warm_up(named_in(self.values, self.laboratory.topology))
         with capturing(self.laboratory, self.values, self.record):
             self.experiment.trials(self)
         self.laboratory.check()

@@ -75,7 +75,6 @@ class SharedLaboratory:
     def start(self) -> None:
         """Build the network."""
         self.laboratory.start()
-        self.laboratory.warm_up()
 
     def do(self, block: Block, environment: Mapping[str, Any], beside: bool) -> dict[str, Any]:
         """Do one block; how many trials were valid, and how many not."""

@@ -9,7 +9,7 @@ import pytest
 from emulation import commands, preflight
 from emulation.errors import CommandError, PreflightError, WaitError
 from emulation.nve import Datapath
-from topologies import load_topology, topology_file
+from topologies import Topology, load_topology, topology_file
 
 TWO_RACKS = load_topology(topology_file("two_racks"))  # 12 ports, 3 NVEs
 GB = 1_000_000_000
@@ -91,6 +91,28 @@ def test_a_queue_at_an_nve_is_not_passed_by(machine: pytest.MonkeyPatch) -> None
     machine.setattr(preflight, "_module", has("openvswitch"))
     datapath, _ = preflight.choose_datapath(1, "auto", queues)
     assert datapath is not None and datapath.kind == "kernel"
+
+
+def with_mtu(mtu: int) -> Topology:
+    made = TWO_RACKS.as_file()
+    made["underlay"]["mtu"] = mtu
+    made["virtual_networks"][0]["mtu"] = mtu - 50
+    return Topology.model_validate(made)
+
+
+@pytest.mark.parametrize(("mtu", "port_type"), [(3506, "afxdp"), (3507, "afpacket"), (9050, "afpacket")])
+def test_a_frame_has_to_fit_into_a_page_for_af_xdp(
+    machine: pytest.MonkeyPatch, tmp_path: Path, mtu: int, port_type: str
+) -> None:
+    """4,096 - 256 of XDP's headroom - 320 of struct skb_shared_info - 14 of Ethernet = 3,506 (veth_xdp_set)."""
+    made = preflight.check(with_mtu(mtu), "auto", tmp_path)
+    assert made.port_type == port_type
+    assert (f"underlay.mtu is {mtu:,}" in made.reason) is (port_type == "afpacket")
+    if port_type == "afpacket":
+        with pytest.raises(
+            PreflightError, match=f"ports=afxdp: .* underlay.mtu is {mtu:,}; use ports=afpacket"
+        ):
+            preflight.check(with_mtu(mtu), "afxdp", tmp_path)
 
 
 @pytest.mark.parametrize(
