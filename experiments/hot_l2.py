@@ -37,6 +37,7 @@ from .running.parameters import (
 )
 from .running.run import Run
 from .running.sentences import BOTH_WAYS, measured, milliseconds, moves_cost, stage_s, stalls
+from .running.traffic import UDP_HEADERS_BYTES, path_mtu_bytes
 from .running.trials import NULL, Schedule, path_of
 
 PAUSE = choice(
@@ -52,7 +53,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     choice("attachment", "rebind", "how the VM is attached", ATTACHMENTS),
     choice("ports", "auto", "how NVEs attach to their ports", PORT_TYPES),
     whole("rate_pps", 5000, "UDP packets per second, each way", 100, 50_000),
-    whole("payload", 64, "bytes in each UDP packet", 32, 1400),
+    whole("payload", 64, "bytes in each UDP packet; the network's MTU has the last word", 32, 65507),
     rate_bps("tcp_rate", 5_000_000, "rate of each of the four TCP connections; 0 for no TCP"),
     choice("congestion_control", "cubic", "TCP's congestion control", ("cubic", "reno", "bbr")),
     choice("attribution", "on", "whether every packet that is lost gets a cause", ("on", "off")),
@@ -77,7 +78,7 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
             "and this stays within one network; choose two VMs of one, or make l3-host-route"
         )
     check_movable(values, topology)
-    mistakes.check(values)
+    mistakes.check(values, topology)
 
 
 def check_movable(values: Mapping[str, Any], topology: Topology) -> Vm:
@@ -93,7 +94,23 @@ def check_movable(values: Mapping[str, Any], topology: Topology) -> Vm:
         )
     if POLICIES[values["policy"]].is_plain:
         check_forwarding(topology, vm.name, values.get("family", "ipv4"))
+    if "payload" in values:
+        check_payload(values, topology)
     return vm
+
+
+def check_payload(values: Mapping[str, Any], topology: Topology) -> None:
+    """Refuse UDP packets that do not fit into the MTU between the VM and its peer whole (ParameterError)."""
+    family, ends = values.get("family", "ipv4"), (values["vm"], values["peer"])
+    mtu_bytes = path_mtu_bytes(topology, ends)
+    most = mtu_bytes - UDP_HEADERS_BYTES[family]
+    if values["payload"] > most:
+        raise ParameterError(
+            f"payload={values['payload']}: with UDP's and {family.replace('ip', 'IP')}'s headers of "
+            f"{UDP_HEADERS_BYTES[family]} bytes a packet has {values['payload'] + UDP_HEADERS_BYTES[family]:,}, and "
+            f"the MTU between {' and '.join(ends)} is {mtu_bytes:,} in topology {topology.name}; choose at most "
+            f"payload={most}, or give their network a larger mtu there"
+        )
 
 
 def vm_of(topology: Topology, parameter: str, name: str) -> Vm:

@@ -1,7 +1,7 @@
 """Wrong settings made on purpose, in the real parts, to see whether a run's report finds and names them.
 
 `new-nve-unprogrammed`  the new NVE has lost its rules for the VM at the switch; they come back at `drain`
-`small-mtu`             the underlay's links have the virtual network's own MTU: nobody added the tunnel's bytes
+`small-mtu`             the underlay's links have the MTU of the VM's network: nobody added the tunnel's bytes
 `old-leg-open`          the switch does not cut the leg to the old NVE
 """
 
@@ -12,11 +12,13 @@ from typing import Any
 
 from controller.pipeline import TABLES
 from emulation.network import EmulatedNetwork
+from topologies import TUNNEL_OVERHEAD_BYTES
 from topologies.model import Topology
 from vocabulary.policies import DROPPING
 
 from .laboratory import Hooks
 from .parameters import ParameterError, choice
+from .traffic import UDP_HEADERS_BYTES, path_mtu_bytes
 
 NONE, UNPROGRAMMED, SMALL_MTU, OLD_LEG_OPEN = "none", "new-nve-unprogrammed", "small-mtu", "old-leg-open"
 FAULT = choice(
@@ -27,7 +29,7 @@ FAULT = choice(
 )
 
 
-def check(values: Mapping[str, Any]) -> None:
+def check(values: Mapping[str, Any], topology: Topology) -> None:
     """Refuse a mistake that could not show. Raises ParameterError."""
     fault = values.get("fault", NONE)
     if fault == OLD_LEG_OPEN and values["policy"] not in DROPPING:
@@ -37,6 +39,22 @@ def check(values: Mapping[str, Any]) -> None:
         )
     if fault in (OLD_LEG_OPEN, UNPROGRAMMED) and values.get("attachment", "rebind") != "rebind":
         raise ParameterError(f"fault={fault}: needs attachment=rebind, where there are legs")
+    if fault == SMALL_MTU:
+        _check_small_mtu(values, topology)
+
+
+def _check_small_mtu(values: Mapping[str, Any], topology: Topology) -> None:
+    """TCP's segments may stay small at a low rate, so UDP's packets must be large enough to vanish."""
+    most = (
+        path_mtu_bytes(topology, (values["vm"], values["peer"]))
+        - UDP_HEADERS_BYTES[values.get("family", "ipv4")]
+    )
+    least = most - TUNNEL_OVERHEAD_BYTES + 1
+    if values["payload"] < least:
+        raise ParameterError(
+            f"fault={SMALL_MTU}: UDP packets with payload={values['payload']} are so small that they pass all the "
+            f"same; choose payload from {least} to {most}"
+        )
 
 
 def refuse_in_sweep(values: Mapping[str, Any]) -> None:
@@ -48,10 +66,11 @@ def refuse_in_sweep(values: Mapping[str, Any]) -> None:
         )
 
 
-def wrong_options(fault: str, topology: Topology) -> dict[str, Any]:
+def wrong_options(values: Mapping[str, Any], topology: Topology) -> dict[str, Any]:
     """Fields of the network's Options that make the mistake."""
+    fault = values.get("fault", NONE)
     if fault == SMALL_MTU:
-        return {"underlay_mtu_bytes": max(network.mtu_bytes for network in topology.virtual_networks)}
+        return {"underlay_mtu_bytes": path_mtu_bytes(topology, (values["vm"], values["peer"]))}
     return {"cuts_old_leg": False} if fault == OLD_LEG_OPEN else {}
 
 

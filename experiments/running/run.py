@@ -98,7 +98,7 @@ class Run:
         """Build, do the trials, evaluate, write the verdict."""
         fault = self.values.get("fault", mistakes.NONE)
         attachment = self.values.get("attachment", "rebind")
-        options = Options(datapath, attachment=attachment, **mistakes.wrong_options(fault, topology))
+        options = Options(datapath, attachment=attachment, **mistakes.wrong_options(self.values, topology))
         self.laboratory = Laboratory(topology, options, self.emit)
         self.laboratory.hooks = partial(mistakes.wrong_hooks, fault, self.laboratory.network)
         with self._progress:

@@ -7,7 +7,7 @@ for each direction and each initiator (four).
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from ..probes.transports.udp import PORT as UDP_PORT
 from ..probes.transports.udp import Udp, UdpOutcome
 
 FAMILIES = ("ipv4", "ipv6")
+UDP_HEADERS_BYTES = {"ipv4": 28, "ipv6": 48}
+"""UDP's 8 (RFC 768) and IPv4's 20 (RFC 791 section 3.1), or IPv6's 40 (RFC 8200 section 3)."""
 
 Make = Callable[[Ends], Transport]
 """Makes a transport once its two ends are known."""
@@ -66,6 +68,15 @@ def address_of(topology: Topology, vm: str, family: str) -> str:
     if address is None:
         raise UnknownNameError(f"{vm} has no {family} address in topology {topology.name}; give it one there")
     return str(address)
+
+
+def path_mtu_bytes(topology: Topology, nodes: Collection[str]) -> int:
+    """The smallest MTU of the networks that VMs, or clients outside, of these names are in or behind."""
+    networks = {vm.virtual_network for vm in topology.vms if vm.name in nodes}
+    outside = topology.outside
+    if outside is not None and any(client.name in nodes for client in outside.clients):
+        networks |= set(outside.reaches)
+    return min(topology.network(name).mtu_bytes for name in networks)
 
 
 class Traffic:
@@ -144,4 +155,4 @@ class Traffic:
         return files
 
 
-__all__ = ["UDP_PORT", "Make", "Traffic", "TrafficPlan", "address_of"]
+__all__ = ["UDP_PORT", "Make", "Traffic", "TrafficPlan", "address_of", "path_mtu_bytes"]

@@ -13,11 +13,13 @@ from experiments.attribution.rule_drops import Meter, meter_of, unmatched
 from experiments.running.mistakes import check
 from experiments.running.parameters import ParameterError
 from results.causes import MEANINGS
+from topologies import load_topology, topology_file
 
 PHASES = [
     {"name": name, "start_s": start_s, "end_s": start_s + 1.0}
     for name, start_s in (("prepare", 1.0), ("stop", 2.0), ("switch", 3.0), ("resume", 4.0), ("release", 5.0))
 ]
+TOPOLOGY = load_topology(topology_file("two_racks"))
 RECORD: dict[str, Any] = {
     "vm": "vm1",
     "old_nve": "nve1",
@@ -138,5 +140,5 @@ def test_every_cause_has_a_name_and_a_meaning() -> None:
 )
 def test_a_mistake_that_could_not_show_is_refused(values: dict[str, str], said: str) -> None:
     with pytest.raises(ParameterError, match=said):
-        check(values)
-    check({**values, "fault": "none"})
+        check(values, TOPOLOGY)
+    check({**values, "fault": "none"}, TOPOLOGY)

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import catalog, hot_l2
+from experiments import catalog, external_client, hot_l2, hot_l2_v6
+from experiments.running import mistakes
 from experiments.running.parameters import ParameterError, as_words, read_parameters
 from experiments.running.run import verdict
+from experiments.running.traffic import path_mtu_bytes
 from experiments.running.trials import NULL, PATHS, Mix, Schedule, path_of, too_few_valid
 from mobility.policies import MigrationRefusedError
 from topologies import Topology, load_topology, topology_file
@@ -161,7 +163,7 @@ BAD = [
     ("repeat=", "repeat=: allowed is a whole number from 1 to 10,000"),
     ("repeat=10001", "repeat=10001: allowed is a whole number from 1 to 10,000"),
     ("repeat=1.5", "repeat=1.5: allowed is a whole number"),
-    ("payload=31", "payload=31: allowed is a whole number from 32 to 1,400"),
+    ("payload=31", "payload=31: allowed is a whole number from 32 to 65,507"),
     ("seed=-1", "seed=-1: allowed is a whole number from 0 to 2,147,483,648"),
     ("after=300", "after=300: allowed is a duration such as 300ms or 1.5s"),
     ("after=-1s", "after=-1s: allowed is a duration"),
@@ -241,6 +243,50 @@ def test_one_nve_is_too_few() -> None:
 def test_a_policy_that_the_attachment_cannot_do() -> None:
     with pytest.raises(MigrationRefusedError, match="policy=buffer needs attachment=rebind"):
         checked("attachment=replug")
+
+
+def jumbo(mtu: int) -> Topology:
+    """dual_stack with that MTU for its VMs and 50 bytes more below."""
+    made = load_topology(topology_file("dual_stack")).as_file()
+    made["underlay"]["mtu"] = mtu + 50
+    made["virtual_networks"][0]["mtu"] = mtu
+    return Topology.model_validate(made)
+
+
+def test_a_payload_fills_the_networks_mtu_and_no_more() -> None:
+    """UDP takes 8 bytes, IPv4 20 (RFC 791), IPv6 40 (RFC 8200): 9,000 - 28 = 8,972 and 9,000 - 48 = 8,952."""
+    checked("payload=1422")
+    checked("payload=8972", topology=jumbo(9000))
+    with pytest.raises(
+        ParameterError, match=r"a packet has 1,451, and the MTU between vm1 and peer1 is 1,450.*=1422"
+    ):
+        checked("payload=1423")
+    v6 = read_parameters(hot_l2_v6.PARAMETERS, ["payload=8952"])
+    hot_l2_v6.check(v6, jumbo(9000))
+    with pytest.raises(ParameterError, match="choose at most payload=8952"):
+        hot_l2_v6.check({**v6, "payload": 8953}, jumbo(9000))
+
+
+def test_behind_the_outside_the_smallest_mtu_counts() -> None:
+    topology = load_topology(topology_file("outside"))
+    assert path_mtu_bytes(topology, ("vm1", "client1")) == 1450
+    values = read_parameters(external_client.PARAMETERS, ["payload=1422"])
+    external_client.check(values, topology)
+    with pytest.raises(ParameterError, match="payload=1423"):
+        external_client.check({**values, "payload": 1423}, topology)
+
+
+@pytest.mark.parametrize(("payload", "fine"), [(1400, False), (8922, False), (8923, True), (8972, True)])
+def test_a_small_mtu_needs_packets_that_do_not_fit(payload: int, fine: bool) -> None:
+    """With the tunnel's 50 bytes a packet of 8,923 + 28 has 9,001."""
+    known = hot_l2.EXPERIMENT.parameters
+    values = read_parameters(known, ["fault=small-mtu", f"payload={payload}"])
+    if fine:
+        hot_l2.check(values, jumbo(9000))
+        assert mistakes.wrong_options(values, jumbo(9000)) == {"underlay_mtu_bytes": 9000}
+        return
+    with pytest.raises(ParameterError, match=r"fault=small-mtu: .* choose payload from 8923 to 8972"):
+        hot_l2.check(values, jumbo(9000))
 
 
 def test_mix_gives_every_group_its_valid_trials_in_seeded_order() -> None:
