@@ -21,6 +21,7 @@ from .experiment import Experiment
 from .hot_l2 import PAUSE
 from .hot_warm_cold import MEMORY, check_copy
 from .running.comparing import Group, checker, comparison, traffic_parameters
+from .running.parameters import with_topology
 from .running.sentences import groups_tried, measured, milliseconds, packets
 
 
@@ -40,8 +41,9 @@ def groups(values: Mapping[str, Any]) -> Sequence[Group]:
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As every comparison's; and a copy that would last for hours is refused."""
-    checker(groups)(values, topology)
-    check_copy(values)
+    settled = with_topology(EXPERIMENT.parameters, values, topology)
+    checker(groups)(settled, topology)
+    check_copy(settled)
 
 
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:

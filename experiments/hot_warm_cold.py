@@ -13,18 +13,27 @@ Answer     Per kind: time of every stage (timeline), total time, downtime, bytes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from mobility.options import MoveOptions
 from topologies.model import Topology
-from topologies.units import format_duration, format_rate
+from topologies.units import format_duration, format_rate, format_size
 from vocabulary.moves import KINDS
 
 from .experiment import Experiment
 from .hot_l2 import PAUSE
 from .running.comparing import Group, checker, comparison, traffic_parameters
-from .running.parameters import Parameter, ParameterError, duration_s, rate_bps, whole
+from .running.parameters import (
+    OfVm,
+    Parameter,
+    ParameterError,
+    duration_s,
+    rate_bps,
+    whole,
+    with_topology,
+)
 from .running.sentences import figure, groups_tried, measured, milliseconds, packets
 
 
@@ -50,10 +59,26 @@ def groups(values: Mapping[str, Any]) -> Sequence[Group]:
     ]
 
 
+MEMORY_MIB = replace(
+    whole("memory_mib", 64, "memory of the VM, in MiB; else as the topology says, or 64", 1, 2**20),
+    default=None,
+    of_vm=OfVm(
+        "memory", lambda vm: -(-vm.memory_bytes // 2**20), lambda vm: format_size(vm.memory_bytes), 64
+    ),
+)
+DIRTY_RATE = replace(
+    rate_bps(
+        "dirty_rate", 0, "how fast the running VM changes its memory; else as the topology says, or 100Mbit"
+    ),
+    default=None,
+    of_vm=OfVm(
+        "dirty_rate", lambda vm: vm.dirty_rate_bps, lambda vm: format_rate(vm.dirty_rate_bps), 100_000_000
+    ),
+)
 MEMORY: tuple[Parameter, ...] = (
-    whole("memory_mib", 64, "memory of the VM, in MiB", 1, 65536),
+    MEMORY_MIB,
     rate_bps("bandwidth", 1_000_000_000, "rate of the copy", above_zero=True),
-    rate_bps("dirty_rate", 100_000_000, "how fast the running VM changes its memory"),
+    DIRTY_RATE,
     whole("downtime_limit_ms", 50, "pre-copy goes on until the rest takes less than this, in ms", 1, 10_000),
     whole(
         "real",
@@ -73,8 +98,9 @@ LONGEST_COPY_S = 3600.0
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As every comparison's; and a copy that would last for hours is refused."""
-    checker(groups)(values, topology)
-    check_copy(values)
+    settled = with_topology(EXPERIMENT.parameters, values, topology)
+    checker(groups)(settled, topology)
+    check_copy(settled)
 
 
 def check_copy(values: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from .experiment import Experiment
+from .running.parameters import Parameter
 
 
 def opening(experiment: Experiment) -> list[str]:
@@ -30,7 +31,7 @@ def brief_lines(experiments: Sequence[Experiment]) -> list[str]:
 
 def full_lines(experiment: Experiment) -> list[str]:
     """Its heading and opening, and a line a parameter: its default, what it means, what is allowed."""
-    shown = [(f"{one.name}={one.show(one.default)}", one) for one in experiment.parameters]
+    shown = [(f"{one.name}={_default(one)}", one) for one in experiment.parameters]
     width = max((len(text) for text, _ in shown), default=0)
     return [
         *_heading(experiment),
@@ -38,6 +39,11 @@ def full_lines(experiment: Experiment) -> list[str]:
         "",
         *(f"    {text:<{width}}  {one.meaning} ({one.allowed})" for text, one in shown),
     ]
+
+
+def _default(parameter: Parameter) -> str:
+    """Empty where the topology may give it."""
+    return "" if parameter.default is None else parameter.show(parameter.default)
 
 
 def _heading(experiment: Experiment) -> list[str]:

@@ -7,11 +7,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from topologies.model import Topology, Vm
 from topologies.units import format_duration, format_rate, parse_duration, parse_rate
 
 
 class ParameterError(ValueError):
     """A parameter that does not exist or a value that is not allowed; says what is."""
+
+
+@dataclass(frozen=True)
+class OfVm:
+    """A default that the topology's file gives: a key of the VM that moves. ``else_``: for a file without the key."""
+
+    key: str
+    value: Callable[[Vm], Any]
+    text: Callable[[Vm], str]
+    else_: Any
+
+    def given_for(self, vm: Vm) -> bool:
+        """Whether the file has the key."""
+        return self.key in {type(vm).model_fields[name].alias for name in vm.model_fields_set}
 
 
 @dataclass(frozen=True)
@@ -25,6 +40,9 @@ class Parameter:
     allowed: str
     show: Callable[[Any], str] = str
     words: tuple[str, ...] = ()  # all that is allowed, where it is one of a few words
+    of_vm: OfVm | None = (
+        None  # what the topology says of the VM is the default, which is None until it is known
+    )
 
 
 def text(name: str, default: str, meaning: str, allowed: str = "text") -> Parameter:
@@ -73,6 +91,41 @@ def rate_bps(name: str, default: int, meaning: str, *, above_zero: bool = False)
 
     allowed = f"a rate {'above 0 ' if above_zero else ''}such as 10Mbit"
     return Parameter(name, default, meaning, read, allowed, format_rate)
+
+
+def with_topology(
+    known: Sequence[Parameter], values: Mapping[str, Any], topology: Topology
+) -> dict[str, Any]:
+    """The same values, those that nobody gave as the topology says of the VM, or as the experiment says itself."""
+    return dict(values) | {
+        one.name: one.of_vm.value(vm) if one.of_vm.given_for(vm) else one.of_vm.else_
+        for one, vm in _of_vm(known, values, topology)
+        if one.of_vm is not None and values[one.name] is None
+    }
+
+
+def origins(known: Sequence[Parameter], values: Mapping[str, Any], topology: Topology) -> list[str]:
+    """A line for each parameter that the topology may give: what it is, and where that comes from."""
+    found = with_topology(known, values, topology)
+    lines = []
+    for one, vm in _of_vm(known, values, topology):
+        assert one.of_vm is not None
+        says = f"topology {topology.name} says {one.of_vm.key}: {one.of_vm.text(vm)} of {vm.name}"
+        if values[one.name] is not None:
+            why = f"as given; {says}" if one.of_vm.given_for(vm) else "as given"
+        elif one.of_vm.given_for(vm):
+            why = f"as {says}"
+        else:
+            why = f"the experiment's own; topology {topology.name} says no {one.of_vm.key} of {vm.name}"
+        lines.append(f"{one.name}={one.show(found[one.name])} ({why})")
+    return lines
+
+
+def _of_vm(
+    known: Sequence[Parameter], values: Mapping[str, Any], topology: Topology
+) -> list[tuple[Parameter, Vm]]:
+    """The parameters that the topology may give, and the VM that it is said of. UnknownNameError for one that is none."""
+    return [(one, topology.vm(values["vm"])) for one in known if one.of_vm is not None]
 
 
 QUICK = whole("quick", 0, "1: at most two repetitions, for a look in less than 90 s", 0, 1)

@@ -18,7 +18,7 @@ from topologies import load_topology, topology_file
 from ..experiment import Experiment
 from ..probes.build import build_probes
 from .laboratory import PROJECT
-from .parameters import as_words
+from .parameters import as_words, origins, with_topology
 from .run import Run
 from .surroundings import environment
 
@@ -36,6 +36,9 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
     words = " ".join(shlex.quote(word) for word in as_words(experiment.parameters, values))
     in_image = f"make image-run EXP={experiment.name} {words}".strip()
     datapath = preflight.check(topology, values["ports"], results_folder, in_image)
+    for line in origins(experiment.parameters, values, topology):
+        print(f"{experiment.name}: {line}")
+    values = with_topology(experiment.parameters, values, topology)
     build_probes()
     record = RunRecord.create(
         results_folder,

@@ -16,6 +16,7 @@ from topologies.model import Topology
 
 from ..experiment import Experiment
 from ..running.laboratory import Laboratory
+from ..running.parameters import with_topology
 from ..running.progress import Progress
 from ..running.run import Run, verdict
 from ..running.surroundings import delay_backend
@@ -78,7 +79,8 @@ class SharedLaboratory:
 
     def do(self, block: Block, environment: Mapping[str, Any], beside: bool) -> dict[str, Any]:
         """Do one block; how many trials were valid, and how many not."""
-        values = self._plan.values(self._experiment, block)
+        asked = self._plan.values(self._experiment, block)
+        values = with_topology(self._experiment.parameters, asked, self._topology)
         cell = cell_parameters(self._experiment, self._plan, values)
         record = RunRecord.create(
             self._folder,

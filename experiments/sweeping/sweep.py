@@ -26,7 +26,7 @@ from topologies.model import Topology
 from ..experiment import Experiment
 from ..probes.build import build_probes
 from ..running import mistakes
-from ..running.parameters import ParameterError
+from ..running.parameters import ParameterError, origins, with_topology
 from ..running.run import verdict
 from ..running.start import keep_visible
 from ..running.surroundings import environment
@@ -70,6 +70,11 @@ def do_sweep(asked: Asked, results_folder: Path) -> tuple[int, Path]:
     preflight.check_root()
     values = asked.plan.all_values(asked.experiment)
     grounds = _grounds(asked.experiment, values, results_folder)
+    known = asked.experiment.parameters
+    told = [line for own in values for line in origins(known, own, grounds[network_key(own)][0])]
+    for line in dict.fromkeys(told):
+        print(f"sweep of {asked.experiment.name}: {line}")
+    values = [with_topology(known, own, grounds[network_key(own)][0]) for own in values]
     build_probes()
     if asked.resume:
         folder, note = find_run(results_folder, asked.resume), ""

@@ -9,9 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import catalog, external_client, hot_l2, hot_l2_v6
+from experiments import catalog, cold, external_client, hot_l2, hot_l2_v6, hot_warm_cold
 from experiments.running import mistakes
-from experiments.running.parameters import ParameterError, as_words, read_parameters
+from experiments.running.parameters import (
+    ParameterError,
+    as_words,
+    origins,
+    read_parameters,
+    with_topology,
+)
 from experiments.running.run import verdict
 from experiments.running.traffic import path_mtu_bytes
 from experiments.running.trials import NULL, PATHS, Mix, Schedule, path_of, too_few_valid
@@ -308,3 +314,67 @@ def test_mix_repeats_invalid_trials_and_gives_a_group_up() -> None:
         mix.count(group, valid=group != "bad")
     assert mix.done == {"bad": 9, NULL: 4}  # as of a schedule
     assert mix.valid == {"bad": 0, NULL: 4}
+
+
+# What the topology says of the VM.
+
+
+def with_memory(**said: Any) -> Topology:
+    made = load_topology(topology_file("two_racks")).as_file()
+    keys = ("name", "virtual_network", "nve", "ipv4", "prewired")
+    vms = [{key: vm[key] for key in keys if key in vm} for vm in made["vms"]]
+    return Topology.model_validate(made | {"vms": [vms[0] | said, *vms[1:]]})
+
+
+MEMORY_OF_VM = [
+    # words, what the file says of vm1, MiB and bit/s that are taken, what is said of the memory
+    (
+        [],
+        {},
+        64,
+        100_000_000,
+        "memory_mib=64 (the experiment's own; topology two_racks says no memory of vm1)",
+    ),
+    (
+        [],
+        {"memory": "2GiB", "dirty_rate": "300Mbit"},
+        2048,
+        300_000_000,
+        "memory_mib=2048 (as topology two_racks says memory: 2GiB of vm1)",
+    ),
+    (
+        ["memory_mib=256", "dirty_rate=0bit"],
+        {"memory": "2GiB", "dirty_rate": "300Mbit"},
+        256,
+        0,
+        "memory_mib=256 (as given; topology two_racks says memory: 2GiB of vm1)",
+    ),
+    (["memory_mib=64"], {}, 64, 100_000_000, "memory_mib=64 (as given)"),
+    (
+        [],
+        {"memory": 3_000_000},
+        3,
+        100_000_000,
+        "memory_mib=3 (as topology two_racks says memory: 3000000B of vm1)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "said", "memory_mib", "dirty_rate", "line"), MEMORY_OF_VM)
+def test_a_vms_memory_is_what_the_topology_says(
+    words: list[str], said: dict[str, Any], memory_mib: int, dirty_rate: int, line: str
+) -> None:
+    known, topology = catalog.find("hot-warm-cold").parameters, with_memory(**said)
+    values = read_parameters(known, words)
+    found = with_topology(known, values, topology)
+    assert (found["memory_mib"], found["dirty_rate"]) == (memory_mib, dirty_rate)
+    assert origins(known, values, topology)[0] == line
+    hot_warm_cold.check(values, topology)
+    assert {group.options.memory_bytes for group in hot_warm_cold.groups(found)} == {memory_mib * 2**20}
+    assert as_words(known, values) == words
+    assert with_topology(known, found, topology) == found
+
+
+def test_the_memory_of_the_topology_is_held_against_the_bandwidth() -> None:
+    with pytest.raises(ParameterError, match="memory_mib=1048576 at bandwidth=1Gbit: one round of the copy"):
+        cold.check(read_parameters(cold.EXPERIMENT.parameters, []), with_memory(memory="1TiB"))
