@@ -169,5 +169,6 @@ EXPERIMENT = Experiment(
         "predicted_cost_s",
         "advice_right_share",
     ),
+    memory="memory: drawn from 2 to 32 MiB for every move and copied, whatever the topology says of the VM",
     start=start,
 )

@@ -15,6 +15,11 @@ Trials = Callable[[Any], None]
 """The part of an experiment that runs inside the sandbox: does all trials of an ``experiments.running.run.Run``."""
 
 
+NOTHING_COPIED = (
+    "memory: nothing is copied: the figures are the network's share of a move (hot-warm-cold and cold copy)"
+)
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One named experiment. ``check`` refuses impossible values and topologies before anything is built."""
@@ -31,5 +36,7 @@ class Experiment:
     """What its table and charts show; without it the measures of the contract."""
     conclude: Callable[[Sequence[Mapping[str, Any]]], str | None] | None = None
     """Makes the answer's sentence of a run's trials (as in the record); without it one is made of the measures."""
+    memory: str = NOTHING_COPIED
+    """What a run says, before it begins, of the memory's copy; "" where nothing is to be said."""
     start: Callable[[Mapping[str, Any], Path], tuple[int, Path]] | None = None
     """How it is run, for one that is made of several runs: (values, results folder) to exit status and folder."""

@@ -179,6 +179,7 @@ EXPERIMENT = Experiment(
     trials=trials,
     check=check,
     conclude=conclude,
+    memory="",
     group_by=("verb", "state"),
     shown_measures=(
         "accepted_count",

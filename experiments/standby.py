@@ -298,6 +298,7 @@ EXPERIMENT = Experiment(
     trials=trials,
     check=check,
     conclude=conclude,
+    memory="",
     group_by=("standby", "interval_s"),
     shown_measures=(
         "state_lag_s",

@@ -18,6 +18,10 @@ from topologies.units import parse_duration
 RULES = ("acknowledged", "fixed:TIME", "idle:TIME", "flow-end")
 _TIMED = ("fixed", "idle")
 _LONGEST_LOOK_S, _SHORTEST_LOOK_S = 0.005, 0.0005
+LONGEST_S = 7200.0
+"""The longest time of a rule: an age of an hour, as stale mappings may have, and room beside it."""
+WAITS_S = 10.0
+"""Beyond its own time a rule that waits for something waits no longer than this."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,11 @@ class DrainRule:
 
     name: str
     time_s: float = 0.0
+
+    @property
+    def bound_s(self) -> float:
+        """How long it is given: ``fixed`` its own time, the others ``WAITS_S`` more."""
+        return self.time_s if self.name == "fixed" else self.time_s + WAITS_S
 
 
 def parse_drain(text: str) -> DrainRule:
@@ -42,6 +51,8 @@ def parse_drain(text: str) -> DrainRule:
             time_s = parse_duration(duration)
         except ValueError as error:
             refuse(str(error))
+        if time_s > LONGEST_S:
+            refuse(f"its time is at most {LONGEST_S / 3600:g}h")
         if name == "idle" and time_s <= 0:
             refuse("idle needs a time over 0")
         return DrainRule(name, time_s)

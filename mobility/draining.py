@@ -48,7 +48,7 @@ def wait_for_rule(move: Move) -> None:
 
     ended = drain.wait(
         move.options.drain_rule,
-        move.options.drain_bound_s,
+        move.options.redirect_bound_s,
         frames,
         lambda: still_there(move.connections, connections_of(pid)),
     )

@@ -35,7 +35,8 @@ class MoveOptions:
     memory_bytes, dirty_rate_bps      None: the VM's own, from the topology
     downtime_limit_s, max_rounds      when pre-copy stops (``mobility.copy``)
     copy_real       real bytes over the underlay between the two NVEs, instead of waiting as long
-    drain           when the redirect ends (``mobility.drain``); ``drain_bound_s``: after that it ends anyway
+    drain           when the redirect ends (``mobility.drain``)
+    drain_bound_s   after that it ends anyway; None: as the rule asks for, and 10 s more if it waits for something
     observe_s       time after the end of the redirect in which misdirected packets are counted
     announcements   how many, at QEMU's times; 0: a silent host
     announce_with   what they are: ``rarp``, ``garp``, ``na``; ``all``: RARP and NA (``emulation.announcements``)
@@ -55,7 +56,7 @@ class MoveOptions:
     max_rounds: int = MAX_ROUNDS
     copy_real: bool = False
     drain: str = "acknowledged"
-    drain_bound_s: float = 10.0
+    drain_bound_s: float | None = None
     observe_s: float = 0.0
     announcements: int = ANNOUNCEMENTS
     announce_with: str = "all"
@@ -96,6 +97,11 @@ class MoveOptions:
     def drain_rule(self) -> DrainRule:
         """The stop rule; ValueError when it is none (``check`` refuses it before)."""
         return parse_drain(self.drain)
+
+    @property
+    def redirect_bound_s(self) -> float:
+        """After so long the redirect ends, whatever the stop rule says."""
+        return self.drain_rule.bound_s if self.drain_bound_s is None else self.drain_bound_s
 
     @property
     def sampling_s(self) -> float:
@@ -187,6 +193,11 @@ class MoveOptions:
             (
                 replug and rule.name == "idle",
                 "drain=idle needs attachment=rebind: with replug what came through the old NVE cannot be told apart",
+            ),
+            (
+                self.redirect_bound_s < rule.time_s,
+                f"drain={self.drain} with drain_bound_s={self.redirect_bound_s:g}: the redirect would end before its "
+                f"time; choose a drain_bound_s of at least {rule.time_s:g}, or leave it out",
             ),
             (
                 rule.name != "acknowledged" and not policy.redirects,

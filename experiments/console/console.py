@@ -76,7 +76,7 @@ class Console(MininetConsole, LifeVerbs, HookVerb):
 
             outcome = move_several(wanted.itineraries, move)
         for record in outcome.done:
-            print("\n".join(move_lines(record)), flush=True)
+            print("\n".join(move_lines(record, self.mn.topology.vm(record.vm).memory_bytes)), flush=True)
         if len(outcome.done) > 1:
             print(summary_line(outcome.done), flush=True)
         _said_or_raised(outcome, self.mn.location)

@@ -85,7 +85,7 @@ def move_parameters(policy: str = AUTO) -> tuple[Parameter, ...]:
         text(
             "drain",
             "acknowledged",
-            "when the tunnel stops",
+            "when the tunnel stops; idle and flow-end wait 10 s at most for that",
             "acknowledged, fixed:TIME, idle:TIME or flow-end",
         ),
         choice("announce", "all", "what the VM's new place is announced with", ANNOUNCED_WITH),

@@ -9,8 +9,10 @@ from typing import Any
 from controller.pipeline import TABLES
 from emulation.nve import Datapath
 from mobility.migration import MigrationRecord, Phase
+from mobility.options import BANDWIDTH_BPS
 from results.display import count_text
 from topologies.model import Topology
+from topologies.units import format_rate, format_size
 from vocabulary.policies import POLICIES
 
 from .whereabouts import Whereabouts
@@ -94,8 +96,11 @@ def policy_lines() -> list[str]:
     return ["policy=NAME, what the old NVE does with packets for a VM that has left:", *columns(rows)]
 
 
-def move_lines(record: MigrationRecord) -> list[str]:
-    """A move that was done: phases, what was held, one line of conclusion."""
+def move_lines(record: MigrationRecord, memory_bytes: int) -> list[str]:
+    """A move that was done: phases, what was held and copied, one line of conclusion.
+
+    ``memory_bytes``: of the VM, as its topology has it.
+    """
     phases = [phase for phase in record.phases if phase.end_s - phase.start_s >= 0]
     zero_s = phases[0].start_s
     rows = [("phase", "begins", "takes")]
@@ -111,10 +116,9 @@ def move_lines(record: MigrationRecord) -> list[str]:
         facts.append(
             ("the VM stood still for", f"{_ms(record.downtime_s)}, pause {record.options.pause}{how}")
         )
-    if record.copied_bytes:
-        facts.append(
-            ("copied", f"{record.copied_bytes / 1e6:,.1f} MB, {count_text(len(record.copy_rounds), 'round')}")
-        )
+    facts.append(("memory", copied_words(record, memory_bytes)))
+    if (drained := _drained_words(record)) is not None:
+        facts.append(("the redirect ended", drained))
     if record.dropped_frames:
         facts.append(("frames the holders dropped since the start", str(record.dropped_frames)))
     for what, took_s in (
@@ -131,6 +135,35 @@ def move_lines(record: MigrationRecord) -> list[str]:
         *columns([(f"{what}:", value) for what, value in facts]),
         _conclusion(record, phases),
     ]
+
+
+def copied_words(record: MigrationRecord, memory_bytes: int) -> str:
+    """What a move has copied of the VM's memory; when it was nothing, what its figures are then, and how to copy."""
+    options, size = record.options, format_size(record.options.memory_bytes or memory_bytes)
+    if options.copies:
+        rate = format_rate(round(options.bandwidth_bps or BANDWIDTH_BPS))
+        way = "real bytes" if options.copy_real else "by waiting as long"
+        rounds = count_text(len(record.copy_rounds), "round")
+        return (
+            f"{record.copied_bytes / 1e6:,.1f} MB copied for {size} at {rate}, {way}: {rounds} while it ran, "
+            f"{record.stop_bytes / 1e6:,.1f} MB while it stood still"
+        )
+    rest = "the times are the network's share of a move"
+    if options.downtime_s is not None:
+        return f"nothing is copied, the time that the VM stands still is imposed; else {rest}"
+    return f"nothing is copied: {rest}; bandwidth=1Gbit copies the VM's {size}"
+
+
+def _drained_words(record: MigrationRecord) -> str | None:
+    """When the redirect ended, by which rule; None where there was none or nobody had a say in it."""
+    options = record.options
+    if record.drain_s is None or record.drain_ended is None:
+        return None
+    if record.drain_ended == "bound":
+        return f"after {record.drain_s:.2f} s, before drain={options.drain} was done: it is given no longer"
+    if options.drain == "acknowledged":
+        return None
+    return f"after {record.drain_s:.2f} s, by drain={options.drain}"
 
 
 def _conclusion(record: MigrationRecord, phases: Sequence[Phase]) -> str:

@@ -124,7 +124,7 @@ def origins(known: Sequence[Parameter], values: Mapping[str, Any], topology: Top
 def _of_vm(
     known: Sequence[Parameter], values: Mapping[str, Any], topology: Topology
 ) -> list[tuple[Parameter, Vm]]:
-    """The parameters that the topology may give, and the VM that it is said of. UnknownNameError for one that is none."""
+    """The parameters that the topology may give, and the VM that moves. UnknownNameError for one that is none."""
     return [(one, topology.vm(values["vm"])) for one in known if one.of_vm is not None]
 
 

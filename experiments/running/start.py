@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from emulation import preflight
 from emulation.sandbox import run_in_sandbox
 from results.files import write_atomic
 from results.record import RunRecord
-from topologies import load_topology, topology_file
+from topologies import Topology, load_topology, topology_file
 
 from ..experiment import Experiment
 from ..probes.build import build_probes
@@ -28,6 +28,17 @@ def keep_visible(results_folder: Path) -> list[Path]:
     return [PROJECT, results_folder, Path(sys.prefix), Path(sys.executable).resolve()]
 
 
+def tell_of_memory(
+    experiment: Experiment, values: Sequence[Mapping[str, Any]], topologies: Sequence[Topology]
+) -> None:
+    """Say what a run, or each cell of a sweep, copies of the VM's memory, and where its size comes from."""
+    lines = [] if experiment.memory == "" else [experiment.memory]
+    for own, topology in zip(values, topologies, strict=True):
+        lines += origins(experiment.parameters, own, topology)
+    for line in dict.fromkeys(lines):
+        print(f"{experiment.name}: {line}")
+
+
 def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder: Path) -> tuple[int, Path]:
     """Check everything, then run in a sandbox; the exit status (0: answered) and the run's folder."""
     preflight.check_root()
@@ -36,8 +47,7 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
     words = " ".join(shlex.quote(word) for word in as_words(experiment.parameters, values))
     in_image = f"make image-run EXP={experiment.name} {words}".strip()
     datapath = preflight.check(topology, values["ports"], results_folder, in_image)
-    for line in origins(experiment.parameters, values, topology):
-        print(f"{experiment.name}: {line}")
+    tell_of_memory(experiment, [values], [topology])
     values = with_topology(experiment.parameters, values, topology)
     build_probes()
     record = RunRecord.create(

@@ -26,9 +26,9 @@ from topologies.model import Topology
 from ..experiment import Experiment
 from ..probes.build import build_probes
 from ..running import mistakes
-from ..running.parameters import ParameterError, origins, with_topology
+from ..running.parameters import ParameterError, with_topology
 from ..running.run import verdict
-from ..running.start import keep_visible
+from ..running.start import keep_visible, tell_of_memory
 from ..running.surroundings import environment
 from .block import SharedLaboratory, serve
 from .check import Comparison, compare_control
@@ -71,10 +71,9 @@ def do_sweep(asked: Asked, results_folder: Path) -> tuple[int, Path]:
     values = asked.plan.all_values(asked.experiment)
     grounds = _grounds(asked.experiment, values, results_folder)
     known = asked.experiment.parameters
-    told = [line for own in values for line in origins(known, own, grounds[network_key(own)][0])]
-    for line in dict.fromkeys(told):
-        print(f"sweep of {asked.experiment.name}: {line}")
-    values = [with_topology(known, own, grounds[network_key(own)][0]) for own in values]
+    topologies = [grounds[network_key(own)][0] for own in values]
+    tell_of_memory(asked.experiment, values, topologies)
+    values = [with_topology(known, *pair) for pair in zip(values, topologies, strict=True)]
     build_probes()
     if asked.resume:
         folder, note = find_run(results_folder, asked.resume), ""

@@ -18,11 +18,13 @@ from experiments.console.text import columns, event_line, greeting, move_lines, 
 from experiments.console.watching import EventTap, watch_command
 from experiments.console.whereabouts import Whereabouts, Wire, read_wire
 from experiments.running.interrupts import ignored_interrupts, interrupts_between
+from mobility.copy import Round
 from mobility.migration import PHASES, MigrationRecord, MigrationRefusedError, MoveOptions, Phase
 from mobility.order import PHASES_OF
 from topologies import load_topology, topology_file
 
 TOPOLOGY = load_topology(topology_file("two_racks"))
+MEMORY_BYTES = 2**31
 
 
 class Network:
@@ -271,14 +273,16 @@ def test_two_copies_that_run_at_once_are_told_as_such() -> None:
     both = record()
     both.phases = phases
     # resume ends at 4 ms, announce, converge and stop follow, switch ends at 8 ms
-    assert "for 4.00 ms both copies were there" in move_lines(both)[-1]
-    assert "from stop to" not in move_lines(both)[-1]
+    assert "for 4.00 ms both copies were there" in move_lines(both, MEMORY_BYTES)[-1]
+    assert "from stop to" not in move_lines(both, MEMORY_BYTES)[-1]
 
 
 def test_a_pause_that_lies_is_told_with_the_move() -> None:
-    said = "\n".join(move_lines(record(paused_s=1.0, resumed_s=1.02, options=MoveOptions(pause="freeze"))))
+    said = "\n".join(
+        move_lines(record(paused_s=1.0, resumed_s=1.02, options=MoveOptions(pause="freeze")), MEMORY_BYTES)
+    )
     assert "20.00 ms, pause freeze; NOT FAITHFUL" in said
-    said = "\n".join(move_lines(record(paused_s=1.0, resumed_s=1.02)))
+    said = "\n".join(move_lines(record(paused_s=1.0, resumed_s=1.02), MEMORY_BYTES))
     assert "pause hold" in said
     assert "FAITHFUL" not in said
 
@@ -352,9 +356,53 @@ def test_interrupts_count_only_at_the_phases_named() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def told(name: str, done: MigrationRecord, memory_bytes: int = MEMORY_BYTES) -> str | None:
+    """What a move's lines say of one thing, None for nothing."""
+    lines = [line.strip() for line in move_lines(done, memory_bytes)]
+    found = [line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:")]
+    return found[0] if found else None
+
+
+def test_a_move_says_what_is_copied_of_the_memory() -> None:
+    nothing = (
+        "nothing is copied: the times are the network's share of a move; bandwidth=1Gbit copies the VM's 2GiB"
+    )
+    assert told("memory", record()) == nothing
+    imposed = told("memory", record(options=MoveOptions(kind="cold", downtime_s=0.1)))
+    assert imposed is not None
+    assert imposed.startswith("nothing is copied, the time that the VM stands still is imposed")
+    cold = record(options=MoveOptions(kind="cold"), copied_bytes=2**31, stop_bytes=2**31)
+    assert told("memory", cold) == (
+        "2,147.5 MB copied for 2GiB at 1Gbit, by waiting as long: 0 rounds while it ran, "
+        "2,147.5 MB while it stood still"
+    )
+    real = MoveOptions(bandwidth_bps=2e8, memory_bytes=2**20, copy_real=True)
+    hot = record(
+        options=real, copied_bytes=1_500_000, copy_rounds=[Round(1, 2**20, 0.04)], stop_bytes=451_424
+    )
+    assert told("memory", hot) == (
+        "1.5 MB copied for 1MiB at 200Mbit, real bytes: 1 round while it ran, 0.5 MB while it stood still"
+    )
+
+
+@pytest.mark.parametrize(
+    ("drain", "ended", "seconds", "said"),
+    [
+        ("acknowledged", "acknowledged", 0.0, None),
+        ("fixed:15s", "fixed", 15.0, "after 15.00 s, by drain=fixed:15s"),
+        ("flow-end", "bound", 10.0, "after 10.00 s, before drain=flow-end was done: it is given no longer"),
+    ],
+)
+def test_a_move_says_when_its_redirect_ended(
+    drain: str, ended: str, seconds: float, said: str | None
+) -> None:
+    done = record(options=MoveOptions(policy="tunnel", drain=drain), drain_ended=ended, drain_s=seconds)
+    assert told("the redirect ended", done) == said
+
+
 def test_a_move_in_words() -> None:
     done = record(held_frames={"outbound": 3, "redirected": 0}, call_to_last_barrier_s=0.0041)
-    lines = move_lines(done)
+    lines = move_lines(done, MEMORY_BYTES)
     assert lines[0] == "vm1: nve1 to nve3, hot, rebind, policy buffer"
     assert any("3 outbound, 0 redirected" in line for line in lines)
     assert any(line.endswith("4.10 ms") and "last barrier" in line for line in lines)

@@ -7,6 +7,7 @@ import pytest
 from mobility.drain import Drained, DrainRule, DrainWatch, parse_drain, wait
 from mobility.draining import counted_since
 from mobility.flows import Connection, connections, still_there
+from mobility.options import MoveOptions
 
 RULES = {
     "acknowledged": DrainRule("acknowledged"),
@@ -35,6 +36,8 @@ def test_rules_in_words(text: str) -> None:
         "acknowledged:5ms",
         "flow-end:1s",
         "fixed:soon",
+        "fixed:7201s",
+        "idle:7201s",
     ],
 )
 def test_other_words_are_refused_with_what_is_allowed(text: str) -> None:
@@ -93,10 +96,8 @@ def test_flow_end_waits_for_the_connections() -> None:
     assert 2.0 <= done.seconds <= 2.01
 
 
-@pytest.mark.parametrize("text", ["fixed:1h", "idle:1s", "flow-end"])
+@pytest.mark.parametrize("text", ["fixed:3600s", "idle:1s", "flow-end"])
 def test_every_rule_is_bounded(text: str) -> None:
-    if text == "fixed:1h":
-        text = "fixed:3600s"
     world = World([t / 10 for t in range(1000)], flow_ends_s=1e9)
     done = world.wait(text, bound_s=3.0)
     assert done.reason == "bound"
@@ -155,3 +156,18 @@ def test_a_counter_that_began_anew_counts_from_zero() -> None:
     assert counted_since(47, 1831) == 1784
     assert counted_since(150, 0) == 0  # the peer was told, and the rule that had counted 150 is gone
     assert counted_since(150, 3) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "bound_s"), [("fixed:15s", 15), ("fixed:2h", 7200), ("idle:15s", 25), ("flow-end", 10)]
+)
+def test_a_rule_is_given_its_own_time_and_ten_seconds_to_wait_in(text: str, bound_s: float) -> None:
+    assert MoveOptions(policy="tunnel", drain=text).redirect_bound_s == bound_s
+    assert MoveOptions(policy="tunnel", drain=text, drain_bound_s=3.0).redirect_bound_s == 3.0
+
+
+def test_a_fixed_time_over_ten_seconds_is_kept() -> None:
+    options = MoveOptions(policy="tunnel", drain="fixed:15s")
+    done = World([]).wait(options.drain, bound_s=options.redirect_bound_s)
+    assert done.reason == "fixed"
+    assert 15.0 <= done.seconds <= 15.006

@@ -48,6 +48,12 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"drain": "fixed"}, "rebind", "drain=fixed: its time is missing; allowed are acknowledged"),
     ({"drain": "idle:5ms", "policy": "silent-drop"}, "rebind", "there is no redirect to stop"),
     ({"drain": "idle:5ms", "policy": "tunnel"}, "replug", "cannot be told apart"),
+    ({"drain": "fixed:3h"}, "rebind", "drain=fixed:3h: its time is at most 2h; allowed are"),
+    (
+        {"drain": "fixed:15s", "drain_bound_s": 10},
+        "rebind",
+        "choose a drain_bound_s of at least 15, or leave",
+    ),
     ({"policy": "buffer"}, "replug", "policy=buffer needs attachment=rebind"),
     ({"order": "resume-first", "policy": "buffer"}, "rebind", "it runs there from the beginning"),
     (
