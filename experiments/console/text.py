@@ -143,9 +143,11 @@ def copied_words(record: MigrationRecord, memory_bytes: int) -> str:
     if options.copies:
         rate = format_rate(round(options.bandwidth_bps or BANDWIDTH_BPS))
         way = "real bytes" if options.copy_real else "by waiting as long"
-        rounds = count_text(len(record.copy_rounds), "round")
+        rounds = (
+            f"{count_text(len(record.copy_rounds), 'round')} while it ran, " if record.copy_rounds else ""
+        )
         return (
-            f"{record.copied_bytes / 1e6:,.1f} MB copied for {size} at {rate}, {way}: {rounds} while it ran, "
+            f"{record.copied_bytes / 1e6:,.1f} MB copied for {size} at {rate}, {way}: {rounds}"
             f"{record.stop_bytes / 1e6:,.1f} MB while it stood still"
         )
     rest = "the times are the network's share of a move"
