@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+
+from results.paths import portable_text
 
 from .boot import Accelerator, Guest
 from .errors import ImageError
@@ -77,6 +79,5 @@ def _remembered(image: Image, probe: Probe) -> str | None:
 
 
 def as_record(choice: Choice) -> dict[str, str]:
-    """What a record's environment says."""
-    found = asdict(choice)
-    return {"accelerator": found["accelerator"], "accelerator_why": found["why"]}
+    """What a record's environment says; paths as this work tree has them, since the guest's is another one."""
+    return {"accelerator": choice.accelerator, "accelerator_why": portable_text(choice.why)}

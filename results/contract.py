@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from results.paths import portable_text
+
 FORMAT_VERSION = 1
 STATUSES = ("answered", "invalid", "failed")
 DIED = "the run ended before it wrote its result (killed, or the machine stopped)"
@@ -50,10 +52,13 @@ class RecordError(Exception):
 def plain(value: Any, where: str) -> Any:
     """A copy of `value` made of what JSON holds: dict, list, str, int, finite float, bool, None.
 
-    numpy scalars and arrays, tuples and paths are converted. Raises RecordError for all else, with `where`.
+    numpy scalars and arrays, tuples and paths are converted; paths in texts lose what only their own machine knows.
+    Raises RecordError for all else, with `where`.
     """
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return portable_text(value)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -68,7 +73,7 @@ def plain(value: Any, where: str) -> Any:
     if hasattr(value, "tolist"):  # numpy scalar or array, without importing numpy
         return plain(value.tolist(), where)
     if hasattr(value, "__fspath__"):
-        return str(value)
+        return portable_text(str(value))
     raise RecordError(
         f"{where}: a {type(value).__name__} cannot be recorded; give numbers, text, lists or dicts"
     )
@@ -170,7 +175,7 @@ def checked_verdict(status: str, why: str) -> dict[str, str]:
         raise RecordError(f"verdict: status {status!r} is unknown; allowed: {', '.join(STATUSES)}")
     if not isinstance(why, str) or not why.strip():
         raise RecordError(f"verdict: {status!r} needs a reason in words")
-    return {"status": status, "why": why.strip()}
+    return {"status": status, "why": portable_text(why.strip())}
 
 
 def check_is_record(data: Any, where: str) -> dict[str, Any]:

@@ -194,7 +194,7 @@ class RunRecord:
         with self._lock:
             self._open()
             if answer is not None:
-                self._data["answer"] = " ".join(answer.split())
+                self._data["answer"] = plain(" ".join(answer.split()), "answer")
             self._conclude(verdict, made)
 
     def _conclude(self, verdict: dict[str, str], summary: dict[str, Any]) -> None:
