@@ -20,7 +20,7 @@ only = $(if $(call given,$(1)),$(error make $@ takes $(if $(1),$(addsuffix =,$(1
 EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle standby transports transport-impact
 
 .DEFAULT_GOAL := help
-.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision pcap answers cli shell validate runs report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-imports image-shell image-cli evaluate evaluate-compare evaluate-reference lock ryu-check
+.PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision pcap topology answers cli shell validate runs report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-imports image-shell image-cli evaluate evaluate-compare evaluate-reference lock ryu-check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ precision: setup ## How many more trials a narrower interval takes (RUN=.., WIDT
 
 pcap: setup ## What the captures of a run hold (PCAP=1 makes them), where packets were lost (RUN=.., PACKET=n)
 	$(call only,RUN PACKET)@$(PYTHON) -m results pcap $(or $(RUN),latest) $(if $(PACKET),--packet='$(PACKET)')
+
+topology: setup ## Write the topology of a run as a file again, from its record (RUN=.., FILE=.. default results/topologies/)
+	$(call only,RUN FILE)@$(PYTHON) -m experiments topology $(or $(RUN),latest) $(FILE)
 
 answers: setup ## One page with the answer to every question, from the records of this machine
 	$(call only)@$(PYTHON) -m results answers

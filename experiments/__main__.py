@@ -14,7 +14,8 @@ USAGE = (
     "       python -m experiments cli TOPOLOGY [NAME=value ...]\n"
     "       python -m experiments shell NODE [RUN] [-- COMMAND ...] | bench\n"
     "       python -m experiments sweep EXP=NAME NAME=value[,value ...] [JOBS=n] | sweep RESUME=FOLDER\n"
-    "       python -m experiments decide [NAME=value ...]"
+    "       python -m experiments decide [NAME=value ...]\n"
+    "       python -m experiments topology [RUN [FILE]]"
 )
 
 
@@ -94,6 +95,12 @@ def _decide(words: Sequence[str]) -> int:
     return decide(words, results_folder())
 
 
+def _topology(words: Sequence[str]) -> int:
+    from .running.topology_again import write_topology
+
+    return write_topology(words, results_folder())
+
+
 COMMANDS: dict[str, Command] = {
     "list": _list,
     "run": _run,
@@ -103,6 +110,7 @@ COMMANDS: dict[str, Command] = {
     "decide": _decide,
     "cli": _cli,
     "shell": _shell,
+    "topology": _topology,
 }
 
 

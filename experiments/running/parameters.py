@@ -183,7 +183,7 @@ _ELSEWHERE = {
     "jobs": "; make sweep takes JOBS=N",
     "resume": "; make sweep takes RESUME=FOLDER",
     "accel": "; ACCEL=kvm or tcg goes with the VM image: make image-run EXP=NAME",
-    "run": "; RUN= says which record make report, gate, precision and pcap read",
+    "run": "; RUN= says which record make report, gate, precision, pcap and topology read",
 }
 """Names that belong to other targets, and where they do."""
 

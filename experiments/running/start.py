@@ -13,7 +13,7 @@ from emulation import preflight
 from emulation.sandbox import run_in_sandbox
 from results.files import write_atomic
 from results.record import RunRecord
-from topologies import Topology, load_topology, topology_file
+from topologies import Topology
 
 from ..experiment import Experiment
 from ..probes.build import build_probes
@@ -21,6 +21,7 @@ from .laboratory import PROJECT
 from .parameters import as_words, origins, with_topology
 from .run import Run
 from .surroundings import environment
+from .topology_again import topology_named
 
 
 def keep_visible(results_folder: Path) -> list[Path]:
@@ -42,7 +43,7 @@ def tell_of_memory(
 def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder: Path) -> tuple[int, Path]:
     """Check everything, then run in a sandbox; the exit status (0: answered) and the run's folder."""
     preflight.check_root()
-    topology = load_topology(topology_file(values["topology"]))
+    topology = topology_named(values["topology"], results_folder)
     experiment.check(values, topology)
     words = " ".join(shlex.quote(word) for word in as_words(experiment.parameters, values))
     in_image = f"make image-run EXP={experiment.name} {words}".strip()

@@ -20,7 +20,6 @@ from emulation.sandbox import run_in_sandbox
 from results.files import write_atomic
 from results.merging import write_sweep_record
 from results.reading import Record, find_run
-from topologies import load_topology, topology_file
 from topologies.model import Topology
 
 from ..experiment import Experiment
@@ -30,6 +29,7 @@ from ..running.parameters import ParameterError, with_topology
 from ..running.run import verdict
 from ..running.start import keep_visible, tell_of_memory
 from ..running.surroundings import environment
+from ..running.topology_again import topology_named
 from .block import SharedLaboratory, serve
 from .check import Comparison, compare_control
 from .crew import Crew
@@ -97,7 +97,7 @@ def _grounds(
     for own in values:
         key = network_key(own)
         if key not in made:
-            topology = load_topology(topology_file(own["topology"]))
+            topology = topology_named(own["topology"], results_folder)
             made[key] = (topology, preflight.check(topology, own["ports"], results_folder))
         experiment.check(own, made[key][0])
         mistakes.refuse_in_sweep(own)
