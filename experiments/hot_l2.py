@@ -155,7 +155,7 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     return (
         f"{moves_cost(trials, BOTH_WAYS)}{f' The blackout was {blackouts}.' if blackouts else ''}"
         f"{stalls(trials, BOTH_WAYS)} A move takes {whole}; in {waits} of it, "
-        "from stop to resume, packets wait or are lost, and TCP may pause for that much longer than without a move."
+        "from stop to resume, packets wait or are lost."
     )
 
 

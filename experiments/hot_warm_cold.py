@@ -121,8 +121,11 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         of = partial(measured, trials, kind=kind)
         lost = packets(of("lost_packets_to_vm")), packets(of("lost_packets_from_vm"))
         still.append(f"{milliseconds(of('downtime_s'))} ({kind}, {milliseconds(of('move_total_s'))} in all)")
+        copied = (
+            f"{figure(of('copied_bytes'), 1e-6, 'MB')} {COPIED if _is_real(trials, kind) else CALCULATED}"
+        )
         told.append(
-            f"{kind.capitalize()}: {stages(trials, kind)}; {figure(of('copied_bytes'), 1e-6, 'MB')} copied, "
+            f"{kind.capitalize()}: {stages(trials, kind)}; {copied}, "
             f"rounds while it runs {figure(of('copy_rounds_count'), 1, '')}; lost {lost[0]} to the VM and {lost[1]} "
             f"from it; TCP to it waits {milliseconds(of('tcp_stall_s_to_vm'))}."
         )
@@ -130,6 +133,15 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     return " ".join(
         [f"The VM stands still for {', '.join(still)}.", *told, f"Without a move TCP waits {floor}."]
     )
+
+
+COPIED, CALCULATED = "copied", "to be copied (calculated and waited for: no byte was sent)"
+
+
+def _is_real(trials: Sequence[Mapping[str, Any]], kind: str) -> bool:
+    """Whether the moves of a kind sent the memory's bytes (parameter ``real``)."""
+    own = [one["migration"] for one in trials if one["valid"] and one["parameters"].get("kind") == kind]
+    return any((move.get("options") or {}).get("copy_real") for move in own)
 
 
 def stages(trials: Sequence[Mapping[str, Any]], kind: str) -> str:

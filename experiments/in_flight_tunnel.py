@@ -227,9 +227,26 @@ def _buffer(trials: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     return [
         f"{fit.sentence} What came directly from peers that had been told waited for the last end marker: rate x "
-        f"{milliseconds(told_s)}, whatever the downtime. The one was released before the other came, so the larger of "
-        "the two is the buffer that a move needs."
+        f"{milliseconds(told_s)}, whatever the downtime. The one was released before the other came, so a move holds "
+        f"the larger of the two. The first is a mean and no size to be safe with.{most_held(trials)}"
     ]
+
+
+def most_held(trials: Sequence[Mapping[str, Any]]) -> str:
+    """The most frames at one moment in any move, as the traffic of how long beyond the downtime; '' if not known."""
+    beyond_s = [
+        trial["measures"]["held_frames_peak"] / own["rate_pps"] - own["downtime_s"]
+        for trial in trials
+        if trial["valid"]
+        and {"rate_pps", "downtime_s"} <= (own := trial["parameters"]).keys()
+        and trial["measures"].get("held_frames_peak") is not None
+    ]
+    if not beyond_s:
+        return ""
+    return (
+        f" No move of {len(beyond_s)} held more at one moment than rate x (downtime as asked for + "
+        f"{milliseconds([max(beyond_s)])})."
+    )
 
 
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:

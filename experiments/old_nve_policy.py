@@ -1,8 +1,8 @@
 """old-nve-policy: what should the old NVE do with packets for a VM that has left? (Q4)
 
 Question   The draft has the old NVE drop silently, drop with ICMP, forward, or tunnel, each in turn. What does
-           each cost a VM that stands still for a moment while it moves? Does an ICMP error end a connection (RFC
-           5461 calls it soft), and does it hold the sender's backoff down (RFC 6069)?
+           each cost a VM that stands still for a moment while it moves? Does an ICMP error end an established
+           connection, and does it hold the sender's backoff down (RFC 6069)?
 Varies     The policy at the old NVE: silent-drop, icmp, forward, tunnel, buffer. And the downtime: a short one, and
            for the two that drop a long one, in which the senders back off several times. With icmp and the long one
            also how many errors an NVE may send: as many as it refuses packets, or fewer, as routers do (RFC 1812
@@ -125,9 +125,15 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     return (
         f"Packets to a VM that stands still for {milliseconds([short_s])}, lost: {lost}. {_why_lost(of, short)}"
         f"{left_out} TCP to the VM waits: {waits} (without a move {floor}). {_backoff(trials)}"
-        f"All {most:.0f} TCP connections went on in {sum(one == most for one in alive)} of {len(alive)} moves: an ICMP "
-        "error is a soft one (RFC 5461)."
+        f"All {most:.0f} TCP connections, established before, went on in {sum(one == most for one in alive)} of "
+        f"{len(alive)} moves. {ESTABLISHED_ALONE}"
     )
+
+
+ESTABLISHED_ALONE = (
+    "That is of host unreachable alone (ICMP type 3 code 1, ICMPv6 type 1 code 3); connections that are being opened, "
+    "which RFC 5461 is about, were not tried."
+)
 
 
 NO_FORWARD = (

@@ -155,7 +155,8 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         found = {name: [_on_all_flows(one, f"{verb}_packets") for one in own] for name, own in groups.items()}
         if any(any(values) for values in found.values()):
             told = ", ".join(f"{name} {packets(values)}" for name, values in found.items() if any(values))
-            some.append(f"packets {verb} in a trial, on all flows: {told}, else none")
+            rest = "" if all(any(values) for values in found.values()) else ", else none"
+            some.append(f"packets {verb} in a trial, on all flows: {told}{rest}")
         else:
             none.append(verb)
     verbs = " or ".join([", ".join(none[:-1]), *none[-1:]] if len(none) > 1 else none)

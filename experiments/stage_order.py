@@ -59,8 +59,15 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         f"{_lost(trials, tried)} TCP's longest pause to the VM is {floor} without a move. {'. '.join(told)}. "
         "Stop-first loses "
         "what comes to the old NVE before the peers are told, update-first what comes to the new NVE before the VM is "
-        "there; only a buffer there keeps it. Resume-first has two copies that both send, so peers get packets twice."
+        "there; only a buffer there keeps it. Resume-first has two copies that both send, so peers get packets twice"
+        f"{f'; {NO_HOLDER}' if ('resume-first', 'buffer') not in tried else ''}. {ONE_STACK}"
     )
+
+
+NO_HOLDER = "it does not go with buffer, since both copies run and there is nobody to hold packets for"
+ONE_STACK = (
+    "Both copies were one network stack with a leg at each NVE; the states of two real ones drift apart."
+)
 
 
 def _lost(trials: Sequence[Mapping[str, Any]], tried: Collection[tuple[Any, ...]]) -> str:

@@ -229,11 +229,18 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         )
     return (
         f"A peer's NVE knew the new place after {', '.join(said)}; the old path itself was empty after "
-        f"{milliseconds(clear)}. With silent-drop at the old NVE so many packets were lost: {lost}; without any "
+        f"{milliseconds(clear)}, when the last end marker was out of it.{f' {NEAR_WORST}' if ages else ''} With "
+        f"silent-drop at the old NVE so many packets were lost: {lost}; without any "
         f"announcement {packets(untold)}, and no end. A silent host was found after "
         f"{milliseconds(of('told_s', learning='push', host='silent'))} with push, "
         f"{milliseconds(of('told_s', learning='pull', host='silent'))} with pull.{far}"
     )
+
+
+NEAR_WORST = (
+    "Timeouts were tried near the worst case, with a mapping made just before the move; on average half of its age is "
+    "left. What ages is the mapping at the NVE: the peer's own neighbour cache has the right MAC address all the time."
+)
 
 
 def _times_longer(clear_s: Sequence[float], age_s: float) -> str:
@@ -244,7 +251,9 @@ def _times_longer(clear_s: Sequence[float], age_s: float) -> str:
     return (
         f" A timeout of {age_s:g} s is {age_s / once_s:,.0f} times what the network needed to clear "
         f"({math.log10(age_s / once_s):.1f} orders of magnitude), one of {LONG_AGE_S} s would be "
-        f"{LONG_AGE_S / once_s:,.0f} times ({math.log10(LONG_AGE_S / once_s):.1f})."
+        f"{LONG_AGE_S / once_s:,.0f} times ({math.log10(LONG_AGE_S / once_s):.1f}). To clear means from the switch "
+        "until the last end marker: the peers' update is in it, so it is longer than packets in flight need, and the "
+        "orders are fewer than against these."
     )
 
 

@@ -8,7 +8,15 @@ import pytest
 
 from experiments import catalog
 from experiments.buffer_fit import fit_buffer
-from experiments.in_flight_tunnel import LEARNING, check, conclude, has_rare, stop_groups, thin_flows
+from experiments.in_flight_tunnel import (
+    LEARNING,
+    check,
+    conclude,
+    has_rare,
+    most_held,
+    stop_groups,
+    thin_flows,
+)
 from experiments.running.parameters import ParameterError, read_parameters
 from topologies import load_topology, topology_file
 
@@ -86,6 +94,18 @@ def test_the_answer_tells_the_two_holders_apart() -> None:
     assert "came through the old NVE, rate x (1.000" in said
     assert "x downtime + 2.0 ms" in said
     assert "the last end marker: rate x 10 ms, whatever the downtime" in said
+    assert said.endswith("The first is a mean and no size to be safe with.")
+
+
+def test_the_answer_gives_the_most_that_any_move_held_at_one_moment() -> None:
+    def trial(peak: int, valid: bool = True) -> dict[str, Any]:
+        own = {"rate_pps": 1000, "downtime_s": 0.05}
+        return {"valid": valid, "null": False, "parameters": own, "measures": {"held_frames_peak": peak}}
+
+    assert most_held([trial(52), trial(58), trial(99, valid=False)]) == (
+        " No move of 2 held more at one moment than rate x (downtime as asked for + 8 ms)."
+    )
+    assert most_held([]) == ""
 
 
 def test_the_answer_names_the_thin_flows_that_still_came_to_the_old_nve() -> None:

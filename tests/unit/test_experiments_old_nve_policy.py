@@ -3,6 +3,7 @@
 import pytest
 
 from experiments.old_nve_policy import (
+    ESTABLISHED_ALONE,
     EXPERIMENT,
     IPV6_CODES,
     NO_FORWARD,
@@ -126,7 +127,9 @@ def test_the_answer_says_what_errors_did_to_the_backoff_at_each_limit():
 
 
 def test_connections_that_ended_and_what_ipv6_is_like():
-    assert "All 4 TCP connections went on in 6 of 6 moves" in conclude(moved())
+    said = conclude(moved())
+    assert "All 4 TCP connections, established before, went on in 6 of 6 moves" in said
+    assert said.endswith(ESTABLISHED_ALONE)
     assert "went on in 4 of 6 moves" in conclude(moved(alive=3))
     assert IPV6_CODES in conclude(moved())
     assert IPV6_CODES not in conclude([*moved(), trial("forward", 0.05, 100, 0.05, 0.2)])

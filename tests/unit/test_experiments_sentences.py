@@ -76,6 +76,9 @@ def test_a_hot_move_says_what_part_of_it_a_pause_is_to_be_held_against():
     # stop, switch, resume: 10 ms each
     assert "A move takes 100 ms; in 30 ms of it, from stop to resume, packets wait or are lost" in said
     assert "20 ms to the VM (without a move 7 ms)" in said
+    assert said.endswith(
+        "packets wait or are lost."
+    )  # stalls are maxima: one is not the other and a downtime
     assert "blackout" not in said
 
 
@@ -98,6 +101,10 @@ def test_orders_are_told_in_their_order_with_what_was_not_zero():
     assert said.startswith(
         "Packets lost to the VM: with buffer 0 (stop-first); with tunnel (not measured) (resume-first). "
     )
+    assert stage_order.NO_HOLDER in said
+    assert said.endswith(stage_order.ONE_STACK)
+    buffered = [one("resume-first", "buffer", lost_packets_to_vm=0), trial(tcp_stall_s_to_vm=0.005)]
+    assert stage_order.NO_HOLDER not in stage_order.conclude(buffered)
 
 
 def test_kinds_are_told_with_their_stages_in_order():
@@ -105,6 +112,15 @@ def test_kinds_are_told_with_their_stages_in_order():
     said = hot_warm_cold.conclude([trial({"kind": "hot"}, migration={"phases": phases}, downtime_s=0.011)])
     assert "Hot: copy 500 ms, stop 10 ms; " in said
     assert said.startswith("The VM stands still for 11 ms (hot, ")
+
+
+def test_a_copy_that_was_only_waited_for_is_not_called_copied():
+    def said(**options):
+        migration = {"phases": [], "options": options}
+        return hot_warm_cold.conclude([trial({"kind": "hot"}, migration=migration, copied_bytes=67e6)])
+
+    assert "67 MB to be copied (calculated and waited for: no byte was sent), rounds" in said(copy_real=False)
+    assert "67 MB copied, rounds" in said(copy_real=True)
 
 
 def test_cold_says_what_came_to_the_old_nve_and_whether_connections_went_on():

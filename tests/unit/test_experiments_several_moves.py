@@ -132,3 +132,6 @@ def test_the_sentence_says_what_was_lost_on_the_flows_of_the_pattern() -> None:
     assert said is not None
     assert "packets lost in a trial, on all flows: chain 4 [0, 7], else none" in said
     assert said.startswith("No packet was duplicated or reordered on any flow in any pattern; packets lost")
+    said = conclude([trial("chain", 4), trial("one move", 1)])
+    assert said is not None
+    assert "one move 1, chain 4. The longest" in said  # nobody is left for "else none"

@@ -4,7 +4,7 @@ import pytest
 
 from experiments.running.parameters import ParameterError, read_parameters
 from experiments.running.sentences import figure, milliseconds, packets
-from experiments.stale_mapping import EXPERIMENT, Way, conclude, ways
+from experiments.stale_mapping import EXPERIMENT, NEAR_WORST, Way, conclude, ways
 
 
 def values(*words):
@@ -58,6 +58,11 @@ def test_the_ages_are_told_as_times_the_network_needs_to_clear():
     trials = [trial(Way("push", "tunnel"), clear_s=0.005), trial(Way("timeout", "tunnel", 5, 2), told_s=1.8)]
     # 2 s / 5 ms = 400 = 10^2.6; 300 s / 5 ms = 60,000 = 10^4.8
     assert "A timeout of 2 s is 400 times what the network needed to clear (2.6 orders" in conclude(trials)
+    assert "To clear means from the switch until the last end marker: the peers' update is in it" in conclude(
+        trials
+    )
+    assert NEAR_WORST in conclude(trials)
+    assert NEAR_WORST not in conclude(trials[:1])  # no timeout was tried
     assert "one of 300 s would be 60,000 times (4.8)" in conclude(trials)
 
 
