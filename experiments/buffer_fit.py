@@ -29,7 +29,8 @@ class BufferFit:
         low_ms, high_ms = (1e3 * one for one in self.constant_ci95_s)
         return (
             f"Of what came through the old NVE, rate x ({self.slope:.3f} [{low:.3f}, {high:.3f}] x downtime + "
-            f"{1e3 * self.constant_s:.1f} ms [{low_ms:.1f}, {high_ms:.1f}]) frames were held on average, over {self.points} moves."
+            f"{1e3 * self.constant_s:.1f} ms [{low_ms:.1f}, {high_ms:.1f}]) frames were held on average, over "
+            f"{self.points} moves."
         )
 
 
