@@ -86,7 +86,7 @@ pcap: setup ## What the captures of a run hold (PCAP=1 makes them), where packet
 topology: setup ## Write the topology of a run as a file again, from its record (RUN=.., FILE=.. default results/topologies/)
 	$(call only,RUN FILE)@$(PYTHON) -m experiments topology $(or $(RUN),latest) $(FILE)
 
-answers: setup ## One page with the answer to every question, from the records of this machine
+answers: setup ## One page with the answer to every question, from the kept records and those of this machine
 	$(call only)@$(PYTHON) -m results answers
 
 bench: setup ## Speed, each figure beside a control of the same run
@@ -119,7 +119,7 @@ evaluate: setup-image ## Every experiment inside the VM image, then the answers 
 evaluate-compare: setup ## Do the newest runs agree with results/reference? Exit status 1 if not
 	$(call only)@$(PYTHON) -m results reference
 
-evaluate-reference: setup ## Keep the newest runs, of the VM image and of this host, as results/reference
+evaluate-reference: setup ## Keep the newest runs, of the VM image and of this host, as results/reference; write ANSWERS.md and README's tables
 	$(call only)@$(PYTHON) -m results reference --write
 
 test: setup-test ## Unit tests (no root, seconds) and root tests (real Open vSwitch)

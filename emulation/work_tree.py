@@ -7,7 +7,7 @@ from typing import Any
 
 from . import commands
 
-WRITTEN_BY_RUNS = ("results/ANSWERS.md", "results/answers.html", "results/reference")
+WRITTEN_BY_RUNS = ("README.md", "results/ANSWERS.md", "results/answers.html", "results/reference")
 """Kept in git or lying about, but written from runs: a change of these changes nothing of what runs."""
 
 

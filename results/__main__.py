@@ -89,12 +89,17 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="FILE.md",
-        help="default ANSWERS.md in the results folder; answers.html goes beside it",
+        help="default answers-here.md in the results folder; answers.html goes beside it",
     )
     reference = commands.add_parser(
         "reference", parents=[common], help="do the newest runs agree with results/reference?"
     )
-    reference.add_argument("--write", action="store_true", help="keep the newest runs as reference instead")
+    reference.add_argument(
+        "--write", action="store_true", help="keep the newest runs as reference instead, and do as --pages"
+    )
+    reference.add_argument(
+        "--pages", action="store_true", help="write ANSWERS.md and the README's tables from the kept records"
+    )
     reference.add_argument(
         "--reference-dir", type=Path, default=REFERENCE, metavar="DIR", help="default results/reference"
     )
@@ -166,11 +171,16 @@ def _run(options: argparse.Namespace) -> int:
 
         return gate(options.results_dir, options.baseline, options.run)
     if options.command == "reference":
+        from results.answers_pages import write_kept
         from results.reference import compare_reference, write_reference
 
-        if not options.write:
+        if options.write:
+            written = write_reference(options.results_dir, options.reference_dir)
+        elif options.pages:
+            written = write_kept(options.reference_dir)
+        else:
             return compare_reference(options.results_dir, options.reference_dir)
-        for path in write_reference(options.results_dir, options.reference_dir):
+        for path in written:
             print(path)
         return 0
     if options.command == "answers":

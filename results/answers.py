@@ -2,7 +2,8 @@
 
 Of each experiment the newest answered run counts, apart for each datapath and accelerator: figures made under
 other conditions are never mixed. A run with other choices than the experiment's own, or a short form (`quick`), counts
-only where there is no better one; one with a wrong setting on purpose (`fault`) never does.
+only where there is no better one; one with a wrong setting on purpose (`fault`) or on a topology of somebody's own
+never does. An answer that a review has refuted is marked (`results/questions.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from results.reading import Record, list_runs, load_record
 from results.statistics import count_trials
 
 NO_RECORD = "Not yet answered."
+OPEN = "Open: nobody has built its experiment yet."
 REFERENCE = "reference"  # folder of records that are kept beside the runs
 _NO_CHOICE = ("quick", "repeat", "seed", "ports")
 
@@ -63,7 +65,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Row:
-    """One question with its answers; none: nothing was recorded, `note` says what is known."""
+    """One question with its answers; none: nothing was recorded, `note` says what is known.
+
+    `review`: why its answers do not stand as they are; '' where they do.
+    """
 
     number: str
     text: str
@@ -71,6 +76,12 @@ class Row:
     answers: list[Answer]
     published: list[Published]
     note: str = ""
+    review: str = ""
+
+    @property
+    def under_review(self) -> bool:
+        """Whether there are answers, and they do not stand as they are."""
+        return bool(self.answers and self.review)
 
 
 def read_all(results_dir: Path) -> tuple[list[Record], list[str]]:
@@ -98,6 +109,7 @@ def conditions(record: Record) -> tuple[str, str]:
 
 def rows_of(records: Sequence[Record]) -> list[Row]:
     """One row a question, Q1 to Q25, then those that only a record names. Records oldest first."""
+    records = [record for record in records if not on_own_topology(record)]
     chosen = _chosen(records)
     named = {number for record in records for number in record.questions}
     others = sorted(named - BY_NUMBER.keys(), key=_in_order)
@@ -115,9 +127,21 @@ def rows_of(records: Sequence[Record]) -> list[Row]:
                 answers,
                 published_for(number),
                 "" if answers else _why_none(of_question, experiments),
+                question.review if question else "",
             )
         )
     return rows
+
+
+def may_answer(record: Record) -> bool:
+    """Whether answers and reference may be made of a run: answered, nothing set wrongly, a topology that is shipped."""
+    wrong = record.parameters.get("fault", "none") != "none"
+    return record.status == "answered" and not wrong and not on_own_topology(record)
+
+
+def on_own_topology(record: Record) -> bool:
+    """Whether a run's topology is a file and none of those that are shipped, which go by their names."""
+    return str(record.parameters.get("topology") or "").endswith((".yaml", ".yml"))
 
 
 def _in_order(number: str) -> tuple[int, str]:
@@ -130,7 +154,7 @@ def _chosen(records: Iterable[Record]) -> list[Record]:
     best: dict[tuple[str, ...], Record] = {}
     for record in records:
         key = (record.experiment, *conditions(record))
-        if record.status != "answered" or record.parameters.get("fault", "none") != "none":
+        if not may_answer(record):
             continue
         if key not in best or _worth(record) >= _worth(best[key]):
             best[key] = record
@@ -159,7 +183,7 @@ def is_quick(record: Record) -> bool:
 def _why_none(records: Sequence[Record], experiments: Sequence[str]) -> str:
     if not records:
         there = " or ".join(f"make {name}" for name in experiments if name not in TO_COME)
-        return f"{NO_RECORD} {f'To do so: {there}' if there else 'Nobody has built its experiment'}."
+        return f"{NO_RECORD} To do so: {there}." if there else OPEN
     last = records[-1]
     return f"{NO_RECORD} The newest run ({last.experiment}, {_date(last)}) is {last.status}: {last.why}"
 
@@ -183,7 +207,12 @@ def _answer(record: Record, of_question: Sequence[Record]) -> Answer:
         if (one.experiment, conditions(one)) == (record.experiment, conditions(record))
     ]
     newer = [
-        one for one in same if one.name > record.name and one.status != "answered" and not one.unfinished
+        one
+        for one in same
+        if one.name > record.name
+        and one.status != "answered"
+        and not one.unfinished
+        and choices_of(one) == choices_of(record)
     ]
     if newer:
         notes.append(f"a newer run ({_date(newer[-1])}) is {newer[-1].status}: {newer[-1].why}")

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from results.answers import conditions, is_quick, read_all
+from results.answers import conditions, is_quick, may_answer, read_all
+from results.answers_pages import write_kept
 from results.comparison import ROUND_TRIP, NotComparableError, compare, comparison_lines
 from results.contract import RecordError
 from results.display import label, shown_measures
@@ -51,7 +52,7 @@ def worth_keeping(records: Iterable[Record]) -> dict[str, Record]:
     """
     newest: dict[str, Record] = {}
     for record in records:
-        if record.status != "answered":
+        if not may_answer(record):
             continue
         name = f"{record.experiment}-{conditions(record)[1] or HOST}"
         if not (is_quick(record) and name in newest and not is_quick(newest[name])):
@@ -60,7 +61,7 @@ def worth_keeping(records: Iterable[Record]) -> dict[str, Record]:
 
 
 def write_reference(results_dir: Path, reference: Path) -> list[Path]:
-    """Keep the newest runs as reference; what was written. Raises RecordError."""
+    """Keep the newest runs as reference, and write the answers of all that are kept; what was written. RecordError."""
     found = worth_keeping(read_all(results_dir)[0])
     if not found:
         raise RecordError(
@@ -72,7 +73,7 @@ def write_reference(results_dir: Path, reference: Path) -> list[Path]:
         path = reference / name / "record.json"
         write_atomic(path, (json.dumps(reduced(record), indent=1, sort_keys=True) + "\n").encode())
         written.append(path)
-    return written
+    return [*written, *write_kept(reference)]
 
 
 def counterpart(kept: Record, records: Sequence[Record]) -> Record | None:

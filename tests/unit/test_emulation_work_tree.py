@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    for name in ("run.py", "results/ANSWERS.md"):
+    for name in ("run.py", "README.md", "results/ANSWERS.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("1\n")
     who = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
@@ -28,6 +28,7 @@ def test_what_runs_write_changes_no_commit(tree: Path) -> None:
     before = work_tree.state(tree)
     assert not before["commit_changed"] and len(before["commit"]) == 40
     (tree / "results" / "ANSWERS.md").write_text("2\n")
+    (tree / "README.md").write_text("2\n")
     (tree / "results" / "answers.html").write_text("2\n")
     (tree / "results" / "reference" / "hot-l2").mkdir(parents=True)
     (tree / "results" / "reference" / "hot-l2" / "record.json").write_text("{}\n")

@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from results.published import PUBLISHED, published_for
 from results.questions import BY_NUMBER, QUESTIONS, TO_COME
 from results.reading import load_record
 from results.record import RunRecord
+from results.reference import worth_keeping
 from results.report import render_report
 
 GROUPED = runpy.run_path(str(Path(__file__).parent / "test_results_groups.py"))
@@ -87,9 +89,13 @@ def rows(folder):
 def test_there_is_a_row_for_each_of_the_25_questions(tmp_path):
     found = rows(tmp_path)
     assert list(found) == [f"Q{number}" for number in range(1, 26)]
-    assert all(row.answers == [] and row.note.startswith("Not yet answered. ") for row in found.values())
+    assert not any(row.answers or row.under_review for row in found.values())
+    opened = [number for number, row in found.items() if row.note.startswith("Open: ")]
+    assert opened == ["Q10", "Q12", "Q13", "Q14", "Q15", "Q20", "Q21", "Q23"]
+    assert opened == [question.number for question in QUESTIONS if question.open]
+    assert all(row.note.startswith(("Open: ", "Not yet answered. To do so: make ")) for row in found.values())
     assert found["Q8"].note == "Not yet answered. To do so: make cold."
-    assert found["Q21"].note == "Not yet answered. Nobody has built its experiment."
+    assert found["Q21"].note == "Open: nobody has built its experiment yet."
     assert found["Q10"].experiments == ("l3-ila", "l3-renumber")
     assert all(question.text.endswith((".", "?")) and question.experiments for question in QUESTIONS)
 
@@ -177,6 +183,71 @@ def test_a_run_with_a_wrong_setting_on_purpose_is_no_answer(runs):
     assert rows(runs.folder)["Q1"].answers == []
 
 
+def own_topology(folder):
+    """The run as one on a topology of the reader's own."""
+    path = folder / "record.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "parameters": {**data["parameters"], "topology": "mine.yaml"}}))
+    return folder
+
+
+def test_runs_on_a_topology_of_ones_own_are_no_answers_and_the_page_says_so(runs):
+    shipped = runs.add()
+    own_topology(runs.add(status="invalid"))
+    newest = own_topology(runs.add(lost=9))
+    (answer,) = rows(runs.folder)["Q1"].answers
+    assert (answer.folder, answer.notes) == (shipped.resolve(), [])
+    for path in write_answers(runs.folder):
+        text = path.read_text()
+        assert "No answer is made of 2 runs on a topology of your own" in text
+        assert f"the newest is {newest.name} (mine.yaml, answered)" in text
+    own_topology(shipped)
+    assert rows(runs.folder)["Q1"].note == "Not yet answered. To do so: make hot-l2 or make several-moves."
+    assert worth_keeping(read_all(runs.folder)[0]) == {}
+
+
+def test_failed_tries_with_other_choices_do_not_speak_in_an_answers_notes(runs):
+    runs.add(command="make hot-l2")
+    runs.add(status="invalid", command="make hot-l2 policy=tunnel topology=wide_area")
+    assert rows(runs.folder)["Q1"].answers[0].notes == []
+    runs.add(status="invalid", command="make hot-l2 repeat=3")
+    (note,) = rows(runs.folder)["Q1"].answers[0].notes
+    assert note.endswith("is invalid: the machine was too busy")
+
+
+def test_a_question_under_review_claims_nothing_and_says_why(runs):
+    runs.add("cold", "Q8", lost=5)
+    runs.add("cold", "Q8", lost=5, accelerator="tcg")
+    found = rows_of(read_all(runs.folder)[0])
+    reason = BY_NUMBER["Q8"].review
+    text, page = as_markdown(found), as_html(found, [], runs.folder / "answers.html")
+    (line,) = [line for line in text.splitlines() if line.startswith("| [**Q8**]")]
+    assert f"| *Under review:* {reason} | `cold` |" in line
+    assert sum("lost in 4 of 4" in line for line in text.splitlines() if line.startswith("|")) == 0
+    assert f"**Under review:** {reason} What was recorded follows as it is; do not cite it." in text
+    assert unescape(page).count(reason) == 2
+    assert 'class="answer doubted"' in page
+    assert (
+        "0 of 25 questions have an answer; 1 is under review: what was recorded of it does not stand" in text
+    )
+
+
+def test_what_is_under_review_is_marked_and_each_reason_is_a_sentence_in_a_line():
+    marked = [question.number for question in QUESTIONS if question.review]
+    assert marked == ["Q4", "Q6", "Q8", "Q9", "Q11", "Q17", "Q18", "Q19"]
+    for question in QUESTIONS:
+        assert not (question.review and question.open)
+        assert len(question.asks) < 80
+        assert question.asks.endswith("?")
+        assert not question.review or re.fullmatch(r"[A-Z].{20,110}\.", question.review)
+
+
+def test_the_command_of_every_figure_stands_in_the_open(runs):
+    runs.add(command="make hot-l2 repeat=4")
+    page = as_html(rows_of(read_all(runs.folder)[0]), [], runs.folder / "answers.html")
+    assert "<code>make hot-l2 repeat=4</code>" in re.sub(r"<details>.*?</details>", "", page, flags=re.DOTALL)
+
+
 def test_an_older_run_with_more_trials_is_named(runs):
     larger = runs.add(trials=9)
     runs.add(trials=4)
@@ -245,8 +316,8 @@ def test_the_markdown_is_a_table_and_a_section_a_question_and_links_to_itself_al
     assert [link for link in links if link.startswith("#")] == [f"#{heading.lower()}" for heading in headings]
     assert {link for link in links if link[0] != "#"} == {one.url for one in PUBLISHED if one.url}
     assert len(headings) == 25
-    assert sum("Not yet answered." in line for line in lines) == 23
-    assert "2 of 25 questions have an answer." in text
+    assert sum("Not yet answered." in line or "Open: " in line for line in lines) == 23
+    assert "2 of 25 questions have an answer; 23 are open." in text
 
 
 def test_markup_in_a_record_stays_text(tmp_path):
@@ -271,7 +342,7 @@ def test_the_page_is_self_contained_and_every_link_leads_somewhere(runs):
     (runs.add() / "report.html").write_text("")
     GROUPED["make_policies"](runs.folder)
     path = runs.folder / "answers.html"
-    page = as_html(rows_of(read_all(runs.folder)[0]), ["runs/x: is empty"], path)
+    page = as_html(rows_of(read_all(runs.folder)[0]), ["Not read: runs/x: is empty"], path)
     parsed = Page()
     parsed.feed(page)
     inside = [link[1:] for link in parsed.links if link.startswith("#")]
@@ -293,8 +364,9 @@ def test_the_command_writes_both_files(runs, tmp_path, capsys):
     (broken / "record.json").write_text("{")
     assert main(["answers", "--results-dir", str(runs.folder)]) == 0
     written = capsys.readouterr().out.split()
-    assert written == [str(runs.folder / "ANSWERS.md"), str(runs.folder / "answers.html")]
-    assert "Not read: " in (runs.folder / "ANSWERS.md").read_text()
+    assert written == [str(runs.folder / "answers-here.md"), str(runs.folder / "answers.html")]
+    assert not (runs.folder / "ANSWERS.md").exists()  # which git has
+    assert "Not read: " in (runs.folder / "answers-here.md").read_text()
     other = tmp_path / "doc"
     other.mkdir()
     assert main(["answers", "--results-dir", str(runs.folder), "-o", str(other / "A.md")]) == 0
