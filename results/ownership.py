@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from results.contract import RecordError
+from results.paths import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[1]
 _HOMES = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "MPLCONFIGDIR")
 
 
