@@ -10,6 +10,8 @@ FOREIGN := $(and $(filter 0,$(shell id -u)),$(filter-out 0,$(shell stat -c %u .)
 PYTHON := $(if $(FOREIGN),./as-owner.sh) '$(VENV)/bin/python'
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 ROOT_PYTHON := $(SUDO) '$(VENV)/bin/python'
+# plan=only says what a run will be: that needs no root.
+PLANNER := $(if $(plan)$(PLAN),$(PYTHON),$(ROOT_PYTHON))
 # Every NAME=value given on make's command line goes to the experiment, which knows which there are.
 given = $(strip $(foreach name,$(filter-out VENV RESULTS ARGS MAKE% -% $(1),$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))')))
 # What has parameters gets all of them: it refuses those of other targets with a hint.
@@ -48,10 +50,10 @@ dhcp-client: ## A DHCP client that confirms its lease after a move
 decision: ## What a move will cost, predicted from other runs, and whether the advice to move was right
 
 $(EXPERIMENTS): setup
-	@$(ROOT_PYTHON) -m experiments run $@ $(PARAMETERS)
+	@$(PLANNER) -m experiments run $@ $(PARAMETERS)
 
 sweep: setup ## An experiment over many settings (EXP=hot-l2 rate_pps=1000,2000,5000 repeat=5; JOBS=n, RESUME=folder)
-	@$(ROOT_PYTHON) -m experiments sweep $(PARAMETERS)
+	@$(PLANNER) -m experiments sweep $(PARAMETERS)
 
 cli: setup ## Mininet's CLI on a topology (TOPO=two_racks), with migrate, where, why, flows, watch
 	@$(ROOT_PYTHON) -m experiments cli $(or $(TOPO),two_racks) $(call given,TOPO)

@@ -62,9 +62,7 @@ def check(topology: Topology, ports: str, results_folder: Path, in_image: str = 
         *_netem_problems(topology, in_image),
         *_space_problems(results_folder),
     ]
-    datapath, why_not = choose_datapath(
-        Plan(topology).port_count(), ports, topology.queues_at_nves, in_image, largest_mtu(topology)
-    )
+    datapath, why_not = datapath_for(topology, ports, in_image)
     if why_not:
         problems.append(why_not)
     problems += _memory_problems(topology)
@@ -130,6 +128,21 @@ def _space_problems(folder: Path) -> list[str]:
             "or choose another place with RESULTS=FOLDER"
         ]
     return []
+
+
+def datapath_for(
+    topology: Topology, ports: str, in_image: str = IN_IMAGE
+) -> tuple[Datapath | None, str | None]:
+    """How the topology's NVEs would switch here, or why they cannot as asked for. Needs no root."""
+    return choose_datapath(
+        Plan(topology).port_count(), ports, topology.queues_at_nves, in_image, largest_mtu(topology)
+    )
+
+
+def network_bytes(topology: Topology, datapath: Datapath) -> int:
+    """About how much memory its NVEs take, with their ports."""
+    ports = Plan(topology).port_count() if datapath.port_type == "afxdp" else 0
+    return len(topology.nves) * NVE_BYTES + ports * AF_XDP_BYTES_PER_PORT
 
 
 def _memory_problems(topology: Topology) -> list[str]:
@@ -217,12 +230,18 @@ def _module(name: str) -> bool:
     modprobe = shutil.which("modprobe", path="/usr/sbin:/sbin:" + os.environ.get("PATH", ""))
     if modprobe is None:
         return False
-    return subprocess.run([modprobe, "-q", name], check=False, capture_output=True).returncode == 0
+    only_look = [] if os.geteuid() == 0 else ["-n"]
+    return (
+        subprocess.run([modprobe, "-q", *only_look, name], check=False, capture_output=True).returncode == 0
+    )
 
 
 def _af_xdp_lacks() -> str | None:
     try:
         socket.socket(_AF_XDP_FAMILY, socket.SOCK_RAW, 0).close()
+    except PermissionError as error:
+        if os.geteuid() == 0:
+            return f"this kernel offers no AF_XDP sockets ({error.strerror})"
     except OSError as error:
         return f"this kernel offers no AF_XDP sockets ({error.strerror})"
     daemon = shutil.which("ovs-vswitchd", path="/usr/sbin:" + os.environ.get("PATH", ""))

@@ -39,30 +39,45 @@ def _list(words: Sequence[str]) -> int:
 def _run(words: Sequence[str]) -> int:
     from .running.concluding import conclude
 
-    return conclude(*_start(words))
+    started = _start(words)
+    return conclude(*started) if started is not None else 0
 
 
 def _record(words: Sequence[str]) -> int:
     """The run alone, without table, timeline and report: whoever reads the record makes them."""
-    status, folder = _start(words)
+    started = _start(words)
+    if started is None:
+        return 0
+    status, folder = started
     print(f"recorded: {folder.name}")
     return status
 
 
-def _start(words: Sequence[str]) -> tuple[int, Path]:
+def _start(words: Sequence[str]) -> tuple[int, Path] | None:
+    """Exit status and folder of the run; None when its plan alone was asked for, and has been said."""
     from . import catalog
-    from .running.parameters import read_parameters
-    from .running.start import start_run
+    from .running.parameters import plan_only, read_parameters
+    from .running.start import say_plan, start_run
 
     if not words:
         raise catalog.UnknownExperimentError(
             f"run which experiment? (there are: {', '.join(catalog.EXPERIMENTS)})"
         )
     experiment = catalog.find(words[0])
-    values = read_parameters(experiment.parameters, words[1:])
-    if experiment.start is not None:
-        return experiment.start(values, results_folder())
-    return start_run(experiment, values, results_folder())
+    only, rest = plan_only(words[1:])
+    values = read_parameters(experiment.parameters, rest)
+    if experiment.as_sweep is not None:
+        from .sweeping.sweep import do_sweep, say_sweep_plan
+
+        asked = experiment.as_sweep(values)
+        if not only:
+            return do_sweep(asked, results_folder())
+        say_sweep_plan(asked, results_folder())
+    elif not only:
+        return start_run(experiment, values, results_folder())
+    else:
+        say_plan(experiment, values, results_folder())
+    return None
 
 
 def _cli(words: Sequence[str]) -> int:

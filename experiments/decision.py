@@ -16,7 +16,6 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from mobility.copy import rounds
@@ -130,11 +129,11 @@ def evaluate(
     return found.sentence(values["gain"] or None), dict(found.measures)
 
 
-def start(values: Mapping[str, Any], results_folder: Path) -> tuple[int, Path]:
-    """Make the runs, as a sweep over ``case``, and predict each from the others; exit status and folder."""
+def as_sweep(values: Mapping[str, Any]) -> Any:
+    """The runs, as a sweep over ``case``; each is predicted from the others."""
     from .running.parameters import as_words
     from .sweeping.plan import SweepPlan
-    from .sweeping.sweep import Asked, do_sweep
+    from .sweeping.sweep import Asked
 
     runs = min(values["runs"], QUICK_RUNS) if values["quick"] else values["runs"]
     fixed = dict(word.split("=", 1) for word in as_words(PARAMETERS, values))
@@ -142,8 +141,7 @@ def start(values: Mapping[str, Any], results_folder: Path) -> tuple[int, Path]:
     for name in ("case", "repeat", "seed"):
         fixed.pop(name, None)
     plan = SweepPlan(EXPERIMENT.name, {"case": cases}, fixed, values["repeat"], values["seed"])
-    asked = Asked(EXPERIMENT, plan, 1, None, False, partial(evaluate, values))
-    return do_sweep(asked, results_folder)
+    return Asked(EXPERIMENT, plan, 1, None, False, partial(evaluate, values))
 
 
 EXPERIMENT = Experiment(
@@ -170,5 +168,5 @@ EXPERIMENT = Experiment(
         "advice_right_share",
     ),
     memory="memory: drawn from 2 to 32 MiB for every move and copied, whatever the topology says of the VM",
-    start=start,
+    as_sweep=as_sweep,
 )

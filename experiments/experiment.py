@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from topologies.model import Topology
@@ -38,5 +37,7 @@ class Experiment:
     """Makes the answer's sentence of a run's trials (as in the record); without it one is made of the measures."""
     memory: str = NOTHING_COPIED
     """What a run says, before it begins, of the memory's copy; "" where nothing is to be said."""
-    start: Callable[[Mapping[str, Any], Path], tuple[int, Path]] | None = None
-    """How it is run, for one that is made of several runs: (values, results folder) to exit status and folder."""
+    rehearse: Trials | None = None
+    """Does to a ``Rehearsal`` what its trials take, where ``trials`` itself needs a network that is there."""
+    as_sweep: Callable[[Mapping[str, Any]], Any] | None = None
+    """For one that is made of several runs: the sweep (``sweeping.sweep.Asked``) that its values ask for."""

@@ -59,12 +59,30 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
         )
 
 
+STARTED_S = 0.6
+"""Until service, clients and the sending of states have started, and have ended: measured, 45 trials in 100 s."""
+
+
+def kinds(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """The kinds of standby, each with the interval at which its state is sent (None: hot)."""
+    intervals = QUICK_INTERVALS_S if values["quick"] else INTERVALS_S
+    return {f"warm {interval_s:g}": interval_s for interval_s in intervals} | {HOT: None}
+
+
+def rehearse(run: Any) -> None:
+    """Every kind and the null trials; a primary fails in the middle of an interval."""
+    values = run.values
+    for _ in range(repetitions(values)):
+        run.note_trial(STARTED_S + SETTLED_S + values["after"])
+        for interval_s in kinds(values).values():
+            begun_s = STARTED_S + SETTLED_S + (interval_s or 0.1)
+            run.note_trial(begun_s + values["detection"] + values["after"])
+
+
 def trials(run: Run) -> None:
     """Failovers of every kind, and null trials, in random order."""
     values, network = run.values, run.laboratory.network
-    intervals = QUICK_INTERVALS_S if values["quick"] else INTERVALS_S
-    groups: dict[str, float | None] = {f"warm {interval_s:g}": interval_s for interval_s in intervals}
-    groups[HOT] = None
+    groups = kinds(values)
     mix = Mix(list(groups), repetitions(values), values["seed"])
     run.expect(mix.wanted())
     FOLDER.mkdir(exist_ok=True)
@@ -296,6 +314,7 @@ EXPERIMENT = Experiment(
         QUICK,
     ),
     trials=trials,
+    rehearse=rehearse,
     check=check,
     conclude=conclude,
     memory="",

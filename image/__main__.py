@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.running.command_line import Command, run_command
+from experiments.running.parameters import taken
 
 from .errors import ImageError
 
@@ -33,18 +34,6 @@ Runs come back to the host's results/runs when you leave: exit.
 
 def _say(text: str) -> None:
     print(f"image: {text}", flush=True)
-
-
-def _taken(words: Sequence[str], name: str, default: str) -> tuple[str, list[str]]:
-    """The value of NAME=value among the words, in either case, and the other words, their names in small letters."""
-    found, rest = default, []
-    for word in words:
-        key, is_pair, value = word.partition("=")
-        if is_pair and key.lower() == name:
-            found = value
-        else:
-            rest.append(f"{key.lower()}={value}" if is_pair else word)
-    return found, rest
 
 
 def _build(_words: Sequence[str]) -> int:
@@ -158,7 +147,7 @@ def _asked(words: Sequence[str]) -> tuple[str, list[str]]:
     """The accelerator that is asked for, and the words that are left. Raises ImageError."""
     from .accelerator import check_wanted
 
-    wanted, rest = _taken(words, "accel", "auto")
+    wanted, rest = taken(words, "accel", "auto")
     check_wanted(wanted)
     return wanted, rest
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 
+from topologies.model import Vm
+
 from .copy import CopyModel, precopy
 from .move import Move, wait_until_s
-from .options import BANDWIDTH_BPS
+from .options import BANDWIDTH_BPS, MoveOptions
 from .stream import MemoryStream
 
 MEMORY_BYTES = 512 * 1024 * 1024  # of a VM whose topology does not say
 
 
-def _copy_model(move: Move) -> CopyModel:
-    """The copy that the options and the VM ask for."""
-    vm, options = move.network.topology.vm(move.record.vm), move.options
+def copy_model(vm: Vm, options: MoveOptions) -> CopyModel:
+    """The copy that the options and the VM ask for. Pure."""
 
     def chosen(name: str, otherwise: float) -> float:
         value = getattr(options, name)
@@ -27,6 +28,25 @@ def _copy_model(move: Move) -> CopyModel:
         downtime_limit_s=options.downtime_limit_s,
         max_rounds=options.rounds_while_running,
     )
+
+
+def expected_s(vm: Vm, options: MoveOptions) -> float:
+    """How long a move takes by calculation alone: its copy, the standstill, and until its redirect ends. Pure."""
+    copy_s = stop_s = 0.0
+    if options.copies:
+        model = copy_model(vm, options)
+        plan = precopy(model, model.seconds)
+        copy_s, stop_s = plan.precopy_s, plan.stop_s
+    if options.downtime_s is not None:
+        stop_s = options.downtime_s
+    rule = options.drain_rule
+    bound_s = options.redirect_bound_s
+    drain_s = bound_s if rule.name == "flow-end" else min(rule.time_s, bound_s)
+    return copy_s + stop_s + drain_s + options.observe_s
+
+
+def _model_of(move: Move) -> CopyModel:
+    return copy_model(move.network.topology.vm(move.record.vm), move.options)
 
 
 def _move_bytes(move: Move, model: CopyModel, size_bytes: int) -> float:
@@ -57,7 +77,7 @@ def close_stream(move: Move) -> None:
 
 def copy_rounds(move: Move) -> None:
     """Pre-copy: rounds while the VM runs."""
-    model = _copy_model(move)
+    model = _model_of(move)
     move.rest = precopy(model, lambda size_bytes: _move_bytes(move, model, size_bytes))
     move.record.copy_rounds = list(move.rest.rounds)
     move.record.copy_ended = move.rest.reason
@@ -67,7 +87,7 @@ def copy_rounds(move: Move) -> None:
 def copy_all(move: Move) -> None:
     """A cold move's copy: everything, while the VM stands still; an imposed downtime takes its place."""
     if move.options.downtime_s is None:
-        model = _copy_model(move)
+        model = _model_of(move)
         move.record.stop_bytes = model.memory_bytes
         _move_bytes(move, model, model.memory_bytes)
     else:
@@ -79,7 +99,7 @@ def copy_rest(move: Move) -> None:
     if move.options.downtime_s is not None:
         _wait_out(move, move.options.downtime_s)
     elif move.rest is not None:
-        _move_bytes(move, _copy_model(move), move.rest.stop_bytes)
+        _move_bytes(move, _model_of(move), move.rest.stop_bytes)
 
 
 def _wait_out(move: Move, downtime_s: float) -> None:

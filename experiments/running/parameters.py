@@ -176,7 +176,30 @@ def read_parameters(known: Sequence[Parameter], words: Sequence[str]) -> dict[st
     raise ParameterError("\n".join([*lines, there] if unknown else lines))
 
 
+def taken(words: Sequence[str], name: str, default: str) -> tuple[str, list[str]]:
+    """The value of NAME=value among the words, in either case, and the other words, their names in small letters."""
+    found, rest = default, []
+    for word in words:
+        key, is_pair, value = word.partition("=")
+        if is_pair and key.lower() == name:
+            found = value
+        else:
+            rest.append(f"{key.lower()}={value}" if is_pair else word)
+    return found, rest
+
+
+def plan_only(words: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether ``plan=only`` is among the words, and the others. ParameterError for another value."""
+    value, rest = taken(words, "plan", "")
+    if value not in ("", "only"):
+        raise ParameterError(
+            f"plan={value}: allowed is plan=only, which says what a run will be and begins nothing"
+        )
+    return value == "only", rest
+
+
 _ELSEWHERE = {
+    "plan": "; plan=only goes with make EXPERIMENT and make sweep: it says how long that will take, and does nothing",
     "exp": "; make list, sweep and image-run take EXP=NAME, else an experiment is a target itself: make cold",
     "topo": "; make cli and validate take TOPO=NAME in capitals, experiments topology=name",
     "node": "; make shell takes NODE=NAME",

@@ -41,25 +41,13 @@ from .laboratory import Laboratory, named_in
 from .move_measures import moves_measures
 from .progress import Progress
 from .surroundings import bounds_here, delay_backend
-from .traffic import Traffic, TrafficPlan
+from .traffic import Traffic, traffic_plan
 from .trial_events import sampled_events
 from .trials import too_few_valid
 
 DRAIN_S = 0.1  # what is under way at a window's end has arrived by then
 LAST_SAMPLES_S = 0.3
 MOST_GROUPS_NAMED = 6  # in the verdict; of more only the fewest trials are told
-
-
-_PLANNED = {
-    "vm": "vm",
-    "peer": "peer",
-    "rate_pps": "udp_pps",
-    "payload": "udp_payload_bytes",
-    "tcp_rate": "tcp_bps",
-    "congestion_control": "congestion_control",
-    "family": "family",
-}
-"""Parameters of experiments, and the fields of TrafficPlan that they are."""
 
 Observe = Callable[[], Callable[[], Mapping[str, float]]]
 """Begins to look at something and returns what, called at the window's end, gives measures of it."""
@@ -152,10 +140,7 @@ class Run:
         ``changes``: fields of TrafficPlan that are not what the parameters say.
         """
         values = self.values
-        named = {field: values[name] for name, field in _PLANNED.items() if name in values}
-        if len(directions) < len(DIRECTIONS):
-            named["tcp_bps"] = 0
-        plan = TrafficPlan(**{**named, "directions": tuple(directions), **changes})
+        plan = traffic_plan(values, directions, changes)
         self._traffic = Traffic(self.laboratory.network, plan, RUN_FOLDER / "probes")
         self._beside = Beside(beside, RUN_FOLDER / "probes", self._traffic.spawner) if beside else None
         followed = values.get("attribution", "on") == "on" and self._numbered_flows()

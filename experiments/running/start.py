@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from emulation import preflight
+from emulation.errors import PreflightError
+from emulation.nve import Datapath
 from emulation.sandbox import run_in_sandbox
 from results.files import write_atomic
 from results.record import RunRecord
@@ -19,6 +21,7 @@ from ..experiment import Experiment
 from ..probes.build import build_probes
 from .laboratory import PROJECT
 from .parameters import as_words, origins, with_topology
+from .planning import plan_run
 from .run import Run
 from .surroundings import environment
 from .topology_again import topology_named
@@ -40,16 +43,41 @@ def tell_of_memory(
         print(f"{experiment.name}: {line}")
 
 
+def _ground(experiment: Experiment, values: Mapping[str, Any], results_folder: Path) -> Topology:
+    """The topology, checked against what the experiment needs."""
+    topology = topology_named(values["topology"], results_folder)
+    experiment.check(values, topology)
+    return topology
+
+
+def say_plan(experiment: Experiment, values: Mapping[str, Any], results_folder: Path) -> None:
+    """Say how many trials a run would have, how long it would take, how much memory; nothing is begun. No root."""
+    topology = _ground(experiment, values, results_folder)
+    datapath = planned_datapath(topology, values["ports"])
+    print(f"{experiment.name}: {topology.summary}")
+    tell_of_memory(experiment, [values], [topology])
+    plan = plan_run(experiment, with_topology(experiment.parameters, values, topology), topology, datapath)
+    print(f"{experiment.name}: {plan.sentence()}")
+
+
+def planned_datapath(topology: Topology, ports: str) -> Datapath:
+    """The datapath that a run would have here, for its plan; PreflightError when there is none as asked for."""
+    datapath, why_not = preflight.datapath_for(topology, ports)
+    if datapath is None:
+        raise PreflightError([why_not or "no datapath"])
+    return datapath
+
+
 def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder: Path) -> tuple[int, Path]:
     """Check everything, then run in a sandbox; the exit status (0: answered) and the run's folder."""
     preflight.check_root()
-    topology = topology_named(values["topology"], results_folder)
-    experiment.check(values, topology)
+    topology = _ground(experiment, values, results_folder)
     words = " ".join(shlex.quote(word) for word in as_words(experiment.parameters, values))
     in_image = f"make image-run EXP={experiment.name} {words}".strip()
     datapath = preflight.check(topology, values["ports"], results_folder, in_image)
     tell_of_memory(experiment, [values], [topology])
     values = with_topology(experiment.parameters, values, topology)
+    plan = plan_run(experiment, values, topology, datapath)
     build_probes()
     record = RunRecord.create(
         results_folder,
@@ -60,11 +88,13 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
         group_by=experiment.group_by,
         shown_measures=experiment.shown_measures or None,
     )
-    record.set_environment(environment(datapath, values, f"make {experiment.name} {words}".strip()))
+    around = environment(datapath, values, f"make {experiment.name} {words}".strip())
+    record.set_environment({**around, "planned": plan.as_record()})
     print(
         f"{experiment.name}: {topology.summary}; {datapath.kind} datapath, {datapath.port_type} ports "
         f"({datapath.reason})"
     )
+    print(f"{experiment.name}: {plan.sentence()}", flush=True)
 
     def runner() -> int:
         with record:

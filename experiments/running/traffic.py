@@ -7,9 +7,10 @@ for each direction and each initiator (four).
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from emulation.network import EmulatedNetwork
 from topologies.model import Topology, UnknownNameError
@@ -58,6 +59,31 @@ class TrafficPlan:
         if self.tcp_bps > 0:
             found.append(Streams(ends, self.tcp_bps, self.congestion_control))
         return found
+
+
+_FIELDS = {
+    "vm": "vm",
+    "peer": "peer",
+    "rate_pps": "udp_pps",
+    "payload": "udp_payload_bytes",
+    "tcp_rate": "tcp_bps",
+    "congestion_control": "congestion_control",
+    "family": "family",
+}
+"""Parameters of experiments, and the fields of TrafficPlan that they are."""
+
+
+def traffic_plan(
+    values: Mapping[str, Any], directions: Sequence[str], changes: Mapping[str, Any]
+) -> TrafficPlan:
+    """The traffic that an experiment's parameters ask for, UDP in these directions; ``changes``: other fields.
+
+    With one direction alone there is no TCP, so that the other end says nothing.
+    """
+    named = {field: values[name] for name, field in _FIELDS.items() if name in values}
+    if len(directions) < len(DIRECTIONS):
+        named["tcp_bps"] = 0
+    return TrafficPlan(**{**named, "directions": tuple(directions), **changes})
 
 
 def address_of(topology: Topology, vm: str, family: str) -> str:
@@ -155,4 +181,4 @@ class Traffic:
         return files
 
 
-__all__ = ["UDP_PORT", "Make", "Traffic", "TrafficPlan", "address_of", "path_mtu_bytes"]
+__all__ = ["UDP_PORT", "Make", "Traffic", "TrafficPlan", "address_of", "path_mtu_bytes", "traffic_plan"]

@@ -6,6 +6,7 @@ Its folder holds the plan and, beneath it, a run for each block: whatever ends a
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +27,9 @@ from ..experiment import Experiment
 from ..probes.build import build_probes
 from ..running import mistakes
 from ..running.parameters import ParameterError, with_topology
+from ..running.planning import RunPlan, network_s, plan_block, together
 from ..running.run import verdict
-from ..running.start import keep_visible, tell_of_memory
+from ..running.start import keep_visible, planned_datapath, tell_of_memory
 from ..running.surroundings import environment
 from ..running.topology_again import topology_named
 from .block import SharedLaboratory, serve
@@ -69,11 +71,13 @@ def do_sweep(asked: Asked, results_folder: Path) -> tuple[int, Path]:
     """Do what is left of a sweep and write its record; the exit status and its folder."""
     preflight.check_root()
     values = asked.plan.all_values(asked.experiment)
-    grounds = _grounds(asked.experiment, values, results_folder)
-    known = asked.experiment.parameters
-    topologies = [grounds[network_key(own)][0] for own in values]
-    tell_of_memory(asked.experiment, values, topologies)
-    values = [with_topology(known, *pair) for pair in zip(values, topologies, strict=True)]
+    grounds = _grounds(
+        asked.experiment,
+        values,
+        results_folder,
+        lambda topology, ports: preflight.check(topology, ports, results_folder),
+    )
+    values = _of_topologies(asked.experiment, values, grounds)
     build_probes()
     if asked.resume:
         folder, note = find_run(results_folder, asked.resume), ""
@@ -89,8 +93,56 @@ def do_sweep(asked: Asked, results_folder: Path) -> tuple[int, Path]:
         return _Sweep(asked, folder, values, grounds, note).run(), folder
 
 
+def say_sweep_plan(asked: Asked, results_folder: Path) -> None:
+    """Say how many trials a whole sweep would have, how long, how much memory; nothing is begun. No root."""
+    values = asked.plan.all_values(asked.experiment)
+    grounds = _grounds(asked.experiment, values, results_folder, planned_datapath)
+    blocks = asked.plan.order([network_key(own) for own in values])
+    values = _of_topologies(asked.experiment, values, grounds)
+    print(
+        f"sweep of {asked.experiment.name}: {len(values)} cells x {asked.plan.repeat} = {len(blocks)} blocks"
+    )
+    print(f"sweep of {asked.experiment.name}: {plan_sweep(asked, values, grounds, blocks).sentence()}")
+
+
+def plan_sweep(
+    asked: Asked,
+    values: Sequence[Mapping[str, Any]],
+    grounds: Mapping[Any, tuple[Topology, Datapath]],
+    blocks: Sequence[Block],
+) -> RunPlan:
+    """What these blocks of a sweep will be, done one by one."""
+    keys = [network_key(own) for own in values]
+    of_cell = [
+        plan_block(asked.experiment, {**own, "repeat": 1}, *grounds[key])
+        for own, key in zip(values, keys, strict=True)
+    ]
+    built = [
+        next(cells) for _, cells in itertools.groupby((block.cell for block in blocks), keys.__getitem__)
+    ]
+    return together(
+        [of_cell[block.cell] for block in blocks],
+        sum(network_s(grounds[keys[cell]][0], values[cell]) for cell in built),
+        asked.jobs,
+    )
+
+
+def _of_topologies(
+    experiment: Experiment,
+    values: Sequence[Mapping[str, Any]],
+    grounds: Mapping[Any, tuple[Topology, Datapath]],
+) -> list[dict[str, Any]]:
+    """The values of all cells with what their topologies say of the VM; what is copied of its memory is told."""
+    topologies = [grounds[network_key(own)][0] for own in values]
+    tell_of_memory(experiment, values, topologies)
+    return [with_topology(experiment.parameters, *pair) for pair in zip(values, topologies, strict=True)]
+
+
 def _grounds(
-    experiment: Experiment, values: Sequence[Mapping[str, Any]], results_folder: Path
+    experiment: Experiment,
+    values: Sequence[Mapping[str, Any]],
+    results_folder: Path,
+    datapath_for: Callable[[Topology, str], Datapath],
 ) -> dict[Any, tuple[Topology, Datapath]]:
     """Topology and datapath of each network; every cell is checked before anything is built."""
     made: dict[Any, tuple[Topology, Datapath]] = {}
@@ -98,7 +150,7 @@ def _grounds(
         key = network_key(own)
         if key not in made:
             topology = topology_named(own["topology"], results_folder)
-            made[key] = (topology, preflight.check(topology, own["ports"], results_folder))
+            made[key] = (topology, datapath_for(topology, own["ports"]))
         experiment.check(own, made[key][0])
         mistakes.refuse_in_sweep(own)
     return made
@@ -120,7 +172,7 @@ class _Sweep:
         self.command = f"make sweep EXP={self.experiment.name} {' '.join(self.plan.words)}"
         self.began = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.name = f"sweep of {self.experiment.name}"
-        self.evaluate = asked.evaluate
+        self.asked, self.evaluate = asked, asked.evaluate
         self.title = f"sweep-{self.experiment.name}"
         if self.evaluate is not None:  # the runs together are the experiment
             self.title = self.name = self.experiment.name
@@ -139,6 +191,8 @@ class _Sweep:
         earlier = earlier_check(self.folder, self.jobs) if self.jobs > 1 else None
         dispatcher = Dispatcher(left, self.jobs, keys, earlier, unchecked=unchecked)
         self._greet(len(blocks), len(left) + len(unchecked), dispatcher)
+        self.planned = plan_sweep(self.asked, self.values, self.grounds, [*unchecked, *left])
+        print(f"{self.name}: {self.planned.sentence()}", flush=True)
         self._pairs = dispatcher.pairs
         crew = Crew(self.name, dispatcher, self._supervise, self._check)
         status = 0
@@ -219,7 +273,12 @@ class _Sweep:
             "started_utc": runs[0].data["started_utc"] if runs else self.began,
             "parameters": {**parameters, "repeat": self.plan.repeat, "seed": self.plan.seed},
             "topology": topology.as_record(),
-            "environment": {**around, "command": self.command, "sweep": self._facts(len(runs), blocks)},
+            "environment": {
+                **around,
+                "command": self.command,
+                "planned": self.planned.as_record(),
+                "sweep": self._facts(len(runs), blocks),
+            },
             "group_by": group_by,
         }
         if self.experiment.shown_measures:

@@ -9,10 +9,10 @@ from results.ownership import as_owner_of
 from results.reading import Record, find_run, load_record
 
 from ..catalog import EXPERIMENTS, find
-from ..running.parameters import ParameterError
+from ..running.parameters import ParameterError, plan_only
 from .folder import read_plan_file
 from .plan import read_plan
-from .sweep import INTERRUPTED, MOST_JOBS, Asked, do_sweep
+from .sweep import INTERRUPTED, MOST_JOBS, Asked, do_sweep, say_sweep_plan
 
 
 def read_words(words: Sequence[str], results_folder: Path) -> Asked:
@@ -44,7 +44,11 @@ def read_words(words: Sequence[str], results_folder: Path) -> Asked:
 
 def start_sweep(words: Sequence[str], results_folder: Path) -> int:
     """Do a sweep, or go on with one; the exit status: 0 when every cell is answered."""
+    only, words = plan_only(words)
     asked = read_words(words, results_folder)
+    if only:
+        say_sweep_plan(asked, results_folder)
+        return 0
     status, folder = do_sweep(asked, results_folder)
     shown = as_owner_of(folder, lambda: _show(load_record(folder)))
     if status == INTERRUPTED:

@@ -117,6 +117,24 @@ def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
             run.assert_nothing_left()
 
 
+PLAN_FACTOR = 3.0
+"""Machines of one kind differ by two times, and somebody else may be working on this one."""
+
+
+def test_a_run_takes_about_as_long_as_it_says_before(tmp_path: Path) -> None:
+    """From the command to its report; what a busy machine spoils is done again, which no plan knows."""
+    begin_s = time.monotonic()
+    with started(tmp_path, "hot-l2", "quick=1", "rate_pps=1000", "ports=afpacket") as run:
+        _, stdout, _ = run.ended(3 * RUN_BOUND_S)
+        took_s = time.monotonic() - begin_s
+        record = run.record()
+    plan = record["environment"]["planned"]
+    assert "hot-l2: 8 valid trials, about" in stdout.split("management network")[0]
+    assert plan["trials"] == 8 and plan["longest_guarded_s"] < 1
+    repeated_s = plan["longest_guarded_s"] * (len(record["trials"]) - plan["trials"])
+    assert took_s / PLAN_FACTOR < plan["duration_s"] + repeated_s < took_s * PLAN_FACTOR
+
+
 def test_a_killed_run_leaves_a_record_that_says_so_and_nothing_else(tmp_path: Path) -> None:
     with started(tmp_path, "hot-l2", *SMALL, "repeat=100") as run:
         os.kill(run.until_moving(), signal.SIGKILL)

@@ -18,11 +18,11 @@ def place(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_may_be_in_capitals() -> None:
-    assert command._taken(["hot-l2", "QUICK=1", "ACCEL=tcg", "Topology=X.yaml"], "accel", "auto") == (
+    assert command.taken(["hot-l2", "QUICK=1", "ACCEL=tcg", "Topology=X.yaml"], "accel", "auto") == (
         "tcg",
         ["hot-l2", "quick=1", "topology=X.yaml"],
     )
-    assert command._taken(["a"], "accel", "auto") == ("auto", ["a"])
+    assert command.taken(["a"], "accel", "auto") == ("auto", ["a"])
 
 
 @pytest.mark.parametrize(
