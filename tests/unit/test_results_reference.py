@@ -61,6 +61,21 @@ def test_what_git_has_of_the_answers_is_made_of_the_kept_records():
     assert readme == written(readme, kept)
 
 
+def test_figures_in_the_readmes_sentences_are_those_of_kept_records():
+    """Outside its tables the README has figures of moves in these two places alone."""
+    sentences = " ".join((ROOT / "README.md").read_text().partition("## In a VM image")[2].split())
+    inside, outside, sctp = (kept(name) for name in ("hot-l2-tcg", "hot-l2-host", "transports-tcg"))
+    for record, told in ((inside, "139 ms [94.7, 191]"), (outside, "8.56 ms [7.17, 9.49]")):
+        assert f"longest pause was {told} to the VM (without a move" in record.answer
+        assert f"for {told}" in sentences
+    assert "(without a move 25.8 ms)" in inside.answer
+    assert "(without a move 25.8 ms)" in sentences
+    assert "to the VM (without a move 4.69 ms" in outside.answer
+    assert "[7.17, 9.49] (4.69 ms)" in sentences
+    assert "sctp 153 ms / 98.4 ms (without a move 18.2 ms / 17.1 ms)" in sctp.answer
+    assert "for 153 ms to the VM and 98.4 ms from it (without a move 18.2 and 17.1 ms)" in sentences
+
+
 def test_a_changed_figure_or_mark_changes_the_readme(monkeypatch):
     readme, kept = (ROOT / "README.md").read_text(), read_kept(KEPT.parent)
     for record in kept:
