@@ -55,7 +55,7 @@ def clash_key(node: str) -> str:
 
 
 def _digest(name: str) -> str:
-    number, text = zlib.crc32(name.encode()), ""
+    number, text = zlib.crc32(name.encode(errors="surrogatepass")), ""  # a wrong name is told, by its reader
     for _ in range(_DIGEST_CHARACTERS):
         number, digit = divmod(number, len(_DIGITS))
         text += _DIGITS[digit]

@@ -168,3 +168,12 @@ def test_key_paths_fit_on_a_line(path: tuple[str | int, ...]) -> None:
 def test_the_whole_topology_is_reachable_by_mutation() -> None:
     """Guards the tests above: an unchanged sample is good, so what they see is the effect of a change."""
     assert all(isinstance(parse_topology(text.encode(), "t.yaml"), Topology) for text in SAMPLES)
+
+
+def test_half_a_surrogate_pair_in_a_long_name_is_refused_as_any_wrong_name() -> None:
+    data = parse_topology(EVERY_KEY.encode(), "good").as_file()
+    data["underlay"]["racks"][0]["name"] = "00000000\ud800\udc00"
+    text = json.dumps(data).replace("\\ud800\\udc00", "\\ud800")
+    for content in (json.dumps(data), text):
+        with pytest.raises(TopologyErrors, match=r"underlay\.racks\[0\]\.name"):
+            parse_topology(content.encode(), "t.yaml")
