@@ -12,6 +12,8 @@ from controller.pipeline import (
     ANTI_SPOOF,
     CLASSIFY,
     DHCP_ANSWER,
+    FORGED_DISCOVERY,
+    FORGED_LEASE,
     FORWARD,
     LOCAL,
     ORIGIN,
@@ -24,6 +26,7 @@ from controller.pipeline import (
     SetField,
     ToNva,
     Value,
+    drop,
     flow,
 )
 from wire import ethernet, ip, nd
@@ -104,7 +107,7 @@ def _dhcp(vm: VM, said: Match, around: Surroundings) -> Iterator[Flow]:
         yield flow(ANTI_SPOOF, 110, {**request, "ipv4_src": source}, to_server, FORWARD)
     # Only the server may answer.
     forged: Match = {**said, "eth_type": ethernet.IPV4, "ip_proto": ip.UDP, "udp_src": 67, "udp_dst": 68}
-    yield flow(ANTI_SPOOF, 109, forged)
+    yield drop(ANTI_SPOOF, 109, forged, FORGED_LEASE)
 
 
 def _ipv6(vm: VM, said: Match, gateway: Gateway | None) -> Iterator[Flow]:
@@ -128,4 +131,4 @@ def _ipv6(vm: VM, said: Match, gateway: Gateway | None) -> Iterator[Flow]:
         yield from _sends({**said, "ipv6_src": address}, None if address == vm.link_local else gateway)
     # A VM is no router, and its neighbours learn from the NVE alone (RA guard: RFC 6105).
     for forbidden in (nd.ROUTER_ADVERTISEMENT, nd.SOLICITATION, nd.ADVERTISEMENT, nd.REDIRECT):
-        yield flow(ANTI_SPOOF, 105, {**discovery, "icmpv6_type": forbidden})
+        yield drop(ANTI_SPOOF, 105, {**discovery, "icmpv6_type": forbidden}, FORGED_DISCOVERY)

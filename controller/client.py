@@ -175,6 +175,10 @@ class NvaClient:
         """Return a VM's NVE, addresses, ports and move."""
         return self._json("where", vm=vm)
 
+    def desired_flows(self, nve: str) -> Json:
+        """Return the flows that an NVE is to have, as Open vSwitch writes them, and the mapping's version."""
+        return self._json("desired_flows", nve=nve)
+
     def set_port(self, vm: str, nve: str, direct: int, redirected: int | None = None) -> Json:
         """Tell the port numbers of a VM at an NVE."""
         return self._json("set_port", vm=vm, nve=nve, direct=direct, redirected=redirected)

@@ -17,6 +17,7 @@ from controller.pipeline import (
     ORIGIN,
     OUT,
     OUTPUT,
+    PAUSED,
     PLAIN,
     TUNNEL,
     VNI,
@@ -25,9 +26,10 @@ from controller.pipeline import (
     SetField,
     ToNva,
     Value,
+    drop,
     flow,
 )
-from controller.policies import OldNve, Source, counted_flows, old_nve_flows, to_tunnel
+from controller.policies import OldNve, Source, counted_flows, ended_flows, old_nve_flows, to_tunnel
 from controller.resolve import COMPLETE_ADVERTISEMENT, answers, asking_nva, own_questions, written_answer
 from controller.routing import Door, OutsideAt, doors, gateway_flows, outside_port, routes_to, to_outside
 from vocabulary.moves import PULL, TIMEOUT
@@ -47,7 +49,7 @@ def _deliver(vm: VM, origin: int, port: int, tunnel_source: str | None = None) -
         match["tun_ipv4_src"] = tunnel_source
     priority = 100 if tunnel_source is None else 110
     if vm.state == "paused":
-        return flow(FORWARD, priority, match)
+        return drop(FORWARD, priority, match, PAUSED)
     return flow(FORWARD, priority, match, (SetField(OUT, port),), OUTPUT)
 
 
@@ -71,7 +73,7 @@ def _at_old_nve(vm: VM, at: Place, move: Move, place: OldNve, ports: Ports | Non
         yield from old_nve_flows(place, move.policy, (LOCAL, TUNNEL))
     else:
         yield to_tunnel(vm.vni, vm.mac, LOCAL, place.new_nve_ip, place.tunnel_port)
-        yield from old_nve_flows(place, "silent-drop" if move.ended else move.policy, (TUNNEL,))
+        yield from ended_flows(vm) if move.ended else old_nve_flows(place, move.policy, (TUNNEL,))
         yield from counted_flows(vm, at.sources, None if move.ended else (place, move.policy))
 
 

@@ -72,6 +72,7 @@ METHODS: Mapping[str, Mapping[str, Check]] = {
     "wait_programmed": {"timeout_s": _timeout},
     "status": {},
     "where": {"vm": _text},
+    "desired_flows": {"nve": _text},
     "set_port": {"vm": _text, "nve": _text, "direct": _port, "redirected": _port_or_null},
     "prepare_move": {**_MOVE, "vm": _text, "new_nve": _text, "policy": _policy},
     "redirect": _MOVE,
@@ -91,7 +92,9 @@ OPTIONAL = {
     ("allocate", "nve"),
     *(("configure", name) for name in CONFIG_OPTIONAL),
 }
-QUESTIONS = frozenset({"wait_programmed", "status", "where", "send_end_markers", "misdirected"})
+QUESTIONS = frozenset(
+    {"wait_programmed", "status", "where", "desired_flows", "send_end_markers", "misdirected"}
+)
 
 
 class Answer(Exception):  # noqa: N818 - an answer that happens to be an error

@@ -14,6 +14,7 @@ from typing import Any
 
 from controller.framework import OFFLINE, ofproto, parser
 from controller.pipeline import (
+    CAUSE_SHIFT,
     FORWARD,
     LOCAL,
     ORIGIN,
@@ -33,6 +34,7 @@ from controller.pipeline import (
 
 XID_OFFSET = 4
 COOKIE_OFFSET = 8
+COOKIE_BYTES = 8
 BUNDLE_ADD_HEADER = struct.Struct("!BBHIIII2xH")
 """An ONF bundle-add up to its message: OpenFlow header, experimenter, its type, bundle id, flags."""
 BUNDLE_ADD_TYPE: bytes = ofproto.ONF_ET_BUNDLE_ADD_MESSAGE.to_bytes(4, "big")
@@ -82,6 +84,7 @@ def _flow_mod(flow: Flow, command: int, instructions: list[Any]) -> bytes:
     return _serialize(
         parser.OFPFlowMod(
             OFFLINE,
+            cookie=flow.cause << CAUSE_SHIFT,
             table_id=TABLES[flow.table].number,
             command=command,
             priority=flow.priority,
@@ -97,7 +100,7 @@ def _flow_mod(flow: Flow, command: int, instructions: list[Any]) -> bytes:
 
 @lru_cache(maxsize=200_000)
 def encode_add(flow: Flow) -> bytes:
-    """Return the flow-mod that adds a flow, with xid 0 and cookie 0."""
+    """Return the flow-mod that adds a flow, with xid 0; its cookie is the flow's cause alone."""
     instructions = []
     if flow.actions:
         actions = list(_actions(flow.actions))
@@ -109,13 +112,16 @@ def encode_add(flow: Flow) -> bytes:
 
 @lru_cache(maxsize=200_000)
 def encode_delete(flow: Flow) -> bytes:
-    """Return the flow-mod that deletes exactly this entry, with xid 0 and cookie 0 (any cookie)."""
+    """Return the flow-mod that deletes exactly this entry, with xid 0; its cookie does not matter (no mask)."""
     return _flow_mod(flow, ofproto.OFPFC_DELETE_STRICT, [])
 
 
 def with_cookie(flow_mod: bytes, cookie: int) -> bytes:
-    """Return an adding flow-mod with another cookie."""
-    return flow_mod[:COOKIE_OFFSET] + cookie.to_bytes(8, "big") + flow_mod[COOKIE_OFFSET + 8 :]
+    """Return an adding flow-mod with another cookie below its cause."""
+    low = COOKIE_OFFSET + COOKIE_BYTES - CAUSE_SHIFT // 8
+    return (
+        flow_mod[:low] + cookie.to_bytes(CAUSE_SHIFT // 8, "big") + flow_mod[COOKIE_OFFSET + COOKIE_BYTES :]
+    )
 
 
 def changes(adds: Iterable[Flow], deletes: Iterable[Flow], cookie: int) -> list[bytes]:

@@ -42,6 +42,13 @@ MISS = 5
 SOLICITATION = 6
 """Reason: a neighbour solicitation whose answer the NVE's datapath cannot write."""
 
+PAUSED, LEFT, ENDED, NOT_PLAIN, LATE, OWN_QUESTION, FORGED_LEASE, FORGED_DISCOVERY, INSIDE_SOURCE = range(
+    1, 10
+)
+"""Causes: why a flow drops what it matches (:attr:`Flow.cause`); in words: :mod:`controller.meanings`."""
+CAUSE_SHIFT = 32
+"""A flow's cookie has its cause in the bits from here on, and below them the NVA's number of its last full sync."""
+
 
 class PipelineError(ValueError):
     """A flow does not fit the declared tables: a mistake in this package, never in user input."""
@@ -166,7 +173,8 @@ ALL_BYTES = 0xFFFF
 class Flow:
     """One flow entry; two flows with equal :attr:`key` replace each other in a switch.
 
-    No actions and no ``goto``: drop. The hash is kept because flows spend their life in sets.
+    No actions and no ``goto``: drop, and then :attr:`cause` says why. The hash is kept because flows spend their life
+    in sets.
     """
 
     table: str
@@ -176,6 +184,8 @@ class Flow:
     goto: str | None = None
     hard_timeout_s: int = 0
     """Whole seconds after which the switch forgets the entry; 0: never."""
+    cause: int = 0
+    """Why it drops; 0 for a flow that does not. The switch keeps it in the cookie, so a flow dump says it too."""
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -191,7 +201,19 @@ class Flow:
         if self.goto is not None and self.goto not in table.next_tables:
             allowed = ", ".join(sorted(table.next_tables)) or "none"
             raise PipelineError(f"table {table.name} does not go to {self.goto!r}; it declares {allowed}")
-        key = (self.table, self.priority, self.match, self.actions, self.goto, self.hard_timeout_s)
+        if bool(self.cause) == bool(self.actions or self.goto):
+            raise PipelineError(
+                f"{self.match!r} in {table.name}: a flow that drops has a cause, and no other one has"
+            )
+        key = (
+            self.table,
+            self.priority,
+            self.match,
+            self.actions,
+            self.goto,
+            self.hard_timeout_s,
+            self.cause,
+        )
         object.__setattr__(self, "_hash", hash(key))
 
     def __hash__(self) -> int:
@@ -213,6 +235,11 @@ def flow(
 ) -> Flow:
     """Build a :class:`Flow` from a match in any order."""
     return Flow(table, priority, tuple(sorted(match.items())), actions, goto, hard_timeout_s)
+
+
+def drop(table: str, priority: int, match: Mapping[str, Value], cause: int) -> Flow:
+    """Build a :class:`Flow` that drops, and says why."""
+    return Flow(table, priority, tuple(sorted(match.items())), cause=cause)
 
 
 def describe() -> str:

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 
 from controller.model import VM, PlainPort
 from controller.pipeline import (
+    ENDED,
     FORWARD,
+    LATE,
+    LEFT,
     MISDIRECTED,
+    NOT_PLAIN,
     ORIGIN,
     OUT,
     OUTPUT,
@@ -24,6 +28,7 @@ from controller.pipeline import (
     SetField,
     ToNva,
     Value,
+    drop,
     flow,
 )
 from vocabulary.policies import POLICIES
@@ -42,11 +47,12 @@ class OldNve:
 
 @dataclass(frozen=True)
 class Treatment:
-    """Actions and next table for the frames of one ethertype (None: all others)."""
+    """Actions and next table for the frames of one ethertype (None: all others); without both it drops for a cause."""
 
     actions: tuple[Action, ...] = ()
     goto: str | None = None
     eth_type: int | None = None
+    cause: int = 0
 
 
 PRIORITY = 100
@@ -69,7 +75,7 @@ def to_tunnel(
 
 def silent_drop(_old: OldNve) -> tuple[Treatment, ...]:
     """Drop, in an entry of its own so that the switch counts what it dropped."""
-    return (Treatment(),)
+    return (Treatment(cause=LEFT),)
 
 
 def icmp(_old: OldNve) -> tuple[Treatment, ...]:
@@ -83,13 +89,13 @@ def forward(old: OldNve) -> tuple[Treatment, ...]:
     Its routers must have a host route for the VM's address to the new NVE.
     """
     if old.plain is None:
-        return (Treatment(),)  # a move with this policy is refused where there is no such port
+        return (Treatment(cause=NOT_PLAIN),)  # a move with this policy is refused where there is no such port
     actions = (
         SetField("eth_src", old.plain.mac),
         SetField("eth_dst", old.plain.next_hop_mac),
         SetField(OUT, old.plain.port),
     )
-    return (Treatment(actions, OUTPUT, ethernet.IPV4), Treatment())
+    return (Treatment(actions, OUTPUT, ethernet.IPV4), Treatment(cause=NOT_PLAIN))
 
 
 def tunnel(old: OldNve) -> tuple[Treatment, ...]:
@@ -116,6 +122,11 @@ def old_nve_flows(old: OldNve, policy: str, origins: Iterable[int]) -> Iterator[
         yield from _treated(old.vm, TREATMENTS[policy](old), {ORIGIN: origin}, PRIORITY)
 
 
+def ended_flows(vm: VM) -> Iterator[Flow]:
+    """Yield what is left of a policy whose redirect has ended: frames from tunnels are dropped."""
+    yield from _treated(vm, (Treatment(cause=ENDED),), {ORIGIN: TUNNEL}, PRIORITY)
+
+
 def _treated(
     vm: VM, treatments: Iterable[Treatment], more: Mapping[str, Value], priority: int, notice: bool = False
 ) -> Iterator[Flow]:
@@ -124,7 +135,11 @@ def _treated(
         if treatment.eth_type is not None:
             match["eth_type"] = treatment.eth_type
         actions = ((ToNva(MISDIRECTED),) if notice else ()) + treatment.actions
-        yield flow(FORWARD, priority + (treatment.eth_type is not None), match, actions, treatment.goto)
+        order = priority + (treatment.eth_type is not None)
+        if actions or treatment.goto:
+            yield flow(FORWARD, order, match, actions, treatment.goto)
+        else:
+            yield drop(FORWARD, order, match, treatment.cause)
 
 
 @dataclass(frozen=True)
@@ -139,7 +154,10 @@ def counted_flows(
     vm: VM, sources: Iterable[Source], redirecting: tuple[OldNve, str] | None = None
 ) -> Iterator[Flow]:
     """Yield one flow for each source: what a policy that still redirects says, otherwise drop."""
-    treatments = (Treatment(),) if redirecting is None else TREATMENTS[redirecting[1]](redirecting[0])
+    treatments = TREATMENTS[redirecting[1]](redirecting[0]) if redirecting is not None else ()
+    if not any(one.goto or one.actions for one in treatments):
+        # One cause before and after the move's end: a flow with another one would begin to count anew.
+        treatments = (Treatment(cause=LATE),)
     for source in sources:
         more: dict[str, Value] = {ORIGIN: TUNNEL, "tun_ipv4_src": source.underlay_ip}
         yield from _treated(vm, treatments, more, COUNTED, source.notice)

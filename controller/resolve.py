@@ -14,6 +14,7 @@ from controller.model import VM, Ports
 from controller.pipeline import (
     ADVERTISE,
     ANNOUNCEMENT,
+    OWN_QUESTION,
     RESOLVE,
     VNI,
     CopyField,
@@ -22,6 +23,7 @@ from controller.pipeline import (
     SetField,
     ToNva,
     Value,
+    drop,
     flow,
 )
 from wire import ethernet, ip, nd
@@ -124,9 +126,9 @@ def own_questions(vm: VM, ports: Ports) -> Iterator[Flow]:
     A gratuitous ARP (RFC 5227 section 3, as request or as reply) is told to the NVA.
     """
     own: dict[str, Value] = {VNI: vm.vni, "in_port": ports.direct}
-    yield flow(RESOLVE, 110, {**own, **REQUEST, "arp_tpa": vm.ipv4})
+    yield drop(RESOLVE, 110, {**own, **REQUEST, "arp_tpa": vm.ipv4}, OWN_QUESTION)
     for operation in (1, 2):
         gratuitous: dict[str, Value] = {"arp_op": operation, "arp_spa": vm.ipv4, "arp_tpa": vm.ipv4}
         yield flow(RESOLVE, 120, {**own, "eth_type": ethernet.ARP, **gratuitous}, (ToNva(ANNOUNCEMENT),))
     for address in vm.ipv6_addresses:
-        yield flow(RESOLVE, 110, {**own, **SOLICITATION, "ipv6_nd_target": address})
+        yield drop(RESOLVE, 110, {**own, **SOLICITATION, "ipv6_nd_target": address}, OWN_QUESTION)

@@ -17,6 +17,7 @@ from controller.pipeline import (
     ANTI_SPOOF,
     CLASSIFY,
     FORWARD,
+    INSIDE_SOURCE,
     LOCAL,
     ORIGIN,
     OUT,
@@ -32,6 +33,7 @@ from controller.pipeline import (
     Output,
     SetField,
     Value,
+    drop,
     flow,
 )
 from controller.policies import to_tunnel
@@ -168,7 +170,7 @@ def outside_port(outside: Outside, inside: tuple[VirtualNetwork, ...]) -> Iterat
     for network in inside:
         for own in (network.subnet_v4, network.subnet_v6):
             if own is not None:
-                yield flow(ANTI_SPOOF, 110, {"in_port": port, **_prefix("src", own)})
+                yield drop(ANTI_SPOOF, 110, {"in_port": port, **_prefix("src", own)}, INSIDE_SOURCE)
     yield from _questions(port)
     for network in inside:
         if network.gateway is not None:

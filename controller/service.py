@@ -13,10 +13,11 @@ from controller.events import EventHub
 from controller.fabric import ANSWER_WITHIN_S, Change, Desired, Fabric, PartlyCommittedError
 from controller.flows import delta, desired_flows, peer_flows
 from controller.journal import Journal, remember
-from controller.model import Refused, State, find_move
+from controller.model import Refused, State, find_move, find_nve
 from controller.operations import MOVE_OPERATIONS, apply
 from controller.packet_in import PacketIn, PacketIns
 from controller.session import NveGoneError, Session
+from controller.written import written
 from vocabulary.lifecycle import TRANSITIONS, TSI_STATES
 from vocabulary.moves import PUSH
 from vocabulary.policies import POLICIES
@@ -271,6 +272,16 @@ class Nva:
             "link_local": found.link_local,
             "move": None if move is None else vars(move),
             "believed": dict(state.believed.get(vm, {})),
+        }
+
+    def desired_flows(self, nve: str) -> dict[str, Any]:
+        """Return the NVA's book of an NVE: every flow that it is to have, as a flow dump would write it."""
+        state = self.state
+        find_nve(state, f"desired_flows {nve!r}", nve)
+        return {
+            "nve": nve,
+            "version": state.version,
+            "flows": sorted(written(entry) for entry in desired_flows(state, nve)),
         }
 
     def status(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ HOLDERS = (OUTBOUND, DIRECT, REDIRECTED)
 TAP_FRAMES = 1000
 """What a tap device keeps for a guest that does not read: its default transmit queue length."""
 
-_CLOSED_RATE_BYTES_PER_S = 1
+CLOSED_RATE_BYTES_PER_S = 1
 # An open holder lets 50,000 frames/s out, 64 of them at once: the kernel's input queue of a processor takes 1,000
 # frames (net.core.netdev_max_backlog) and drops the rest. Of 3,000 frames let out at once 192 were lost, and at 200,000
 # frames/s some of 1,300 still were in 1 of 4 releases (measured).
@@ -102,7 +102,7 @@ class Holders:
     def close(self, holder: str) -> None:
         """Close a bucket and use up the tokens it starts with, so that not one frame slips through."""
         entry, burst = self._entries[holder], self._closed_burst_bytes
-        self._tc.set_bucket(entry, _CLOSED_RATE_BYTES_PER_S, burst, self._limit)
+        self._tc.set_bucket(entry, CLOSED_RATE_BYTES_PER_S, burst, self._limit)
         self._pokes[holder].send(marker(b"tokens", burst))
 
     def release(self, holder: str) -> tuple[float, int]:

@@ -269,10 +269,11 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
         for daemon in self.daemons:
             daemon.terminate()
 
-    def dpctl(self, *args: str) -> str:
-        """``sh``-style access to ovs-ofctl from the CLI."""
+    def dpctl(self, *args: str, timeout_s: float = 30.0) -> str:
+        """``sh``-style access to ovs-ofctl from the CLI. CommandError when it fails or takes too long."""
         target = f"unix:{self.folder}/{INTEGRATION_BRIDGE}.mgmt"
-        return commands.run(["ovs-ofctl", "-O", "OpenFlow13", args[0], target, *args[1:]], node=self.name)
+        argv = ["ovs-ofctl", "-O", "OpenFlow13", args[0], target, *args[1:]]
+        return commands.run(argv, node=self.name, timeout_s=timeout_s)
 
 
 def settle(nves: Mapping[str, NVE], stale: Callable[[str], bool], timeout_s: float = 1.0) -> None:

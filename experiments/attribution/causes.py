@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from controller.pipeline import ANTI_SPOOF, CLASSIFY, FORWARD
+
 from .tap_points import Stage
 
 SLACK_S = 0.002
@@ -238,9 +240,9 @@ def _inside(packet: Packet, last: Sighting, facts: Facts, nve: str, *, from_vm: 
             # A port gives no more when all its buffers are kept.
             if move.vm == packet.receiver and move.holding(last.t_s, "direct", "redirected"):
                 return Cause.HELD
-    if from_vm and (nve, "ANTI_SPOOF") in facts.rule_drops and facts.rule_drops[nve, "ANTI_SPOOF"]:
+    if from_vm and (nve, ANTI_SPOOF) in facts.rule_drops and facts.rule_drops[nve, ANTI_SPOOF]:
         return Cause.SPOOF
-    if facts.rule_drops and not facts.rules_dropped(nve, "CLASSIFY", "ANTI_SPOOF", "FORWARD"):
+    if facts.rule_drops and not facts.rules_dropped(nve, CLASSIFY, ANTI_SPOOF, FORWARD):
         return Cause.OVERRUN
     return Cause.UNKNOWN
 
@@ -250,7 +252,7 @@ def _left_in_closed_port(packet: Packet, last: Sighting, move: MoveFacts, facts:
     return (
         (move.vm, move.old_nve, move.wired) == (packet.sender, last.nve, True)
         and move.over_s - CLOSED_S <= last.t_s <= move.there_s + SLACK_S
-        and facts.rules_dropped(last.nve, "CLASSIFY", "ANTI_SPOOF")
+        and facts.rules_dropped(last.nve, CLASSIFY, ANTI_SPOOF)
     )
 
 
@@ -260,7 +262,7 @@ def _is_of(move: MoveFacts, packet: Packet) -> bool:
 
 def _without_rules(facts: Facts, nve: str) -> bool:
     """Whether packets may have found no rule there: some table had none for something."""
-    return facts.rules_dropped(nve, "CLASSIFY", "FORWARD")
+    return facts.rules_dropped(nve, CLASSIFY, FORWARD)
 
 
 def _behind_leg_out(packet: Packet, last: Sighting, facts: Facts) -> Cause:

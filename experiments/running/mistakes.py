@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from controller.pipeline import TABLES
+from controller.pipeline import CLASSIFY, FORWARD, ORIGIN, TABLES, TUNNEL
 from emulation.network import EmulatedNetwork
 from topologies import TUNNEL_OVERHEAD_BYTES
 from topologies.model import Topology
@@ -80,10 +80,10 @@ def wrong_hooks(fault: str, network: EmulatedNetwork, vm: str, new_nve: str) -> 
         return {}
     nve, ports = network.nves[new_nve], network.vm_ports(vm, new_nve)
     saved = nve.folder / f"{vm}.flows"
-    classify, forward = TABLES["CLASSIFY"].number, TABLES["FORWARD"].number
+    classify, forward = TABLES[CLASSIFY].number, TABLES[FORWARD].number
     matches = [f"table={classify},in_port={port}" for port in ports.values() if port is not None]
-    # Only what comes out of a tunnel (reg2=1): the commit does not touch those rules, so they can be put back.
-    matches.append(f"table={forward},reg2=0x1,dl_dst={network.topology.vm(vm).mac}")
+    # Only what comes out of a tunnel: the commit does not touch those rules, so they can be put back.
+    matches.append(f"table={forward},{ORIGIN}={TUNNEL:#x},dl_dst={network.topology.vm(vm).mac}")
 
     def lose() -> None:
         kept = []

@@ -7,7 +7,7 @@ import pytest
 from controller import openflow
 from controller.flows import desired_flows
 from controller.framework import OFFLINE, ofproto, parser
-from controller.pipeline import TABLES, flow
+from controller.pipeline import CAUSE_SHIFT, PAUSED, TABLES, drop
 from tests.fake_nva_world import at_stage, routed
 from tests.fake_nve import split
 from wire.markers import EndMarker, decode_end_marker, encode_end_marker
@@ -25,7 +25,10 @@ def test_every_flow_of_a_move_reads_back_with_its_match(nve: str) -> None:
             wanted = {name: openflow._matched(value) for name, value in entry.match}
             message = read_back(openflow.with_cookie(openflow.encode_add(entry), 0xABCD))
             assert (message.table_id, message.priority) == (TABLES[entry.table].number, entry.priority)
-            assert (message.cookie, message.command) == (0xABCD, ofproto.OFPFC_ADD)
+            assert (message.cookie, message.command) == (
+                entry.cause << CAUSE_SHIFT | 0xABCD,
+                ofproto.OFPFC_ADD,
+            )
             assert dict(message.match.items()) == wanted
             gotos = [i.table_id for i in message.instructions if hasattr(i, "table_id")]
             assert gotos == ([] if entry.goto is None else [TABLES[entry.goto].number])
@@ -35,12 +38,13 @@ def test_every_flow_of_a_move_reads_back_with_its_match(nve: str) -> None:
 
 
 def test_bundle_and_xids_are_what_the_framework_builds() -> None:
-    entry = flow("OUTPUT", 7, {"reg0": 3})
+    entry = drop("OUTPUT", 7, {"reg0": 3}, PAUSED)
     buffer = openflow.numbered(
         [*openflow.in_bundle(9, [openflow.encode_add(entry)]), *openflow.commit(9), openflow.barrier()], 100
     )
     flow_mod = parser.OFPFlowMod(
         OFFLINE,
+        cookie=PAUSED << CAUSE_SHIFT,
         table_id=4,
         priority=7,
         buffer_id=ofproto.OFP_NO_BUFFER,
