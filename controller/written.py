@@ -68,6 +68,7 @@ _COPIED: Mapping[str, str] = {
     "arp_tpa": "NXM_OF_ARP_TPA",
     "ipv6_nd_tll": "NXM_NX_ND_TLL",
 }
+_FIRST = frozenset({VNI, ORIGIN, OUT, "tunnel_id", "in_port"})
 _HEXADECIMAL = frozenset({OUT, VNI, ORIGIN, REASON, "tunnel_id"})
 
 
@@ -86,7 +87,7 @@ def _match(flow: Flow) -> Iterator[str]:
         yield kind
     elif eth_type is not None:
         yield f"dl_type={eth_type:#06x}"
-    for name, value in match.items():
+    for name, value in sorted(match.items(), key=lambda item: item[0] not in _FIRST):
         yield f"{_MATCHED.get(name, name)}={_value(name, value)}"
 
 

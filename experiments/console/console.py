@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from typing import IO, Any
+from typing import IO
 
 from controller.pipeline import describe
 from mobility.lifecycle import check_running
@@ -16,20 +16,18 @@ from ..running.interrupts import interrupts_between
 from ..running.laboratory import Laboratory, LaboratoryError
 from ..running.refusals import refusals
 from .hooks import HookVerb
-from .journey import Packet, conclusion, follow, journey_lines
 from .life import LIFE, LifeVerbs
 from .migrate import AUTO, Wanted, choice_lines, completions, read_moves, summary_line, trouble_lines
-from .mininet_console import NOT_HERE, ConsoleError, MininetConsole, starting
-from .text import columns, flow_lines, help_lines, move_lines, policy_lines, where_lines
+from .mininet_console import NOT_HERE, ConsoleError, MininetConsole
+from .text import columns, help_lines, move_lines, policy_lines
+from .truth import TRUTH, TruthVerbs
 from .watching import EventTap, watch_command, watch_live
-from .whereabouts import names_at, places, whereabouts, wire_of
-from .why import PROTOCOLS, TABLE_NAMES, parse_flows
 
-OWN = ("migrate", "where", "why", "flows", "watch", "hook", "tables", *LIFE)
+OWN = ("migrate", *TRUTH, "watch", "hook", "tables", *LIFE)
 _SWITCH = PHASES.index("switch")
 
 
-class Console(MininetConsole, LifeVerbs, HookVerb):
+class Console(MininetConsole, TruthVerbs, LifeVerbs, HookVerb):
     """The verbs of this project; ``policy``: the old-NVE policy of a ``migrate`` that names none."""
 
     own = tuple(verb for verb in OWN if verb != "watch")
@@ -81,67 +79,6 @@ class Console(MininetConsole, LifeVerbs, HookVerb):
             print(summary_line(outcome.done), flush=True)
         _said_or_raised(outcome, self.mn.location)
 
-    def do_where(self, line: str) -> None:
-        """Show where VMs are: where [VM]. The NVA's mapping beside the kernel's wires.
-
-        NVE (NVA): where the NVA's mapping has the VM. port, redirected: its ports on that NVE's br-int.
-        wire (kernel): where its frames really go and come from, read from the kernel; the last column
-        says whether both agree, or how far a move is.
-        """
-        words = line.split()
-        for vm in words:
-            self.known(vm, self.vms(), "VM")
-        self._check()
-        nva = self.laboratory.nva
-        found = [whereabouts(self.mn, nva.where(vm)) for vm in words or self.vms()]
-        print("\n".join(where_lines(found, nva.status()["version"])), flush=True)
-
-    def do_why(self, line: str) -> None:
-        """Explain a packet's way: why VM VM [icmp|tcp|udp|arp]. Every table at every NVE it passes.
-
-        Nothing is sent: each NVE's Open vSwitch is asked what its tables would do (ofproto/trace).
-        For every table: the flow that matches, in words, and what it does. The last line is the
-        conclusion: delivered to which port, or dropped in which table and why.
-        """
-        words = line.split()
-        if not 2 <= len(words) <= 3:
-            raise ConsoleError(f"usage: why VM VM [{'|'.join(PROTOCOLS)}]")
-        source, target = words[0], words[1]
-        protocol = words[2] if len(words) == 3 else PROTOCOLS[0]
-        for vm in (source, target):
-            self.known(vm, self.vms(), "VM")
-        if source == target:
-            raise ConsoleError(
-                f"why {source} {target}: a VM's packets to itself do not leave it; name two VMs"
-            )
-        self.known(protocol, PROTOCOLS, "protocol")
-        self._check()
-        network = self.mn.topology.network_of(source)
-        one, other = self.mn.topology.vm(source), self.mn.topology.vm(target)
-        packet = Packet(protocol, network.vni, one.mac, other.mac, str(one.ipv4), str(other.ipv4))
-        wire = wire_of(self.mn, source)
-        if wire.speaks not in self.mn.nves:
-            raise ConsoleError(f"{source} reaches no NVE now: its wire is {wire.speaks}")
-        start = wire.speaks
-        hops = follow(packet, start, self.mn.vm_ports(source, start)["direct"] or 0, places(self.mn))
-        print("\n".join([*journey_lines(hops), conclusion(hops, source, target)]), flush=True)
-        self._say_wire(hops[-1].place.name, hops[-1].trace.end.port, target)
-
-    def do_flows(self, line: str) -> None:
-        """Show an NVE's flows in words: flows NVE [TABLE], with packet counts.
-
-        TABLE is a number or a name of the pipeline (see tables). dpctl dump-flows shows them raw, of all NVEs.
-        """
-        words = line.split()
-        if not 1 <= len(words) <= 2:
-            raise ConsoleError(f"usage: flows NVE [TABLE]; NVEs: {', '.join(self.mn.nves)}")
-        self.known(words[0], list(self.mn.nves), "NVE")
-        table = self._table(words[1]) if len(words) == 2 else None
-        dump = self.mn.nves[words[0]].dpctl("dump-flows")
-        print(
-            "\n".join(flow_lines(words[0], parse_flows(dump), names_at(self.mn, words[0]), table)), flush=True
-        )
-
     def do_watch(self, line: str) -> None:
         """Show events live: watch [SECONDS], until Ctrl-C; or those of a command: watch migrate VM NVE.
 
@@ -189,27 +126,7 @@ class Console(MininetConsole, LifeVerbs, HookVerb):
         before = line[:begidx].partition(" ")[2]
         return completions(text, before, self.vms(), list(self.mn.nves), self.mn.location)
 
-    def complete_where(self, text: str, *_ignored: Any) -> list[str]:
-        """VMs."""
-        return starting(text, self.vms())
-
-    def complete_why(self, text: str, line: str, begidx: int, _endidx: int) -> list[str]:
-        """VM, VM, protocol."""
-        before = line[:begidx].split()[1:]
-        return starting(text, [vm for vm in self.vms() if vm not in before] if len(before) < 2 else PROTOCOLS)
-
-    def complete_flows(self, text: str, line: str, begidx: int, _endidx: int) -> list[str]:
-        """NVE, table."""
-        return starting(text, TABLE_NAMES.values() if line[:begidx].split()[1:] else self.mn.nves)
-
     # Details.
-
-    def _table(self, word: str) -> int:
-        numbers = {name: number for number, name in TABLE_NAMES.items()}
-        if word.isdigit() and int(word) in TABLE_NAMES:
-            return int(word)
-        self.known(word.upper(), list(numbers), "table")
-        return numbers[word.upper()]
 
     def _check(self) -> None:
         try:
@@ -239,16 +156,6 @@ class Console(MininetConsole, LifeVerbs, HookVerb):
             "rebind" if prewired else "replug"
         )
         return policy
-
-    def _say_wire(self, nve: str, port: int | None, target: str) -> None:
-        """Add what happens behind the port, when that is not simply the VM."""
-        if port is None or target not in self.mn.ofports[nve]:
-            return
-        ports = self.mn.vm_ports(target, nve)
-        which = next((leg for leg, number in ports.items() if number == port), "")
-        end = wire_of(self.mn, target).hears.get((nve, which), "vm")
-        if end != "vm":
-            print(f"but behind that port the wire is {end}: {target} does not get it now", flush=True)
 
 
 def _said_or_raised(outcome: Outcome, location: dict[str, str]) -> None:

@@ -6,17 +6,21 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from controller.meanings import MISSES
 from controller.pipeline import TABLES
+from emulation import outside
 from emulation.nve import Datapath
 from mobility.migration import MigrationRecord, Phase
 from mobility.options import BANDWIDTH_BPS
 from results.display import count_text
-from topologies.model import Topology
+from topologies.model import Client, Topology
 from topologies.units import format_rate, format_size
 from vocabulary.policies import POLICIES
 
+from .flow_words import action_words, match_words, vni_of
+from .names import Names
+from .openflow_text import TABLE_NAMES, FlowLine
 from .whereabouts import Whereabouts
-from .why import TABLE_NAMES, FlowLine, Names, action_words, match_words
 
 _NVES_IN_GREETING = 10
 _VMS_IN_GREETING = 6
@@ -185,9 +189,10 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.2f} ms"
 
 
-def where_lines(found: Iterable[Whereabouts], version: int) -> list[str]:
-    """The mapping beside the wires, and every disagreement in words."""
-    found = list(found)
+def where_lines(
+    found: Iterable[Whereabouts], version: int, more: Sequence[Sequence[str]] = (), strategy: str = "push"
+) -> list[str]:
+    """The mapping beside the wires, and every disagreement in words; ``more``: rows of what is no VM."""
     rows = [("VM", "IP", "NVE (NVA)", "port", "redirected", "wire (kernel)", "")]
     for one in found:
         redirected = one.ports.get("redirected")
@@ -199,21 +204,52 @@ def where_lines(found: Iterable[Whereabouts], version: int) -> list[str]:
                 str(one.ports.get("direct", "none")),
                 "-" if redirected is None else str(redirected),
                 one.wire.words(),
-                _agreement(one),
+                _agreement(one, strategy),
             )
         )
-    return [*columns(rows), f"  version {version} of the NVA's mapping"]
+    return [*columns([*rows, *map(tuple, more)]), f"  version {version} of the NVA's mapping"]
 
 
-def _agreement(one: Whereabouts) -> str:
+def client_rows(
+    clients: Iterable[Client], topology: Topology, ofports: Mapping[str, Mapping[str, int]]
+) -> list[tuple[str, ...]]:
+    """Clients outside as rows of ``where_lines``: behind which NVE's port they are."""
+    beyond = topology.outside
+    if beyond is None:
+        return []
+    port = str(ofports[beyond.nve][outside.PORT])
+    wire = f"by {outside.ROUTER}, the router outside"
+    return [(one.name, str(one.ipv4), beyond.nve, port, "-", wire, "outside") for one in clients]
+
+
+def _agreement(one: Whereabouts, strategy: str) -> str:
+    late = "".join(
+        f"; {', '.join(sorted(nves))} still {'sends' if len(nves) == 1 else 'send'} to {place} (strategy {strategy})"
+        for place, nves in _by_belief(one.believed).items()
+    )
     if one.move is not None:
         move = one.move
-        return f"moving {move['old_nve']} to {move['new_nve']}: {move['stage']}, policy {move['policy']}"
-    return "agree" if one.wire.agrees_with(one.nve) else f"DISAGREE: the wire does not lead to {one.nve}"
+        return (
+            f"moving {move['old_nve']} to {move['new_nve']}: {move['stage']}, policy {move['policy']}{late}"
+        )
+    if not one.agrees:
+        return f"DISAGREE: the wire does not lead to {one.nve}{late}"
+    state = "" if one.state == "running" else f"{one.state}: "
+    return f"{state}{'NVA and wire agree' if late else 'agree'}{late}"
 
 
-def flow_lines(nve: str, flows: Sequence[FlowLine], names: Names, table: int | None = None) -> list[str]:
-    """A flow dump by table, in words, with packet counts."""
+def _by_belief(believed: Mapping[str, str]) -> dict[str, list[str]]:
+    """Where it is believed -> the NVEs that do."""
+    found: dict[str, list[str]] = {}
+    for nve, place in believed.items():
+        found.setdefault(place, []).append(nve)
+    return found
+
+
+def flow_lines(
+    nve: str, flows: Sequence[FlowLine], missed: Mapping[int, int], names: Names, table: int | None = None
+) -> list[str]:
+    """A flow dump by table, in words, with packet counts; ``missed``: packets that matched no flow of a table."""
     wanted = [number for number in sorted(TABLE_NAMES) if table in (None, number)]
     shown = [flow for flow in flows if flow.table in wanted]
     lines = [
@@ -227,7 +263,11 @@ def flow_lines(nve: str, flows: Sequence[FlowLine], names: Names, table: int | N
             lines.append(
                 f"  {flow.packets:>9,} packets  priority {flow.priority}  {match_words(flow.match, names)}"
             )
-            lines.append(f"  {'':>17}  -> {action_words(flow.actions, names)}")
+            does = action_words(flow.actions, names, vni_of(flow.match, names), flow.cause)
+            lines.append(f"  {'':>17}  -> {does}")
+        lines.append(
+            f"  {missed.get(number, 0):>9,} packets  matched no flow and were dropped: {MISSES[name]}"
+        )
     return lines
 
 

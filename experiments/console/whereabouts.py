@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from emulation import commands
+from controller.pipeline import OUTSIDE_VNI
+from emulation import addressing, commands, outside, plain
+from emulation.holders import CLOSED_RATE_BYTES_PER_S, HOLDERS, entry_device, exit_device
 from emulation.network import EmulatedNetwork
 from emulation.plan import TUNNEL_PORT
-from emulation.wiring import DIRECT, REDIRECTED, SINK, Wiring, port_device
+from emulation.wiring import DIRECT, REDIRECTED, SINK, Wiring, nve_device, port_device
+from topologies.model import Topology
 
 from .journey import Place
-from .why import Names
+from .names import OUTSIDE, Names
 
 HELD, CUT = "held", "cut"
 
@@ -54,6 +58,17 @@ class Whereabouts:
     ports: Mapping[str, int | None]
     move: Mapping[str, Any] | None
     wire: Wire
+    state: str = "running"
+    believed: Mapping[str, str] = field(default_factory=dict)
+    """NVEs whose mapping is out of date, and where they send the VM's frames instead."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the wire leads where it should: to the VM's NVE; nowhere (held, or cut) when it does not run."""
+        if self.wire.agrees_with(self.nve):
+            return self.state != "released"
+        nowhere = not self.wire.hears_from() and self.wire.speaks in (HELD, CUT)
+        return self.state != "running" and nowhere
 
 
 def wire_of(network: EmulatedNetwork, vm: str) -> Wire:
@@ -70,21 +85,49 @@ def wire_of(network: EmulatedNetwork, vm: str) -> Wire:
         for action in part.get("actions", ())
         if "to_dev" in action
     }
-    shown = commands.run(["tc", "-j", "filter", "show", "dev", port_device(vm), "ingress"], node="sandbox")
-    return read_wire(wiring, targets, _last_target(json.loads(shown)))
+    outbound = _leads_to(port_device(vm))
+    entries = {holder: entry_device(vm, holder) for holder in HOLDERS}
+    used = {outbound, *targets.values()}
+    passing = {
+        entries[holder]: _leads_to(exit_device(vm, holder)) for holder in HOLDERS if entries[holder] in used
+    }
+    passing = {entry: end for entry, end in passing.items() if _is_open(entry)}
+    return read_wire(wiring, targets, outbound, passing)
 
 
-def read_wire(wiring: Wiring, targets: Mapping[int, str], outbound: str) -> Wire:
-    """The wire of a pre-wired VM from its actions' targets and the device that its own frames go to. Pure."""
+def read_wire(
+    wiring: Wiring,
+    targets: Mapping[int, str],
+    outbound: str,
+    passing: Mapping[str, str] = MappingProxyType({}),
+) -> Wire:
+    """The wire of a pre-wired VM from its actions' targets and the device that its own frames go to. Pure.
+
+    ``passing``: holders that have been opened, so that frames pass them, and where these go then.
+    """
     legs = {leg.devices[which]: nve for nve, leg in wiring.legs.items() for which in leg.devices}
+    outbound = passing.get(outbound, outbound)
     speaks = legs.get(outbound, CUT if outbound == SINK else HELD)
     ends = {port_device(wiring.vm): "vm", SINK: CUT}
+    ends |= {entry: ends.get(end, HELD) for entry, end in passing.items()}
     hears = {
         (nve, which): ends.get(targets.get(leg.actions[which], SINK), HELD)
         for nve, leg in wiring.legs.items()
         for which in (DIRECT, REDIRECTED)
     }
     return Wire(speaks, hears)
+
+
+def _leads_to(device: str) -> str:
+    """Where what a device of the sandbox receives goes."""
+    shown = commands.run(["tc", "-j", "filter", "show", "dev", device, "ingress"], node="sandbox")
+    return _last_target(json.loads(shown))
+
+
+def _is_open(entry: str) -> bool:
+    """Whether a holder lets frames pass."""
+    shown = json.loads(commands.run(["tc", "-j", "qdisc", "show", "dev", entry, "root"], node="sandbox"))
+    return any(one.get("options", {}).get("rate", 0) > CLOSED_RATE_BYTES_PER_S for one in shown)
 
 
 def _last_target(filters: list[dict[str, Any]]) -> str:
@@ -106,19 +149,88 @@ def _has_device(pid: int, device: str) -> bool:
 def whereabouts(network: EmulatedNetwork, answer: Mapping[str, Any]) -> Whereabouts:
     """One VM's, from the NVA's answer to ``where`` and the kernel's."""
     vm, nve = answer["vm"], answer["nve"]
-    ports = answer["ports"].get(nve, {})
-    return Whereabouts(vm, answer["ipv4"], nve, ports, answer["move"], wire_of(network, vm))
+    return Whereabouts(
+        vm,
+        answer["ipv4"],
+        nve,
+        answer["ports"].get(nve, {}),
+        answer["move"],
+        wire_of(network, vm),
+        answer["state"],
+        answer["believed"],
+    )
 
 
 def names_at(network: EmulatedNetwork, nve: str) -> Names:
     """What the numbers in an NVE's flows mean."""
     topology = network.topology
-    ports = {number: name for name, number in network.ofports[nve].items()}
-    macs = {vm.mac: vm.name for vm in topology.vms}
-    ips = {str(one.underlay_ip): one.name for one in topology.nves}
-    if len(topology.virtual_networks) == 1:  # subnets of several may overlap
-        ips |= {str(vm.ipv4): vm.name for vm in topology.vms}
-    return Names(ports, macs, ips, {one.vni: one.name for one in topology.virtual_networks})
+    ports, owners, port_vnis = {}, {}, {}
+    for device, number in network.ofports[nve].items():
+        ports[number], owner, vni = _behind(network, device)
+        if owner is not None and vni is not None:
+            owners[number], port_vnis[number] = owner, vni
+    return Names(
+        ports,
+        owners,
+        port_vnis,
+        _macs(topology),
+        _ips(topology),
+        {one.vni: one.name for one in topology.virtual_networks},
+        {str(one.underlay_ip): one.name for one in topology.nves},
+    )
+
+
+def _behind(network: EmulatedNetwork, device: str) -> tuple[str, str | None, int | None]:
+    """What to call a port, who is behind it, and in which network."""
+    known = {TUNNEL_PORT: "the tunnel", plain.PORT: "the plain underlay"}
+    if device in known:
+        return known[device], None, None
+    if device == outside.PORT:
+        return OUTSIDE, OUTSIDE, OUTSIDE_VNI
+    for vm in network.topology.vms:
+        if device in (nve_device(vm.name, DIRECT), nve_device(vm.name, REDIRECTED)):
+            leg = "" if device == vm.name else ", redirected"
+            return vm.name + leg, vm.name, network.topology.network_of(vm).vni
+    return device, None, None
+
+
+def _macs(topology: Topology) -> dict[tuple[int, str], str]:
+    """In each network: its VMs, and its gateway."""
+    found = {(one.vni, addressing.GATEWAY_MAC): "the gateway" for one in topology.virtual_networks}
+    for vm in topology.vms:
+        found[topology.network_of(vm).vni, vm.mac] = vm.name
+    if topology.outside is not None:
+        for vni in (*(one.vni for one in topology.virtual_networks), OUTSIDE_VNI):
+            found[vni, outside.MAC] = "the gateway to the outside"
+            found[vni, outside.NEXT_HOP_MAC] = "the router outside"
+    return found
+
+
+def _ips(topology: Topology) -> dict[tuple[int, str], str]:
+    """In each network, and outside: whoever can be reached from there by an address."""
+    beyond = topology.outside
+    found: dict[tuple[int, str], str] = {}
+
+    def put(vni: int, name: str, *addresses: object) -> None:
+        found.update({(vni, str(address)): name for address in addresses if address is not None})
+
+    for vm in topology.vms:
+        own = topology.network_of(vm)
+        seen_from = [own.vni]
+        seen_from += [one.vni for one in topology.virtual_networks if topology.may_route(one, own)]
+        if beyond is not None and own.name in beyond.reaches:
+            seen_from.append(OUTSIDE_VNI)
+        for vni in seen_from:
+            put(vni, vm.name, vm.ipv4, *addressing.ipv6_addresses(vm))
+    for network in topology.virtual_networks:
+        for other in topology.virtual_networks:
+            if other == network or topology.may_route(network, other):
+                put(network.vni, f"the gateway of {other.name}", other.gateway_v4, other.gateway_v6)
+        if beyond is not None and network.name in beyond.reaches:
+            put(OUTSIDE_VNI, f"the gateway of {network.name}", network.gateway_v4, network.gateway_v6)
+            for client in beyond.clients:
+                put(network.vni, client.name, client.ipv4, client.ipv6)
+    return found
 
 
 def places(network: EmulatedNetwork) -> dict[str, Place]:
@@ -131,6 +243,7 @@ def places(network: EmulatedNetwork) -> dict[str, Place]:
             ports[name][TUNNEL_PORT],
             names_at(network, name),
             nve.trace,
+            ports[name].get(plain.PORT),
         )
         for name, nve in network.nves.items()
     }

@@ -14,7 +14,19 @@ from emulation.nve import Datapath
 from emulation.wiring import Leg
 from experiments.console import mininet_view
 from experiments.console.console import Console
-from experiments.console.text import columns, event_line, greeting, move_lines, where_lines
+from experiments.console.mininet_console import ConsoleError
+from experiments.console.names import Names
+from experiments.console.openflow_text import parse_flows
+from experiments.console.question import read_question
+from experiments.console.text import (
+    client_rows,
+    columns,
+    event_line,
+    flow_lines,
+    greeting,
+    move_lines,
+    where_lines,
+)
 from experiments.console.watching import EventTap, watch_command
 from experiments.console.whereabouts import Whereabouts, Wire, read_wire
 from experiments.running.interrupts import ignored_interrupts, interrupts_between
@@ -163,8 +175,15 @@ def test_a_failure_says_where_each_vm_is_and_what_was_not_begun(
         ("migrate vm1 nve3 polcy=tunnel", "no parameter 'polcy'; did you mean 'policy'?"),
         ("migrate vm1 nve3 hot cold", "'cold' is too much"),
         ("where vm9", "no VM 'vm9'"),
-        ("why vm1", "usage: why VM VM"),
-        ("why vm1 vm1", "name two VMs"),
+        ("why vm1", "usage: why WHO WHOM [icmp|tcp|udp|arp|nd] [ipv4|ipv6]"),
+        ("why vm1 vm1", "name two"),
+        ("why vm1 peer9", "no VM 'peer9'; did you mean 'peer3'?"),
+        ("why vm1 peer1 arp ipv6", "for 2001:db8:1::1 it is nd"),
+        ("why vm1 10.1.0.2 nd", "for 10.1.0.2 it is arp"),
+        ("why vm1 10.1.0.1 from=2001:db8::9", "are not of one IP version"),
+        ("why vm1 peer1 arp fragment", "arp is not sent in fragments"),
+        ("why vm1 224.0.0.1", "a group's address"),
+        ("audit nve9", "no NVE 'nve9'"),
         ("why vm1 peer1 sctp", "no protocol 'sctp'"),
         ("flows", "usage: flows NVE [TABLE]; NVEs: nve1, nve2, nve3"),
         ("flows vm1", "no NVE 'vm1'"),
@@ -233,7 +252,9 @@ def complete(console: Console, line: str) -> list[str]:
         ("hook switch flo", ["flows"]),
         ("where v", ["vm1"]),
         ("why vm1 peer", ["peer1", "peer2", "peer3"]),
-        ("why vm1 peer1 ", ["arp", "icmp", "tcp", "udp"]),
+        ("why vm1 peer1 ", ["arp", "fragment", "icmp", "ipv4", "ipv6", "nd", "tcp", "udp", "from="]),
+        ("why vm1 peer1 nd ip", ["ipv4", "ipv6"]),
+        ("audit nve", ["nve1", "nve2", "nve3"]),
         ("flows nve1 AN", ["ANTI_SPOOF"]),
         ("vm1 ping peer", ["peer1", "peer2", "peer3"]),
     ],
@@ -418,6 +439,66 @@ def test_where_says_when_wire_and_mapping_differ() -> None:
     assert lines[2].endswith("DISAGREE: the wire does not lead to nve3")
 
 
+def test_where_tells_mappings_of_before_and_vms_that_do_not_run() -> None:
+    ports = {"direct": 3, "redirected": 2}
+    here = Wire("nve3", {("nve3", "direct"): "vm"})
+    held = Wire("held", {("nve3", "direct"): "held"})
+    cut = Wire("cut", {("nve3", "direct"): "cut"})
+    late = {"nve2": "nve1", "nve4": "nve1"}
+    found = [
+        Whereabouts("vm1", "10.1.0.10", "nve3", ports, None, here, "running", late),
+        Whereabouts("vm1", "10.1.0.10", "nve3", ports, None, held, "paused"),
+        Whereabouts("vm1", "10.1.0.10", "nve3", ports, None, cut, "allocated"),
+        Whereabouts("vm1", "10.1.0.10", "nve3", ports, None, held, "running"),
+    ]
+    said = where_lines(found, 7, (), "announce")
+    assert said[1].endswith("NVA and wire agree; nve2, nve4 still send to nve1 (strategy announce)")
+    assert said[2].endswith("paused: agree")
+    assert said[3].endswith("allocated: agree")
+    assert said[4].endswith("DISAGREE: the wire does not lead to nve3")
+
+
+def test_where_knows_clients_outside() -> None:
+    topology = load_topology(topology_file("outside"))
+    assert topology.outside is not None
+    rows = client_rows(topology.outside.clients, topology, {"nve3": {"out0": 5}})
+    assert where_lines([], 7, rows)[1].split()[:4] == ["client1", "203.0.113.10", "nve3", "5"]
+
+
+def test_flows_count_what_matched_none() -> None:
+    dump = " cookie=0x1, table=3, n_packets=5, n_bytes=4, priority=100,reg1=0x1389,reg2=0 actions=drop\n"
+    lines = flow_lines("nve1", parse_flows(dump), {3: 1234}, Names(), 3)
+    assert lines[0] == "nve1: 1 flow in FORWARD"
+    assert lines[-1].split(":")[0].strip() == "1,234 packets  matched no flow and were dropped"
+
+
+@pytest.mark.parametrize(
+    ("line", "who", "address", "protocol", "claimed"),
+    [
+        ("vm1 peer2", "vm1", "10.1.0.2", "icmp", None),
+        ("vm1 peer2 ipv6 udp", "vm1", "2001:db8:1::2", "udp", None),
+        ("vm1 peer2 nd", "vm1", "2001:db8:1::2", "nd", None),
+        ("vm1 2001:db8:1::77", "vm1", "2001:db8:1::77", "icmp", None),
+        ("10.1.0.10 peer2", "vm1", "10.1.0.2", "icmp", None),
+        ("vm1 peer2 from=10.1.0.9", "vm1", "10.1.0.2", "icmp", "10.1.0.9"),
+        ("10.1.0.100 peer2", "peer1", "10.1.0.2", "icmp", "10.1.0.100"),
+    ],
+)
+def test_a_question_is_read(line: str, who: str, address: str, protocol: str, claimed: str | None) -> None:
+    """peer1 has 10.1.0.100 on its interface, too."""
+    asked = read_question(line.split(), TOPOLOGY, lambda ip: ["peer1"] if ip == "10.1.0.100" else [])
+    assert (asked.who.name, asked.address, asked.protocol, asked.claimed) == (who, address, protocol, claimed)
+
+
+def test_an_address_of_two_tenants_is_the_one_near_the_other_end() -> None:
+    tenants = load_topology(topology_file("two_tenants"))
+    assert read_question(["10.1.0.3", "red1"], tenants, lambda _: []).who.name == "red3"
+    with pytest.raises(ConsoleError, match="an address of peer3 and of red3: name the one that sends"):
+        read_question(["10.1.0.3", "green2"], tenants, lambda _: [])
+    with pytest.raises(ConsoleError, match=r"nobody has the address .* name the one that sends with it"):
+        read_question(["10.9.0.9", "green2"], tenants, lambda _: [])
+
+
 def test_the_wire_is_read_from_the_kernels_actions() -> None:
     legs = {
         name: Leg(
@@ -433,6 +514,8 @@ def test_the_wire_is_read_from_the_kernels_actions() -> None:
     assert wire.agrees_with("nve1")
     assert (wire.hears["nve3", "direct"], wire.hears["nve3", "redirected"]) == ("held", "cut")
     assert read_wire(wiring, targets, "vm1-ho").speaks == "held"
+    opened = read_wire(wiring, targets, "vm1-ho", {"vm1-ho": "vm1-l3", "vm1-hd": "vm1-p"})
+    assert (opened.speaks, opened.hears["nve3", "direct"]) == ("nve3", "vm")
     assert read_wire(wiring, targets, "sink0").words() == "sends to cut, hears nve1"
 
 
