@@ -56,6 +56,8 @@ class _JsonSocket:
                 answer = {"id": message["id"], "result": message["params"], "error": None}
                 self._socket.sendall(json.dumps(answer).encode())
                 continue
+            if message.get("id") != self._id:  # the late answer to a question that was given up
+                continue
             if message.get("error"):
                 raise OvsError(f"{self._owner}: {asked}: {message['error']}")
             return message["result"]

@@ -179,11 +179,18 @@ def _with_reason(inquiry: _Inquiry, found: Verdict, hops: Sequence[Hop]) -> Verd
     ]
     for vm in others:
         if vm.virtual_network != mine:
-            text = f"{found.text} ({vm.name} is in {vm.virtual_network}, and {mine} is not routed to it)"
-            return Verdict(found.kind, text)
+            return Verdict(found.kind, found.text + aside(_why_not(inquiry, vm, mine)))
     if others:
         return found
     return Verdict(found.kind, found.text + _unknown_to_the_nva(network, question.address))
+
+
+def _why_not(inquiry: _Inquiry, vm: Vm, mine: str) -> str:
+    """Why a VM of another network does not answer, or is not reached."""
+    who = inquiry.question.who
+    if isinstance(who, Vm) and inquiry.network.topology.may_route(mine, vm.virtual_network):
+        return f"{vm.name} is in {vm.virtual_network}, and {who.name} asks for its gateway's MAC to reach it"
+    return f"{vm.name} is in {vm.virtual_network}, and {mine} is not routed to it"
 
 
 def _unknown_to_the_nva(network: EmulatedNetwork, address: str) -> str:
