@@ -173,6 +173,9 @@ def _with_reason(inquiry: _Inquiry, found: Verdict, hops: Sequence[Hop]) -> Verd
     last, topology = hops[-1].trace.steps[-1].name, network.topology
     if last != RESOLVE:
         return found
+    gateways = [str(ip) for one in topology.virtual_networks for ip in (one.gateway_v4, one.gateway_v6)]
+    if question.address in gateways and question.protocol not in QUESTIONS:
+        return Verdict(found.kind, f"{found.text} (it is a gateway's, which answers pings alone)")
     mine = _network_of(question.who)
     others = [
         vm for vm in topology.vms if question.address in (str(vm.ipv4), str(vm.ipv6)) and vm != question.who
