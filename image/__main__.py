@@ -75,12 +75,13 @@ def _run(words: Sequence[str]) -> int:
     if not rest or "=" in rest[0]:
         raise ImageError("run which experiment? make image-run EXP=hot-l2 (make list shows them all)")
     experiment = check(rest)
+    brought = _brought(next((word[9:] for word in reversed(rest) if word.startswith("topology=")), ""))
     image, results, choice = _ready(wanted)
     added = gentler(rest[1:], experiment.parameters, choice.accelerator)
     if added:
         _say(f"processors are emulated: {' '.join(added)} unless you say otherwise")
     argv = [PYTHON, "-m", "experiments", "record", *rest, *added]
-    outcome = run_inside(image, argv, results, _say, choice)
+    outcome = run_inside(image, argv, results, _say, choice, brought=brought)
     if not outcome.runs:
         return outcome.status or 1
     _say("drawing its report")
@@ -98,6 +99,18 @@ def check(words: Sequence[str]) -> Experiment:
     if "topology" in values:
         experiment.check(values, load_topology(topology_file(values["topology"])))
     return experiment
+
+
+def _brought(topology: str) -> list[str]:
+    """The topology file that is asked for, when the guest would not get it with the work tree."""
+    from topologies import shipped, topology_file
+
+    from .project import outside_of_tree
+
+    if not topology or topology in shipped() or not outside_of_tree(topology_file(topology)):
+        return []
+    _say(f"{topology} is not in the work tree: the guest gets a copy")
+    return [topology]
 
 
 def _evaluate(words: Sequence[str]) -> int:
@@ -139,8 +152,10 @@ def _cli(words: Sequence[str]) -> int:
     wanted, rest = _asked(words)
     read_words(rest)
     check_terminal()
+    brought = _brought(rest[0] if rest and "=" not in rest[0] else "")
     image, results, choice = _ready(wanted)
-    return interact_inside(image, [PYTHON, "-m", "experiments", "cli", *rest], results, _say, choice)
+    argv = [PYTHON, "-m", "experiments", "cli", *rest]
+    return interact_inside(image, argv, results, _say, choice, brought)
 
 
 def _asked(words: Sequence[str]) -> tuple[str, list[str]]:

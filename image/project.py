@@ -28,13 +28,28 @@ GUEST_LIBC = ("glibc", "2.36")  # the same
 _NOT_NEEDED = ("tests/", "docs/", ".ci/")
 
 
-def lay_out(folder: Path, argv: Sequence[str], machine: Mapping[str, Any], patience: int = 1) -> None:
-    """Fill the data disk's folder: project/, command, machine.json, results/. Raises ImageError.
+def lay_out(
+    folder: Path,
+    argv: Sequence[str],
+    machine: Mapping[str, Any],
+    patience: int = 1,
+    brought: Sequence[str] = (),
+) -> None:
+    """Fill the data disk's folder: project/, command, machine.json, results/, brought/. Raises ImageError.
 
     ``argv``: what is run in project/. ``machine``: what the records' environment is told of the machine around the
-    guest. ``patience``: by how much its bounds on waiting are longer.
+    guest. ``patience``: by how much its bounds on waiting are longer. ``brought``: paths of files that are not in the
+    work tree; the guest finds each by the very path, so that ``argv`` means there what it means here.
     """
-    project = folder / "project"
+    _lay_out_tree(folder / "project")
+    (folder / "results").mkdir()
+    lines = [f"export OVERLAND_PATIENCE={patience}", *_bring(folder, brought), f"exec {shlex.join(argv)}"]
+    (folder / "command").write_text("".join(line + "\n" for line in lines))
+    (folder / "machine.json").write_text(json.dumps(machine))
+
+
+def _lay_out_tree(project: Path) -> None:
+    """The work tree's files, compiled."""
     for name in _files():
         target = project / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -48,9 +63,26 @@ def lay_out(folder: Path, argv: Sequence[str], machine: Mapping[str, Any], patie
                 probe_binary(
                     project / source.relative_to(PROJECT), project / BUILD_FOLDER.relative_to(PROJECT)
                 )
-    (folder / "results").mkdir()
-    (folder / "command").write_text(f"export OVERLAND_PATIENCE={patience}\nexec {shlex.join(argv)}\n")
-    (folder / "machine.json").write_text(json.dumps(machine))
+
+
+def _bring(folder: Path, paths: Sequence[str]) -> list[str]:
+    """Copy files onto the data disk; the guest's commands that put each where its path leads from project/."""
+    (folder / "brought").mkdir()
+    lines = []
+    for number, path in enumerate(paths):
+        try:
+            shutil.copyfile(path, folder / "brought" / str(number))
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be taken into the guest: {error.strerror}") from None
+        target = shlex.quote(path)
+        lines.append(f'mkdir -p -- "$(dirname -- {target})" && cp -- ../brought/{number} {target} || exit 2')
+    return lines
+
+
+def outside_of_tree(path: str | Path) -> bool:
+    """Whether a file is not among those that the guest gets with the work tree. Raises ImageError."""
+    resolved = Path(path).resolve()
+    return not resolved.is_relative_to(PROJECT) or str(resolved.relative_to(PROJECT)) not in _files()
 
 
 def _files() -> list[str]:

@@ -42,13 +42,22 @@ def accelerator_for(image: Image, wanted: str) -> Choice:
 
 
 def run_inside(
-    image: Image, argv: Sequence[str], results: Path, say: Say, choice: Choice, *, show: Say = print
+    image: Image,
+    argv: Sequence[str],
+    results: Path,
+    say: Say,
+    choice: Choice,
+    *,
+    brought: Sequence[str] = (),
+    show: Say = print,
 ) -> Outcome:
     """Boot, run ``argv`` in the project's folder, bring its runs into ``results``/runs. Raises ImageError.
 
+    ``brought``: paths of files beside the work tree that the guest gets too, see `image.project.lay_out`.
+
     When the guest dies or hangs, what was written is brought back all the same and its console's log is kept.
     """
-    with _prepared(image, argv, say, choice, "run") as guest:
+    with _prepared(image, argv, say, choice, "run", brought) as guest:
         say("booting")
         started_s = time.monotonic()
         began_s: list[float] = []
@@ -79,9 +88,11 @@ def check_terminal() -> None:
         raise ImageError("the image's console needs a terminal: run this in one, not in a pipe")
 
 
-def interact_inside(image: Image, argv: Sequence[str], results: Path, say: Say, choice: Choice) -> int:
+def interact_inside(
+    image: Image, argv: Sequence[str], results: Path, say: Say, choice: Choice, brought: Sequence[str] = ()
+) -> int:
     """The same with this terminal as the guest's console."""
-    with _prepared(image, argv, say, choice, "shell") as guest:
+    with _prepared(image, argv, say, choice, "shell", brought) as guest:
         size = shutil.get_terminal_size()
         terminal: dict[str, str | int] = {"rows": size.lines, "columns": size.columns}
         terminal["term"] = os.environ.get("TERM", "vt100")
@@ -94,7 +105,9 @@ def interact_inside(image: Image, argv: Sequence[str], results: Path, say: Say, 
 
 
 @contextmanager
-def _prepared(image: Image, argv: Sequence[str], say: Say, choice: Choice, mode: Mode) -> Iterator[Guest]:
+def _prepared(
+    image: Image, argv: Sequence[str], say: Say, choice: Choice, mode: Mode, brought: Sequence[str]
+) -> Iterator[Guest]:
     """Data disk and guest; the disk and the log are gone afterwards."""
     qemu = machine.qemu_version()
     record = image.record()
@@ -111,7 +124,7 @@ def _prepared(image: Image, argv: Sequence[str], say: Say, choice: Choice, mode:
     with scratch_folder(image.folder) as scratch:
         contents, data = scratch / "contents", scratch / "data.ext4"
         contents.mkdir()
-        project.lay_out(contents, argv, facts, PATIENCE[choice.accelerator])
+        project.lay_out(contents, argv, facts, PATIENCE[choice.accelerator], brought)
         disk.make(data, contents)
         log = None if mode == "shell" else scratch / "console.log"
         files = (image.kernel, image.initrd, image.root)
