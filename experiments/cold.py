@@ -21,6 +21,7 @@ from .experiment import Experiment
 from .hot_l2 import PAUSE
 from .hot_warm_cold import MEMORY, check_copy
 from .running.comparing import Group, checker, comparison, traffic_parameters
+from .running.gathering import Gathered
 from .running.parameters import with_topology
 from .running.sentences import groups_tried, measured, milliseconds, packets
 
@@ -41,9 +42,12 @@ def groups(values: Mapping[str, Any]) -> Sequence[Group]:
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As every comparison's; and a copy that would last for hours is refused."""
-    settled = with_topology(EXPERIMENT.parameters, values, topology)
-    checker(groups)(settled, topology)
-    check_copy(settled)
+    settled, each = with_topology(EXPERIMENT.parameters, values, topology), Gathered()
+    with each:
+        checker(groups)(settled, topology)
+    with each:
+        check_copy(settled)
+    each.tell()
 
 
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:

@@ -25,6 +25,7 @@ from wire.dhcp import Message
 
 from . import hot_l2
 from .experiment import Experiment
+from .running.gathering import Gathered
 from .running.parameters import QUICK, Parameter, ParameterError, choice, repetitions, with_defaults
 from .running.run import Run
 from .running.sentences import BOTH_WAYS, measured, milliseconds, moves_cost, stalls
@@ -42,8 +43,16 @@ PARAMETERS: tuple[Parameter, ...] = (
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's; and the VM leases its address."""
-    hot_l2.check(values, topology)
-    if topology.vm(values["vm"]).address != "dhcp":
+    each = Gathered()
+    with each:
+        hot_l2.check(values, topology)
+    with each:
+        _check_leases(values, topology)
+    each.tell()
+
+
+def _check_leases(values: Mapping[str, Any], topology: Topology) -> None:
+    if hot_l2.vm_of(topology, "vm", values["vm"]).address != "dhcp":
         leasing = ", ".join(vm.name for vm in topology.vms if vm.address == "dhcp") or "none"
         raise ParameterError(
             f"vm={values['vm']}: has a static address in topology {topology.name} (VMs with address: dhcp: {leasing}); "

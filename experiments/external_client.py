@@ -22,7 +22,8 @@ from topologies.model import Topology
 
 from . import hot_l2
 from .experiment import Experiment
-from .hot_l2 import check_movable
+from .hot_l2 import check_movable, vm_of
+from .running.gathering import Gathered
 from .running.parameters import QUICK, Parameter, ParameterError, choice, with_defaults
 from .running.run import Run
 from .running.sentences import BOTH_WAYS, counted, measured, moves_cost, stalls
@@ -38,20 +39,26 @@ PARAMETERS: tuple[Parameter, ...] = (
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """The peer is a client outside, and the VM's network is one that it reaches."""
-    vm, outside = check_movable(values, topology), topology.outside
+    each, outside = Gathered(), topology.outside
     clients = [] if outside is None else [client.name for client in outside.clients]
-    if outside is None or values["peer"] not in clients:
-        raise ParameterError(
-            f"peer={values['peer']}: is no client outside in topology {topology.name} (clients: "
-            f"{', '.join(clients) or 'none; take topology=outside'})"
-        )
-    if vm.virtual_network not in outside.reaches:
-        raise ParameterError(
-            f"vm={vm.name}: clients outside do not reach its network {vm.virtual_network} (they reach "
-            f"{', '.join(outside.reaches)}); choose a VM there"
-        )
-    for name in (vm.name, values["peer"]):
-        address_of(topology, name, values["family"])
+    with each:
+        check_movable(values, topology)
+    with each:
+        if values["peer"] not in clients:
+            raise ParameterError(
+                f"peer={values['peer']}: is no client outside in topology {topology.name} (clients: "
+                f"{', '.join(clients) or 'none; take topology=outside'})"
+            )
+        address_of(topology, values["peer"], values["family"])
+    with each:
+        vm = vm_of(topology, "vm", values["vm"])
+        if outside is not None and vm.virtual_network not in outside.reaches:
+            raise ParameterError(
+                f"vm={vm.name}: clients outside do not reach its network {vm.virtual_network} (they reach "
+                f"{', '.join(outside.reaches)}); choose a VM there"
+            )
+        address_of(topology, vm.name, values["family"])
+    each.tell()
 
 
 def routes_outside(run: Run) -> set[str]:

@@ -24,6 +24,7 @@ from vocabulary.policies import POLICIES
 from .experiment import Experiment
 from .running import mistakes
 from .running.beside import SideFlow
+from .running.gathering import Gathered
 from .running.parameters import (
     QUICK,
     Parameter,
@@ -37,7 +38,7 @@ from .running.parameters import (
 )
 from .running.run import Run
 from .running.sentences import BOTH_WAYS, measured, milliseconds, moves_cost, stage_s, stalls
-from .running.traffic import UDP_HEADERS_BYTES, path_mtu_bytes
+from .running.traffic import UDP_HEADERS_BYTES, ends_are_there, path_mtu_bytes
 from .running.trials import NULL, Schedule, path_of
 
 PAUSE = choice(
@@ -66,7 +67,25 @@ PARAMETERS: tuple[Parameter, ...] = (
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """Refuse what this topology cannot do (ParameterError) or this attachment cannot (MigrationRefusedError)."""
-    vm, peer = (vm_of(topology, name, values[name]) for name in ("vm", "peer"))
+    each = Gathered()
+    for name in ("vm", "peer"):
+        with each:
+            vm_of(topology, name, values[name])
+    with each:
+        check_partner(topology, values["vm"], values["peer"])
+    with each:
+        check_movable(values, topology)
+    with each:
+        mistakes.check(values, topology)
+    each.tell()
+
+
+def check_partner(topology: Topology, vm_name: str, peer_name: str) -> None:
+    """The peer is another VM of the VM's network; says nothing of names that are no VM's. Raises ParameterError."""
+    known = {one.name: one for one in topology.vms}
+    vm, peer = known.get(vm_name), known.get(peer_name)
+    if vm is None or peer is None:
+        return
     if vm.name == peer.name:
         others = ", ".join(one.name for one in topology.vms if one.name != vm.name)
         raise ParameterError(
@@ -77,26 +96,32 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
             f"peer={peer.name}: is in virtual network {peer.virtual_network} and {vm.name} in {vm.virtual_network}, "
             "and this stays within one network; choose two VMs of one, or make l3-host-route"
         )
-    check_movable(values, topology)
-    mistakes.check(values, topology)
 
 
 def check_movable(values: Mapping[str, Any], topology: Topology) -> Vm:
     """The VM that moves; refuses (as ``check`` does) when it cannot move in this topology."""
-    policy_for(values["policy"], values["attachment"])
-    vm = vm_of(topology, "vm", values["vm"])
-    if len(topology.nves) < 2:
-        raise ParameterError(f"topology={values['topology']}: has one NVE; a move needs two at least")
-    if values["attachment"] == "rebind" and not topology.prewired_nves(vm):
-        raise ParameterError(
-            f"attachment=rebind: {vm.name} is not pre-wired in topology {topology.name}; give it `prewired: all` "
-            "there, or use attachment=replug policy=silent-drop"
-        )
-    if POLICIES[values["policy"]].is_plain:
-        check_forwarding(topology, vm.name, values.get("family", "ipv4"))
-    if "payload" in values:
-        check_payload(values, topology)
-    return vm
+    each = Gathered()
+    with each:
+        policy_for(values["policy"], values["attachment"])
+    with each:
+        if len(topology.nves) < 2:
+            raise ParameterError(f"topology={values['topology']}: has one NVE; a move needs two at least")
+    with each:
+        vm = vm_of(topology, "vm", values["vm"])
+        if values["attachment"] == "rebind" and not topology.prewired_nves(vm):
+            raise ParameterError(
+                f"attachment=rebind: {vm.name} is not pre-wired in topology {topology.name}; give it `prewired: all` "
+                "there, or use attachment=replug policy=silent-drop"
+            )
+    with each:
+        if POLICIES[values["policy"]].is_plain:
+            vm = vm_of(topology, "vm", values["vm"])
+            check_forwarding(topology, vm.name, values.get("family", "ipv4"))
+    with each:
+        if "payload" in values and ends_are_there(topology, (values["vm"], values["peer"])):
+            check_payload(values, topology)
+    each.tell()
+    return topology.vm(values["vm"])
 
 
 def check_payload(values: Mapping[str, Any], topology: Topology) -> None:

@@ -23,6 +23,7 @@ from topologies.model import Topology
 
 from . import hot_l2
 from .experiment import Experiment
+from .running.gathering import Gathered
 from .running.parameters import QUICK, Parameter, ParameterError, choice, with_defaults
 from .running.run import Run
 from .running.sentences import BOTH_WAYS, measured, moves_cost, packets, stalls
@@ -37,14 +38,22 @@ DISCOVERY = ("OutRouterSolicits", "OutNeighborSolicits", "OutNeighborAdvertiseme
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's; and both VMs need an IPv6 address."""
-    hot_l2.check(values, topology)
+    each = Gathered()
+    with each:
+        hot_l2.check(values, topology)
     for parameter in ("vm", "peer"):
-        if topology.vm(values[parameter]).ipv6 is None:
-            with_one = ", ".join(vm.name for vm in topology.vms if vm.ipv6 is not None) or "none"
-            raise ParameterError(
-                f"{parameter}={values[parameter]}: has no IPv6 address in topology {topology.name} "
-                f"(VMs with one: {with_one}); choose another VM or another topology"
-            )
+        with each:
+            _check_ipv6(values, topology, parameter)
+    each.tell()
+
+
+def _check_ipv6(values: Mapping[str, Any], topology: Topology, parameter: str) -> None:
+    if hot_l2.vm_of(topology, parameter, values[parameter]).ipv6 is None:
+        with_one = ", ".join(vm.name for vm in topology.vms if vm.ipv6 is not None) or "none"
+        raise ParameterError(
+            f"{parameter}={values[parameter]}: has no IPv6 address in topology {topology.name} "
+            f"(VMs with one: {with_one}); choose another VM or another topology"
+        )
 
 
 def discovery_packets(snmp6: str) -> int:

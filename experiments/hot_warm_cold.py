@@ -25,6 +25,7 @@ from vocabulary.moves import KINDS
 from .experiment import Experiment
 from .hot_l2 import PAUSE
 from .running.comparing import Group, checker, comparison, traffic_parameters
+from .running.gathering import Gathered
 from .running.parameters import (
     OfVm,
     Parameter,
@@ -98,9 +99,12 @@ LONGEST_COPY_S = 3600.0
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As every comparison's; and a copy that would last for hours is refused."""
-    settled = with_topology(EXPERIMENT.parameters, values, topology)
-    checker(groups)(settled, topology)
-    check_copy(settled)
+    settled, each = with_topology(EXPERIMENT.parameters, values, topology), Gathered()
+    with each:
+        checker(groups)(settled, topology)
+    with each:
+        check_copy(settled)
+    each.tell()
 
 
 def check_copy(values: Mapping[str, Any]) -> None:

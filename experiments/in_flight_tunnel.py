@@ -30,6 +30,7 @@ from .buffer_fit import fit_buffer
 from .experiment import Experiment
 from .running.beside import SideFlow
 from .running.comparing import Group, checker, places, traffic_parameters
+from .running.gathering import Gathered
 from .running.parameters import ParameterError, duration_s, repetitions, whole
 from .running.run import Run
 from .running.sentences import milliseconds
@@ -119,6 +120,18 @@ def thin_flows(values: Mapping[str, Any], topology: Topology, *, rare: bool = Fa
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As of every comparison; and thin flows need a VM alone at its NVE each."""
+    each = Gathered()
+    with each:
+        _check_gaps(values)
+    with each:
+        checker(_all_groups if gaps(values) else buffer_groups)(values, topology)
+    with each:
+        if values["vm"] in {vm.name for vm in topology.vms}:
+            _check_thin_flows(values, topology)
+    each.tell()
+
+
+def _check_gaps(values: Mapping[str, Any]) -> None:
     if not gaps(values):
         allowed = ", ".join(format_duration(gap_s) for gap_s in GAPS_S)
         raise ParameterError(
@@ -126,7 +139,9 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
             f"longest_gap={format_duration(values['longest_gap'])}: no thin flow has such a gap up to "
             f"{format_duration(RULES_LONGEST_S)}; there are {allowed}"
         )
-    checker(_all_groups)(values, topology)
+
+
+def _check_thin_flows(values: Mapping[str, Any], topology: Topology) -> None:
     placed = {vm.name: vm.nve for vm in topology.vms}
     for flow in thin_flows(values, topology, rare=has_rare(values)):
         alone = [name for name, nve in placed.items() if nve == placed.get(flow.sender)]

@@ -23,6 +23,7 @@ from . import hot_l2
 from .experiment import Experiment
 from .hot_l2 import check_movable, vm_of
 from .running.beside import SideFlow
+from .running.gathering import Gathered
 from .running.parameters import QUICK, Parameter, ParameterError, choice, text, whole, with_defaults
 from .running.run import Run
 from .running.sentences import BOTH_WAYS, counted, measured, moves_cost, stalls
@@ -41,19 +42,26 @@ NEAR_PORT = UDP_PORT + 100
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """The peer is in a routed network, the other one in the VM's own; all have addresses of the family."""
-    vm = check_movable(values, topology)
-    peer, near = (vm_of(topology, name, values[name]) for name in ("peer", "near"))
-    if not topology.may_route(vm.virtual_network, peer.virtual_network):
-        raise ParameterError(
-            f"peer={peer.name}: its network {peer.virtual_network} is not routed to {vm.name}'s, {vm.virtual_network}; "
-            "choose a VM in another network of the same tenant, both with gateways"
-        )
-    if near.virtual_network != vm.virtual_network or near.name == vm.name:
-        raise ParameterError(
-            f"near={near.name}: must be another VM of {vm.name}'s network {vm.virtual_network}"
-        )
-    for one in (vm, peer, near):
-        address_of(topology, one.name, values["family"])
+    each = Gathered()
+    with each:
+        check_movable(values, topology)
+    with each:
+        vm, peer = (vm_of(topology, name, values[name]) for name in ("vm", "peer"))
+        if not topology.may_route(vm.virtual_network, peer.virtual_network):
+            raise ParameterError(
+                f"peer={peer.name}: its network {peer.virtual_network} is not routed to {vm.name}'s, "
+                f"{vm.virtual_network}; choose a VM in another network of the same tenant, both with gateways"
+            )
+    with each:
+        vm, near = (vm_of(topology, name, values[name]) for name in ("vm", "near"))
+        if near.virtual_network != vm.virtual_network or near.name == vm.name:
+            raise ParameterError(
+                f"near={near.name}: must be another VM of {vm.name}'s network {vm.virtual_network}"
+            )
+    for name in ("vm", "peer", "near"):
+        with each:
+            address_of(topology, vm_of(topology, name, values[name]).name, values["family"])
+    each.tell()
 
 
 def trials(run: Run) -> None:

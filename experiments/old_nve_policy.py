@@ -32,6 +32,7 @@ from .deciding.model import until_timeout_s
 from .experiment import Experiment
 from .probes.counters import counters
 from .running.comparing import Group, check_family, checker, comparison, traffic_parameters
+from .running.gathering import Gathered
 from .running.parameters import ParameterError, choice, duration_s
 from .running.run import Observe, Run
 from .running.sentences import groups_tried, measured, milliseconds, packets
@@ -76,15 +77,21 @@ def every_error_pps(values: Mapping[str, Any]) -> int:
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As every comparison's; and both VMs need an address of the family."""
-    check_family(values, topology)
-    checker(groups)(values, topology)
-    if values["downtime"] >= values["long_downtime"]:
-        raise ParameterError(
-            f"long_downtime={format_duration(values['long_downtime'])}: must be longer than "
-            f"downtime={format_duration(values['downtime'])}"
-        )
-    if values["family"] == "ipv4":
-        check_forwarding(topology, values["vm"])
+    each = Gathered()
+    with each:
+        check_family(values, topology)
+    with each:
+        checker(groups)(values, topology)
+    with each:
+        if values["downtime"] >= values["long_downtime"]:
+            raise ParameterError(
+                f"long_downtime={format_duration(values['long_downtime'])}: must be longer than "
+                f"downtime={format_duration(values['downtime'])}"
+            )
+    with each:
+        if values["family"] == "ipv4":
+            check_forwarding(topology, hot_l2.vm_of(topology, "vm", values["vm"]).name)
+    each.tell()
 
 
 def icmp_received(table: str) -> int:

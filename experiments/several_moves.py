@@ -27,6 +27,7 @@ from . import hot_l2
 from .experiment import Experiment
 from .running.beside import SideFlow
 from .running.comparing import traffic_parameters
+from .running.gathering import Gathered
 from .running.laboratory import Laboratory
 from .running.parameters import Parameter, ParameterError, choice, repetitions, text, whole
 from .running.run import Run
@@ -77,25 +78,32 @@ def patterns(vm: str, peer: str, nves: Sequence[str], turns: int = 1) -> list[Pa
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's; and the peer must be able to move too, a third VM be in their network, and three NVEs be there."""
-    hot_l2.check({**values, "attachment": "rebind"}, topology)
-    vm, peer, stays = (hot_l2.vm_of(topology, name, values[name]) for name in ("vm", "peer", "stays"))
-    if not topology.prewired_nves(peer):
-        raise ParameterError(
-            f"peer={peer.name}: moves too, and is not pre-wired in topology {topology.name}; give it `prewired: all` "
-            "there, or take the topology two_movers"
-        )
-    if stays.name in (vm.name, peer.name) or stays.virtual_network != vm.virtual_network:
-        raise ParameterError(
-            f"stays={stays.name}: must be a third VM of {vm.name}'s network {vm.virtual_network}; choose another VM"
-        )
-    if len(topology.nves) < 3:
-        raise ParameterError(
-            f"topology={values['topology']}: has {len(topology.nves)} NVEs; a chain needs three at least"
-        )
-    for name in ("vm", "peer"):
-        hot_l2.check_movable({**values, "vm": values[name], "attachment": "rebind"}, topology)
+    each = Gathered()
+    with each:
+        hot_l2.check({**values, "attachment": "rebind"}, topology)
+    with each:
+        peer = hot_l2.vm_of(topology, "peer", values["peer"])
+        if not topology.prewired_nves(peer):
+            raise ParameterError(
+                f"peer={peer.name}: moves too, and is not pre-wired in topology {topology.name}; give it "
+                "`prewired: all` there, or take the topology two_movers"
+            )
+        hot_l2.check_movable({**values, "vm": peer.name, "attachment": "rebind"}, topology)
+    with each:
+        vm, stays = (hot_l2.vm_of(topology, name, values[name]) for name in ("vm", "stays"))
+        if stays.name in (vm.name, values["peer"]) or stays.virtual_network != vm.virtual_network:
+            raise ParameterError(
+                f"stays={stays.name}: must be a third VM of {vm.name}'s network {vm.virtual_network}; choose another VM"
+            )
+    with each:
+        if len(topology.nves) < 3:
+            raise ParameterError(
+                f"topology={values['topology']}: has {len(topology.nves)} NVEs; a chain needs three at least"
+            )
     for name in ("vm", "peer", "stays"):
-        address_of(topology, values[name], values["family"])
+        with each:
+            address_of(topology, hot_l2.vm_of(topology, name, values[name]).name, values["family"])
+    each.tell()
 
 
 def flows(values: Mapping[str, Any], topology: Topology) -> list[SideFlow]:

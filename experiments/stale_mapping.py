@@ -31,9 +31,10 @@ from topologies.model import Topology
 
 from . import hot_l2
 from .experiment import Experiment
-from .running.comparing import traffic_parameters
+from .running.comparing import check_three_nves, traffic_parameters
+from .running.gathering import Gathered
 from .running.laboratory import Laboratory
-from .running.parameters import Parameter, ParameterError, choice, repetitions
+from .running.parameters import Parameter, choice, repetitions
 from .running.run import Run
 from .running.sentences import measured, milliseconds, packets
 from .running.traffic import FAMILIES, address_of
@@ -115,14 +116,15 @@ def ways(values: Mapping[str, Any], silent: bool, with_ipv6: bool = True) -> lis
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's, and a third NVE for a peer that must be told."""
-    hot_l2.check({**values, "policy": "tunnel", "attachment": "rebind"}, topology)
+    each = Gathered()
+    with each:
+        hot_l2.check({**values, "policy": "tunnel", "attachment": "rebind"}, topology)
     for name in ("vm", "peer"):
-        address_of(topology, values[name], values["family"])
-    if len(topology.nves) < 3:
-        raise ParameterError(
-            f"topology={values['topology']}: has {len(topology.nves)} NVEs; this needs three, one for the peer and two "
-            "to move between"
-        )
+        with each:
+            address_of(topology, hot_l2.vm_of(topology, name, values[name]).name, values["family"])
+    with each:
+        check_three_nves(values, topology)
+    each.tell()
 
 
 def trials(run: Run) -> None:

@@ -32,6 +32,7 @@ from topologies.model import Topology
 
 from . import hot_l2
 from .experiment import Experiment
+from .running.gathering import Gathered
 from .running.laboratory import PROJECT
 from .running.parameters import QUICK, ParameterError, choice, duration_s, repetitions, text, whole
 from .running.run import Run
@@ -49,14 +50,19 @@ LONGEST_STATE_S = 3.0
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's, and a third place: for the client, the primary and the standby each an NVE of its own."""
-    hot_l2.check({**values, "policy": "silent-drop", "attachment": "rebind"}, topology)
-    second = hot_l2.vm_of(topology, "second", values["second"])
-    places = [topology.vm(values[name]).nve for name in ("vm", "peer", "second")]
-    if len(set(places)) < 3:
-        raise ParameterError(
-            f"vm={values['vm']}, peer={values['peer']}, second={second.name}: they begin at {', '.join(places)}; "
-            "a standby at the primary's NVE falls with it, so choose three VMs at three NVEs"
-        )
+    each = Gathered()
+    with each:
+        hot_l2.check({**values, "policy": "silent-drop", "attachment": "rebind"}, topology)
+    with each:
+        hot_l2.vm_of(topology, "second", values["second"])
+    with each:
+        places = [hot_l2.vm_of(topology, name, values[name]).nve for name in ("vm", "peer", "second")]
+        if len(set(places)) < 3:
+            raise ParameterError(
+                f"vm={values['vm']}, peer={values['peer']}, second={values['second']}: they begin at "
+                f"{', '.join(places)}; a standby at the primary's NVE falls with it, so choose three VMs at three NVEs"
+            )
+    each.tell()
 
 
 STARTED_S = 0.6

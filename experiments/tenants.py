@@ -14,15 +14,16 @@ Answer     One row a path: packets of one flow that came to a receiver of anothe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from topologies.model import Topology
+from topologies.model import Topology, Vm
 
 from . import hot_l2
 from .experiment import Experiment
-from .hot_l2 import vm_of
 from .running.beside import SideFlow
+from .running.gathering import Gathered
 from .running.parameters import QUICK, Parameter, ParameterError, choice, text, whole, with_defaults
 from .running.run import Run
 from .running.sentences import BOTH_WAYS, measured, moves_cost, stalls
@@ -44,28 +45,89 @@ ROUTED_PORT, UNROUTED_PORT = UDP_PORT + 100, UDP_PORT + 200
 
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
-    """As hot-l2's; and the VMs beside must be what their parameters say."""
-    hot_l2.check(values, topology)
-    vm = topology.vm(values["vm"])
-    for twin, original in (("twin", "vm"), ("twin_peer", "peer")):
-        one, other = vm_of(topology, twin, values[twin]), topology.vm(values[original])
-        if (one.ipv4, one.ipv6) != (other.ipv4, other.ipv6) or one.virtual_network == other.virtual_network:
-            raise ParameterError(
-                f"{twin}={one.name}: must have the addresses of {other.name} ({other.ipv4}, {other.ipv6}) in another "
-                "virtual network; take the topology two_tenants as an example"
-            )
-    routed, unrouted = (vm_of(topology, name, values[name]) for name in ("routed", "unrouted"))
-    for name, other, wanted in (("routed", routed, True), ("unrouted", unrouted, False)):
-        if (
-            other.virtual_network == vm.virtual_network
-            or topology.may_route(vm.virtual_network, other.virtual_network) != wanted
-        ):
-            raise ParameterError(
-                f"{name}={other.name}: its network {other.virtual_network} must {'' if wanted else 'not '}be routed to "
-                f"{vm.name}'s ({vm.virtual_network}) and be another one; choose another VM"
-            )
+    """As hot-l2's; and the VMs beside must be what their parameters say. All that is not is told at once."""
+    each = Gathered()
+    with each:
+        hot_l2.check(values, topology)
+    known = {vm.name: vm for vm in topology.vms}
+    vm, peer = known.get(values["vm"]), known.get(values["peer"])
+    if vm is not None and peer is not None:
+        for role in _roles(topology, vm, peer, known.get(values["twin"])):
+            with each:
+                role.check(values, topology)
+    else:  # what the others must be follows from these two
+        for name in ("twin", "twin_peer", "routed", "unrouted"):
+            with each:
+                hot_l2.vm_of(topology, name, values[name])
     for name in ("vm", "peer", "routed", "unrouted"):
-        address_of(topology, values[name], values["family"])
+        if values[name] in known:
+            with each:
+                address_of(topology, values[name], values["family"])
+    each.tell()
+
+
+@dataclass(frozen=True)
+class _Role:
+    """A VM beside the one that moves: what it must be, and which VMs of the topology are."""
+
+    name: str
+    wanted: str
+    fits: Callable[[Vm], bool]
+
+    def check(self, values: Mapping[str, Any], topology: Topology) -> None:
+        """Raises ParameterError with what the VM is for and which ones would do."""
+        given = values[self.name]
+        if any(vm.name == given and self.fits(vm) for vm in topology.vms):
+            return
+        fitting = ", ".join(vm.name for vm in topology.vms if self.fits(vm))
+        there = "" if any(vm.name == given for vm in topology.vms) else f" there is no VM {given!r};"
+        raise ParameterError(
+            f"{self.name}={given}:{there} it must be {self.wanted} (topology {topology.name} has: "
+            f"{fitting or 'none; two_tenants is an example'})"
+        )
+
+
+def _roles(topology: Topology, vm: Vm, peer: Vm, twin: Vm | None) -> list[_Role]:
+    mine, subnet = vm.virtual_network, topology.network_of(vm).subnet_v4
+
+    def same_addresses(other: Vm, original: Vm) -> bool:
+        return (other.ipv4, other.ipv6) == (original.ipv4, original.ipv6) and other.virtual_network != mine
+
+    def beside(other: Vm) -> bool:
+        """In another network, and with an address by which nobody in the VM's own is meant."""
+        return other.virtual_network != mine and other.ipv4 not in subnet
+
+    def twin_of_peer(other: Vm) -> bool:
+        fits = twin is None or not same_addresses(twin, vm) or other.virtual_network == twin.virtual_network
+        return same_addresses(other, peer) and fits
+
+    def addresses(original: Vm) -> str:
+        return ", ".join(str(one) for one in (original.ipv4, original.ipv6) if one is not None)
+
+    return [
+        _Role(
+            "twin",
+            f"a VM with {vm.name}'s addresses ({addresses(vm)}) in another virtual network, to see that neither gets "
+            "the other's packets",
+            lambda other: same_addresses(other, vm),
+        ),
+        _Role(
+            "twin_peer",
+            f"a VM with {peer.name}'s addresses ({addresses(peer)}) in the twin's network, for the twin to talk to",
+            twin_of_peer,
+        ),
+        _Role(
+            "routed",
+            f"a VM in another network that is routed to {vm.name}'s ({mine}), for the traffic through the gateway",
+            lambda other: beside(other) and topology.may_route(mine, other.virtual_network),
+        ),
+        _Role(
+            "unrouted",
+            f"a VM in another network that is not routed to {vm.name}'s ({mine}), with an address outside {subnet}, to "
+            "see that nothing arrives there",
+            lambda other: beside(other) and not topology.may_route(mine, other.virtual_network),
+        ),
+    ]
 
 
 def flows(values: Mapping[str, Any], topology: Topology) -> list[SideFlow]:

@@ -32,6 +32,7 @@ from .probes.transports.streams import FOUR, Streams, lacking
 from .probes.transports.voice import TALK_S, Voice
 from .running.by_transport import compare, rounds_of
 from .running.comparing import Group, check_family, checker, traffic_parameters
+from .running.gathering import Gathered
 from .running.parameters import choice, duration_s, repetitions
 from .running.run import Observe, Run
 from .running.traffic import FAMILIES, Make
@@ -129,8 +130,12 @@ def trials(run: Run) -> None:
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As every comparison's; and both VMs need an address of the family."""
-    check_family(values, topology)
-    checker(groups)(values, topology)
+    each = Gathered()
+    with each:
+        check_family(values, topology)
+    with each:
+        checker(groups)(values, topology)
+    each.tell()
 
 
 _OWN = ("payload", "rate_pps", "tcp_rate", "congestion_control", "after")  # not asked here

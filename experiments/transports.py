@@ -31,6 +31,7 @@ from .probes.transports.udp import Udp
 from .probes.transports.voice import TALK_S, Voice
 from .running.by_transport import compare, rounds_of
 from .running.comparing import Group, check_family, checker, traffic_parameters
+from .running.gathering import Gathered
 from .running.parameters import choice, duration_s, rate_bps, repetitions
 from .running.run import Observe, Run
 from .running.sentences import groups_tried, measured, milliseconds, sentences
@@ -163,8 +164,12 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As every comparison's; and both VMs need an address of the family."""
-    check_family(values, topology)
-    checker(groups)(values, topology)
+    each = Gathered()
+    with each:
+        check_family(values, topology)
+    with each:
+        checker(groups)(values, topology)
+    each.tell()
 
 
 EXPERIMENT = Experiment(

@@ -15,6 +15,7 @@ from results.ownership import give_to_owner_of, make_folder
 from topologies.model import Topology
 
 from ..experiment import Experiment
+from .gathering import Gathered
 from .laboratory import Laboratory
 from .parameters import text, whole
 
@@ -41,9 +42,13 @@ def with_captures(experiment: Experiment) -> Experiment:
     own = experiment.check
 
     def check(values: Mapping[str, Any], topology: Topology) -> None:
-        own(values, topology)
-        if chosen(values, topology):
-            preflight.check_captures()
+        each = Gathered()
+        with each:
+            own(values, topology)
+        with each:
+            if chosen(values, topology):
+                preflight.check_captures()
+        each.tell()
 
     return replace(experiment, parameters=(*experiment.parameters, *PARAMETERS), check=check)
 

@@ -15,6 +15,7 @@ from mobility.options import MoveOptions
 from topologies.model import Topology, UnknownNameError
 
 from .. import hot_l2
+from .gathering import Gathered
 from .parameters import QUICK, Parameter, ParameterError, repetitions, with_defaults
 from .run import Observe, Run
 from .traffic import address_of
@@ -55,27 +56,39 @@ def checker(groups: Groups) -> Callable[[Mapping[str, Any], Topology], None]:
     """The ``check`` of such an experiment: hot-l2's, three NVEs, and every group possible."""
 
     def check(values: Mapping[str, Any], topology: Topology) -> None:
-        ways = groups(values)
-        hot_l2.check({**values, "policy": ways[0].options.policy, "attachment": "rebind"}, topology)
-        if len(topology.nves) < 3:
-            raise ParameterError(
-                f"topology={values['topology']}: has {len(topology.nves)} NVEs; this needs three, one for the peer "
-                "and two to move between"
-            )
+        ways, each = groups(values), Gathered()
+        with each:
+            hot_l2.check({**values, "policy": ways[0].options.policy, "attachment": "rebind"}, topology)
+        with each:
+            check_three_nves(values, topology)
         for way in ways:
-            way.options.check("rebind")
+            with each:
+                way.options.check("rebind")
+        each.tell()
 
     return check
 
 
+def check_three_nves(values: Mapping[str, Any], topology: Topology) -> None:
+    """Refuse (ParameterError) a topology where no peer can stay at a third NVE."""
+    if len(topology.nves) < 3:
+        raise ParameterError(
+            f"topology={values['topology']}: has {len(topology.nves)} NVEs; this needs three, one for the peer and two "
+            "to move between"
+        )
+
+
 def check_family(values: Mapping[str, Any], topology: Topology) -> None:
     """Refuse (ParameterError) an IP version that the VM or its peer has no address of."""
+    each = Gathered()
     for name in ("vm", "peer"):
-        hot_l2.vm_of(topology, name, values[name])
-        try:
-            address_of(topology, values[name], values["family"])
-        except UnknownNameError as error:
-            raise ParameterError(f"family={values['family']}: {error}") from None
+        with each:
+            hot_l2.vm_of(topology, name, values[name])
+            try:
+                address_of(topology, values[name], values["family"])
+            except UnknownNameError as error:
+                raise ParameterError(f"family={values['family']}: {error}") from None
+    each.tell()
 
 
 def places(run: Run) -> tuple[str, str]:

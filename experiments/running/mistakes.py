@@ -18,7 +18,7 @@ from vocabulary.policies import DROPPING
 
 from .laboratory import Hooks
 from .parameters import ParameterError, choice
-from .traffic import UDP_HEADERS_BYTES, path_mtu_bytes
+from .traffic import UDP_HEADERS_BYTES, ends_are_there, path_mtu_bytes
 
 NONE, UNPROGRAMMED, SMALL_MTU, OLD_LEG_OPEN = "none", "new-nve-unprogrammed", "small-mtu", "old-leg-open"
 FAULT = choice(
@@ -39,7 +39,7 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
         )
     if fault in (OLD_LEG_OPEN, UNPROGRAMMED) and values.get("attachment", "rebind") != "rebind":
         raise ParameterError(f"fault={fault}: needs attachment=rebind, where there are legs")
-    if fault == SMALL_MTU:
+    if fault == SMALL_MTU and ends_are_there(topology, (values["vm"], values["peer"])):
         _check_small_mtu(values, topology)
 
 

@@ -12,7 +12,14 @@ from topologies.units import format_duration, format_rate, parse_duration, parse
 
 
 class ParameterError(ValueError):
-    """A parameter that does not exist or a value that is not allowed; says what is."""
+    """Parameters that do not exist, values that are not allowed; says what is. ``mistakes``: each by itself."""
+
+    def __init__(self, *mistakes: str, there: str = "") -> None:
+        self.mistakes = mistakes
+        lines = list(mistakes)
+        if len(mistakes) > 1:
+            lines = [f"{len(mistakes)} things are wrong:", *(f"  {mistake}" for mistake in mistakes)]
+        super().__init__(("\n" if len(mistakes) > 1 else " ").join([*lines, there] if there else lines))
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,14 @@ def rate_bps(name: str, default: int, meaning: str, *, above_zero: bool = False)
 def with_topology(
     known: Sequence[Parameter], values: Mapping[str, Any], topology: Topology
 ) -> dict[str, Any]:
-    """The same values, those that nobody gave as the topology says of the VM, or as the experiment says itself."""
+    """The same values, those that nobody gave as the topology says of the VM, or as the experiment says itself.
+
+    So too for a VM that there is not: it is for the experiment's check to refuse.
+    """
+    vm = next((one for one in topology.vms if one.name == values.get("vm")), None)
     return dict(values) | {
-        one.name: one.of_vm.value(vm) if one.of_vm.given_for(vm) else one.of_vm.else_
-        for one, vm in _of_vm(known, values, topology)
+        one.name: one.of_vm.value(vm) if vm is not None and one.of_vm.given_for(vm) else one.of_vm.else_
+        for one in known
         if one.of_vm is not None and values[one.name] is None
     }
 
@@ -169,11 +180,7 @@ def read_parameters(known: Sequence[Parameter], words: Sequence[str]) -> dict[st
                 mistakes.append(told + nearest(value, by_name[name].words))
     if not mistakes:
         return values
-    there = f"(there are: {', '.join(by_name)})"
-    if len(mistakes) == 1:
-        raise ParameterError(f"{mistakes[0]} {there}" if unknown else mistakes[0])
-    lines = [f"{len(mistakes)} parameters are wrong:", *(f"  {mistake}" for mistake in mistakes)]
-    raise ParameterError("\n".join([*lines, there] if unknown else lines))
+    raise ParameterError(*mistakes, there=f"(there are: {', '.join(by_name)})" if unknown else "")
 
 
 def taken(words: Sequence[str], name: str, default: str) -> tuple[str, list[str]]:

@@ -96,6 +96,12 @@ def address_of(topology: Topology, vm: str, family: str) -> str:
     return str(address)
 
 
+def ends_are_there(topology: Topology, nodes: Collection[str]) -> bool:
+    """Whether all of these are VMs or clients outside."""
+    clients = [] if topology.outside is None else [client.name for client in topology.outside.clients]
+    return set(nodes) <= {vm.name for vm in topology.vms} | set(clients)
+
+
 def path_mtu_bytes(topology: Topology, nodes: Collection[str]) -> int:
     """The smallest MTU of the networks that VMs, or clients outside, of these names are in or behind."""
     networks = {vm.virtual_network for vm in topology.vms if vm.name in nodes}

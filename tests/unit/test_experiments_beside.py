@@ -48,15 +48,20 @@ def test_quick_asks_for_two_trials_at_most() -> None:
 @pytest.mark.parametrize(
     ("name", "words", "topology", "told"),
     [
-        ("tenants", ["twin=peer1"], TENANTS, "twin=peer1: must have the addresses of vm1"),
+        ("tenants", ["twin=peer1"], TENANTS, "twin=peer1: it must be a VM with vm1's addresses"),
         ("tenants", ["twin=nobody"], TENANTS, "twin=nobody"),
         (
             "tenants",
             ["routed=amber2"],
             TENANTS,
-            "routed=amber2: its network amber must be routed to vm1's (blue)",
+            "routed=amber2: it must be a VM in another network that is routed to vm1's (blue)",
         ),
-        ("tenants", ["unrouted=green2"], TENANTS, "unrouted=green2: its network green must not be routed"),
+        (
+            "tenants",
+            ["unrouted=green2"],
+            TENANTS,
+            "unrouted=green2: it must be a VM in another network that is not routed",
+        ),
         ("l3-host-route", ["peer=amber2"], TENANTS, "peer=amber2: its network amber is not routed to vm1's"),
         ("l3-host-route", ["near=green2"], TENANTS, "near=green2: must be another VM of vm1's network blue"),
         ("l3-host-route", ["vm=peer1"], TENANTS, "peer1 is not pre-wired"),

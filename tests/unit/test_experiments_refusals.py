@@ -63,7 +63,7 @@ def test_every_mistake_is_told_at_once_with_what_is_allowed_and_the_nearest_name
             EXPERIMENTS["hot-l2"].parameters, ["plicy=tunnel", "policy=buffr", "seed=2", "repeat=0", "fast"]
         )
     first, *lines, there = str(caught.value).splitlines()
-    assert first == "4 parameters are wrong:"
+    assert first == "4 things are wrong:"
     assert lines == [
         "  there is no parameter 'plicy'; did you mean 'policy'?",
         "  policy=buffr: allowed is one of silent-drop, icmp, tunnel, forward, buffer; did you mean 'buffer'?",
@@ -71,6 +71,57 @@ def test_every_mistake_is_told_at_once_with_what_is_allowed_and_the_nearest_name
         "  'fast' is not a parameter: write NAME=value, such as topology=two_racks",
     ]
     assert there.startswith("(there are: topology, vm, ")
+
+
+VM_PARAMETERS = {"vm", "peer", "near", "stays", "second", "twin", "twin_peer", "routed", "unrouted"}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_vm_that_is_not_there_is_told_at_once(name):
+    known = EXPERIMENTS[name].parameters
+    asked = [one.name for one in known if one.name in VM_PARAMETERS]
+    values = read_parameters(known, [f"{one}=no-{one.replace('_', '-')}" for one in asked])
+    with pytest.raises(ParameterError) as caught:
+        EXPERIMENTS[name].check(values, load_topology(topology_file(values["topology"])))
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{len(asked)} things are wrong:"
+    assert sorted(line.split("=")[0].strip() for line in lines) == sorted(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("several-moves topology=minimal", ["peer=", "stays=", "topology="]),
+        ("hot-l2 attachment=replug fault=old-leg-open", ["policy=", "fault="]),
+        ("hot-l2 attachment=replug pcap=nowhere", ["policy=", "pcap=nowhere"]),
+        (
+            "old-nve-policy topology=minimal peer=vm2 downtime=3s",
+            ["topology=", "long_downtime=", "policy=forward"],
+        ),
+        ("cold topology=minimal peer=vm2 memory_mib=65536 bandwidth=1Mbit", ["topology=", "memory_mib="]),
+    ],
+)
+def test_a_check_does_not_end_at_its_first_refusal(asked, told):
+    name, *words = asked.split()
+    values = read_parameters(EXPERIMENTS[name].parameters, words)
+    with pytest.raises(ParameterError) as caught:
+        EXPERIMENTS[name].check(values, load_topology(topology_file(values["topology"])))
+    lines = [line.strip() for line in caught.value.mistakes]
+    assert len(lines) == len(told)
+    assert all(line.startswith(begin) for line, begin in zip(lines, told, strict=True))
+
+
+def test_tenants_says_what_each_vm_is_for_and_which_would_do():
+    known = EXPERIMENTS["tenants"]
+    values = read_parameters(known.parameters, ["twin=peer3", "routed=red1", "unrouted=red2"])
+    with pytest.raises(ParameterError) as caught:
+        known.check(values, load_topology(topology_file("two_tenants")))
+    twin, routed, unrouted = caught.value.mistakes
+    assert "to see that neither gets the other's packets (topology two_tenants has: red1)" in twin
+    assert "for the traffic through the gateway (topology two_tenants has: green2)" in routed
+    assert unrouted.startswith(
+        "unrouted=red2: there is no VM 'red2'; it must be a VM in another network that is not"
+    )
 
 
 def make_n(*words):
