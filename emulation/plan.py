@@ -10,13 +10,13 @@ Other blocks where the topology has addresses in these: `topologies.own_addresse
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from topologies.model import LinkProperties, Topology
 from topologies.names import interface_name
 from topologies.own_addresses import OwnBlocks, own_blocks
+from topologies.paths import first_hops
 
 MANAGEMENT_BRIDGE = "mgmt0"
 MANAGEMENT_PREFIX_LENGTH = 16
@@ -134,8 +134,8 @@ class Plan:
         return found
 
     def routes(self, router: str) -> list[Route]:
-        """Shortest paths (hops) from a router to every NVE; the topology's checks know that each exists."""
-        towards = self._first_hops(router)
+        """The ways of `topologies.paths` from a router to every NVE; the topology's checks know that each exists."""
+        towards = first_hops(router, self._neighbours)
         routes = []
         for access in self.access_links.values():
             if access.router == router:
@@ -144,17 +144,6 @@ class Plan:
                 hop = towards[access.router]
                 routes.append(Route(access.underlay_ip, router_interface(hop), self._neighbours[router][hop]))
         return routes
-
-    def _first_hops(self, start: str) -> dict[str, str]:
-        first = {name: name for name in self._neighbours[start]}
-        waiting = deque(first)
-        while waiting:
-            here = waiting.popleft()
-            for name in self._neighbours[here]:
-                if name != start and name not in first:
-                    first[name] = first[here]
-                    waiting.append(name)
-        return first
 
     def port_count(self) -> int:
         """How many ports of all NVEs face a veth: uplinks, plain ports, VMs, two legs per pre-wired NVE, outside."""

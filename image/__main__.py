@@ -150,9 +150,12 @@ def _cli(words: Sequence[str]) -> int:
     from .running import check_terminal, interact_inside
 
     wanted, rest = _asked(words)
-    read_words(rest)
+    _, values = read_words(rest)
     check_terminal()
     brought = _brought(rest[0] if rest and "=" not in rest[0] else "")
+    if values["files"]:
+        _say(f"{values['files']}: the guest gets a copy; what is written there is gone when it ends")
+        brought.append(values["files"])
     image, results, choice = _ready(wanted)
     argv = [PYTHON, "-m", "experiments", "cli", *rest]
     return interact_inside(image, argv, results, _say, choice, brought)

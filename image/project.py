@@ -38,8 +38,8 @@ def lay_out(
     """Fill the data disk's folder: project/, command, machine.json, results/, brought/. Raises ImageError.
 
     ``argv``: what is run in project/. ``machine``: what the records' environment is told of the machine around the
-    guest. ``patience``: by how much its bounds on waiting are longer. ``brought``: paths of files that are not in the
-    work tree; the guest finds each by the very path, so that ``argv`` means there what it means here.
+    guest. ``patience``: by how much its bounds on waiting are longer. ``brought``: paths of files and folders that
+    are not in the work tree; the guest finds each by the very path, so that ``argv`` means there what it means here.
     """
     _lay_out_tree(folder / "project")
     (folder / "results").mkdir()
@@ -66,16 +66,22 @@ def _lay_out_tree(project: Path) -> None:
 
 
 def _bring(folder: Path, paths: Sequence[str]) -> list[str]:
-    """Copy files onto the data disk; the guest's commands that put each where its path leads from project/."""
+    """Copy files and folders onto the data disk; the commands that put each where its path leads from project/."""
     (folder / "brought").mkdir()
     lines = []
     for number, path in enumerate(paths):
+        copy = folder / "brought" / str(number)
         try:
-            shutil.copyfile(path, folder / "brought" / str(number))
-        except OSError as error:
-            raise ImageError(f"{path}: cannot be taken into the guest: {error.strerror}") from None
+            if Path(path).is_dir():
+                shutil.copytree(path, copy)
+            else:
+                shutil.copyfile(path, copy)
+        except (OSError, shutil.Error) as error:
+            raise ImageError(f"{path}: cannot be taken into the guest: {error}") from None
         target = shlex.quote(path)
-        lines.append(f'mkdir -p -- "$(dirname -- {target})" && cp -- ../brought/{number} {target} || exit 2')
+        lines.append(
+            f'mkdir -p -- "$(dirname -- {target})" && cp -rT -- ../brought/{number} {target} || exit 2'
+        )
     return lines
 
 

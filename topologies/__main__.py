@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from topologies.loader import load_with_warnings, shipped, topology_file
+from topologies.paths import untaken_lines
 from topologies.problems import TopologyErrors, listed, printable
 from topologies.schema import SCHEMA_FILE, write_schema
 
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for warning in warnings:
             print(warning, file=sys.stderr)
         print(f"{printable(name)}: ok: {topology.summary}{needs}{_warned(len(warnings))}")
+        for line in untaken_lines(topology):
+            print(f"  {line}")
     return status
 
 

@@ -7,6 +7,7 @@ import difflib
 import sys
 from cmd import Cmd
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from select import poll
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ from emulation.network import EmulatedNetwork
 from ..running.interrupts import ignored_interrupts
 from ..running.refusals import refusals
 from . import mininet_view
+from .text import files_line, private_paths
 
 NOT_HERE = ("xterm", "gterm", "x")
 
@@ -59,11 +61,15 @@ class MininetConsole(CLI):  # type: ignore[misc]  # Mininet ships no types
         """Do one command; what cannot be done is one clear text and no end of the console."""
         mininet_view.refresh(self.mn)
         verb, _, _ = self.parseline(line)
+        missing = [path for path in private_paths(line) if not Path(path).exists()]
         try:
             with ignored_interrupts() if verb in self.own else contextlib.nullcontext():
                 return bool(super().onecmd(line))
         except _said_in_one_line() as error:
             self.refuse(str(error))
+        finally:
+            if any(not Path(path).exists() for path in missing):
+                print(files_line(), file=sys.stderr, flush=True)
         return False
 
     def refuse(self, text: str) -> None:

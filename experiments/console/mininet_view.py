@@ -68,6 +68,10 @@ class KnownLink(Link):  # type: ignore[misc]  # Mininet ships no types
         self.intf1, self.intf2 = left, right
         left.link = right.link = self
 
+    def __str__(self) -> str:
+        """Nodes and interfaces at both ends."""
+        return "<->".join(f"{end.node.name}:{end.name}" for end in (self.intf1, self.intf2))
+
 
 def refresh(network: EmulatedNetwork) -> None:
     """Give every node its interfaces and the network its links, as they are now."""

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from emulation import neighbours, preflight
 from emulation.network import Options
 from emulation.nve import Datapath
-from emulation.sandbox import run_in_sandbox
+from emulation.sandbox import PRIVATE_FOLDERS, run_in_sandbox
 from mobility.policies import policy_for
 from topologies import load_topology, topology_file
 from topologies.model import Topology
@@ -23,7 +23,7 @@ from vocabulary.moves import ATTACHMENTS
 from vocabulary.policies import POLICIES
 
 from ..running.laboratory import Laboratory
-from ..running.parameters import Parameter, choice, read_parameters
+from ..running.parameters import Parameter, ParameterError, choice, read_parameters, text
 from ..running.progress import Progress
 from ..running.refusals import refusals
 from ..running.start import keep_visible
@@ -40,6 +40,12 @@ INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 PARAMETERS: tuple[Parameter, ...] = (
     choice("attachment", "rebind", "how VMs are attached", ATTACHMENTS),
     choice("ports", "auto", "how NVEs attach to their ports", preflight.PORT_TYPES),
+    text(
+        "files",
+        "",
+        "a folder of scripts that nodes see too: one in /tmp or /run; in the VM image any",
+        "the path of a folder",
+    ),
     choice("policy", AUTO, "what migrate does at the old NVE unless it is told", (AUTO, *POLICIES)),
 )
 
@@ -50,7 +56,18 @@ def read_words(words: Sequence[str]) -> tuple[Topology, dict[str, Any]]:
     values = read_parameters(PARAMETERS, words[1:] if words and "=" not in words[0] else words)
     if values["policy"] != AUTO:
         policy_for(values["policy"], values["attachment"])
+    if values["files"]:
+        check_shown(values["files"])
     return load_topology(topology_file(name)), values
+
+
+def check_shown(folder: str) -> None:
+    """Refuse (ParameterError) what cannot be shown inside a sandbox."""
+    path = Path(folder).resolve()
+    if path in PRIVATE_FOLDERS:
+        raise ParameterError(f"files={folder}: each sandbox has its own; name a folder in it")
+    if not path.is_dir():
+        raise ParameterError(f"files={folder}: there is no such folder; make it first")
 
 
 def start_cli(words: Sequence[str], results_folder: Path) -> int:
@@ -60,6 +77,7 @@ def start_cli(words: Sequence[str], results_folder: Path) -> int:
     datapath = preflight.check(topology, values["ports"], results_folder, in_image)
     if (warning := neighbours.warning(topology, neighbours.tables())) is not None:
         print(warning, file=sys.stderr)
+    shown = [Path(values["files"]).absolute()] if values["files"] else []
     remove_stale_sessions(results_folder)
     folder = session_folder(results_folder, topology.name)
 
@@ -74,7 +92,7 @@ def start_cli(words: Sequence[str], results_folder: Path) -> int:
         try:
             return run_in_sandbox(
                 lambda: _inside(topology, datapath, values, folder),
-                keep=keep_visible(results_folder),
+                keep=[*keep_visible(results_folder), *shown],
                 on_start=on_start,
             )
         finally:
@@ -98,7 +116,13 @@ def _inside(topology: Topology, datapath: Datapath, values: Mapping[str, Any], f
         if console.isatty():
             print(
                 "\n".join(
-                    greeting(topology, datapath, time.monotonic() - begin_s, terminals=not inside_image())
+                    greeting(
+                        topology,
+                        datapath,
+                        time.monotonic() - begin_s,
+                        terminals=not inside_image(),
+                        files=values["files"],
+                    )
                 ),
                 flush=True,
             )

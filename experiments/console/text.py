@@ -10,10 +10,12 @@ from controller.meanings import MISSES
 from controller.pipeline import TABLES
 from emulation import outside
 from emulation.nve import Datapath
+from emulation.sandbox import PRIVATE_FOLDERS
 from mobility.migration import MigrationRecord, Phase
 from mobility.options import BANDWIDTH_BPS
 from results.display import count_text
 from topologies.model import Client, Topology
+from topologies.notes import notes
 from topologies.units import format_rate, format_size
 from vocabulary.policies import POLICIES
 
@@ -35,8 +37,13 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
     ]
 
 
-def greeting(topology: Topology, datapath: Datapath, took_s: float, *, terminals: bool = True) -> list[str]:
-    """What is there, and what to try; for a terminal. ``terminals``: whether there may be others."""
+def greeting(
+    topology: Topology, datapath: Datapath, took_s: float, *, terminals: bool = True, files: str = ""
+) -> list[str]:
+    """What is there, and what to try; for a terminal. ``terminals``: whether there may be others.
+
+    ``files``: the folder that FILES= shows.
+    """
     shown = topology.nves[:_NVES_IN_GREETING]
     rows = [("NVE", "rack", "underlay", "VMs")]
     rows += [(nve.name, nve.rack, str(nve.underlay_ip), _vms_at(topology, nve.name)) for nve in shown]
@@ -47,8 +54,10 @@ def greeting(topology: Topology, datapath: Datapath, took_s: float, *, terminals
         "",
         *columns(rows),
         *([f"  ... and {more} more: where"] if more else []),
+        *notes(topology),
         "",
         *examples(topology),
+        files_line(files),
         *([f"From another terminal: make shell NODE={topology.nves[0].name}"] if terminals else []),
         "",
     ]
@@ -58,6 +67,19 @@ def _vms_at(topology: Topology, nve: str) -> str:
     vms = [f"{vm.name} {vm.ipv4}" for vm in topology.vms_on(nve)]
     rest = [f"and {len(vms) - _VMS_IN_GREETING} more"] if len(vms) > _VMS_IN_GREETING else []
     return ", ".join(vms[:_VMS_IN_GREETING] + rest) or "none"
+
+
+def files_line(shown: str = "") -> str:
+    """Where nodes find a user's files; ``shown``: the folder that FILES= names."""
+    private = " and ".join(map(str, PRIVATE_FOLDERS))
+    instead = f", but for {shown} in them" if shown else "; FILES=FOLDER with make cli shows a folder in them"
+    return f"Nodes see the files of this machine, by the same paths. Only {private} are their own{instead}."
+
+
+def private_paths(line: str) -> list[str]:
+    """The words of a command that name a file in a folder of the sandbox's own."""
+    words = (word.strip("\"'<>;&|()") for word in line.split())
+    return [word for word in words if any(word.startswith(f"{folder}/") for folder in PRIVATE_FOLDERS)]
 
 
 def examples(topology: Topology) -> list[str]:
@@ -87,6 +109,7 @@ def help_lines(own: Mapping[str, str | None], others: Sequence[str], topology: T
         first, second = topology.vms[0].name, topology.vms[1].name
         lines.append("A node's name runs a command in the node; names of nodes become addresses:")
         lines.append(f"  {first} ping -c 3 {second}    {topology.nves[0].name} ip address")
+    lines.append(files_line())
     return lines
 
 

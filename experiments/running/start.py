@@ -16,6 +16,7 @@ from emulation.sandbox import run_in_sandbox
 from results.files import write_atomic
 from results.record import RunRecord
 from topologies import Topology
+from topologies.notes import notes
 
 from ..experiment import Experiment
 from ..probes.build import build_probes
@@ -94,6 +95,8 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
         f"{experiment.name}: {topology.summary}; {datapath.kind} datapath, {datapath.port_type} ports "
         f"({datapath.reason})"
     )
+    for line in notes(topology):
+        print(f"{experiment.name}: {line}")
     print(f"{experiment.name}: {plan.sentence()}", flush=True)
 
     def runner() -> int:

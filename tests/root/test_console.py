@@ -218,8 +218,8 @@ def test_a_link_that_goes_down_and_comes_back(console: Console) -> None:
         f"link rack2 spine1 down\nlinks\n{ping}link rack2 spine1 up\nlinks\n{ping}link rack2\n"
     )
     down, up = done.stdout.split("100% packet loss")
-    assert "to-spine1<->to-rack2 (DOWN DOWN)" in down
-    assert "to-spine1<->to-rack2 (OK OK)" in up
+    assert "rack2:to-spine1<->spine1:to-rack2 (DOWN DOWN)" in down
+    assert "rack2:to-spine1<->spine1:to-rack2 (OK OK)" in up
     assert "1 received, 0% packet loss" in up
     assert "usage: link NODE NODE up|down" in done.stderr
 

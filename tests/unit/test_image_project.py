@@ -40,9 +40,25 @@ def test_a_file_beside_the_work_tree_is_found_by_its_path(
     assert (done.stdout, done.stderr, done.returncode) == ("name: mine\n", "", 0)
 
 
+def test_a_folder_of_scripts_is_found_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project, "_lay_out_tree", lambda tree: tree.mkdir())
+    scripts = tmp_path / "scripts"
+    (scripts / "deep").mkdir(parents=True)
+    (scripts / "deep" / "x.sh").write_text("#!/bin/sh\necho there\n")
+    (scripts / "deep" / "x.sh").chmod(0o755)
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    project.lay_out(folder, [str(scripts / "deep" / "x.sh")], {}, brought=[str(scripts)])
+    scripts.rename(tmp_path / "gone")
+    done = subprocess.run(
+        ["sh", str(folder / "command")], cwd=folder / "project", capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("there\n", "", 0)
+
+
 def test_a_file_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project, "_lay_out_tree", lambda tree: tree.mkdir())
-    with pytest.raises(ImageError, match=r"nowhere.yaml: cannot be taken into the guest: No such file"):
+    with pytest.raises(ImageError, match=r"nowhere.yaml: cannot be taken into the guest: .*No such file"):
         project.lay_out(tmp_path, ["true"], {}, brought=[str(tmp_path / "nowhere.yaml")])
 
 
@@ -79,5 +95,7 @@ def test_the_topology_that_is_named_goes_along(
     else:
         command.main(["cli", str(own)])
         command.main(["cli", "two_racks"])
+        command.main(["cli", "two_racks", f"FILES={tmp_path}"])
+        assert seen.pop() == [str(tmp_path)]
     assert seen == [[str(own)], []]
     assert f"{own} is not in the work tree: the guest gets a copy" in capsys.readouterr().out
