@@ -16,7 +16,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,19 @@ def capture_points(topology: Topology, attachment: str) -> list[CapturePoint]:
         CapturePoint(f"{link.left}-{link.right}", link.left, router_interface(link.right))
         for link in plan.router_links
     ]
-    return points
+    return _apart(points, {point.node for point in points if point.node == point.link})
+
+
+def _apart(points: Sequence[CapturePoint], ends: set[str | None]) -> list[CapturePoint]:
+    """Each link with a name of its own: `a-b` at `c` and `a` at `b-c` would share one. ``ends``: keep theirs."""
+    taken, found = set(ends), []
+    for point in points:
+        link, number = point.link, 2
+        while link in taken and point.node != point.link:
+            link, number = f"{point.link}-{number}", number + 1
+        taken.add(link)
+        found.append(replace(point, link=link))
+    return found
 
 
 def chosen_points(points: Sequence[CapturePoint], wanted: str) -> list[CapturePoint]:

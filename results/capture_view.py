@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from results.trace import Carried, Flow, FlowSeen, Sighting, Trace, names_of, ra
 if TYPE_CHECKING:
     from rich.table import Table
 
+MOST_LINK_LETTERS = 42
+"""A leg's, VM-NVE-redirected, of two names of 15 letters."""
 VXLAN_PORT = 4789  # IANA; what dissectors expect
 
 
@@ -52,10 +54,14 @@ def print_captures(record: Record, packet: int | None) -> None:
 
 
 def _table(title: str, *headings: str) -> Table:
+    """A table whose cells go on in the next line where they are too long: a name that is cut could be another's."""
     from rich import box
     from rich.table import Table
 
-    return Table(*headings, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
 
 
 def carried_text(row: Carried) -> str:
@@ -66,11 +72,16 @@ def carried_text(row: Carried) -> str:
 
 def _links_table(carried: Sequence[Carried], dropped: Mapping[str, int]) -> Table:
     table = _table("What each link carried", "link", "carried", "not captured")
-    table.columns[1].no_wrap = True
+    table.columns[0].min_width = _least_width(carried)
     for link, rows in groupby(carried, lambda row: row.link):
         lines = [carried_text(row) for row in sorted(rows, key=lambda row: -row.packets)]
         table.add_row(link, "\n".join(lines), f"{dropped.get(link, 0):,}")
     return table
+
+
+def _least_width(rows: Iterable[Carried | Sighting]) -> int:
+    """Links' names stay in one line, unless they are so long that nothing else had room."""
+    return min(max((len(row.link) for row in rows), default=0), MOST_LINK_LETTERS)
 
 
 def lost_text(seen: FlowSeen) -> str:
@@ -120,6 +131,7 @@ def _ways(record: Record, trace: Trace, packet: int) -> list[Table]:
 def _way_table(record: Record, trace: Trace, flow: Flow, packet: int, way: Sequence[Sighting]) -> Table:
     place = _moment_text(record, way[0].t_ns)
     table = _table(f"Packet {packet}, {flow.label}{place}", "ms", "link", "tunnel", "TTL")
+    table.columns[1].min_width = _least_width(way)
     for one in way:
         tunnel = "" if one.vni is None else f"{one.outer_src} -> {one.outer_dst}, VNI {one.vni}"
         table.add_row(f"{(one.t_ns - way[0].t_ns) / 1e6:.3f}", one.link, tunnel, str(one.ttl))

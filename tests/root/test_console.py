@@ -57,10 +57,12 @@ class Console:
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "experiments", *words]
 
-    def script(self, commands: str, *words: str) -> subprocess.CompletedProcess[str]:
+    def script(
+        self, commands: str, *words: str, topology: str = "two_racks"
+    ) -> subprocess.CompletedProcess[str]:
         """A whole session from a pipe."""
         return subprocess.run(
-            self.argv("cli", "two_racks", "ports=afpacket", *words),
+            self.argv("cli", topology, "ports=afpacket", *words),
             input=commands,
             env=self.environment,
             cwd=PROJECT,
@@ -210,6 +212,36 @@ def test_several_moves_by_one_command(console: Console) -> None:
     assert "*** Results: 0% dropped (12/12 received)" in done.stdout
     assert "vm1 is named twice" in done.stderr
     assert "vm1 is at nve1 already; move it to one of nve2, nve3" in done.stderr
+
+
+def test_long_names_tunnels_in_the_own_blocks_and_an_mtu_that_is_wrong_on_purpose(console: Console) -> None:
+    """Interfaces with shortened names carry moves; a packet of the MTU is lost in the tunnel, one that fits is not."""
+    done = console.script(
+        "pingall\nlinks\n"
+        "migrate trunk-client-a1 vtep-in-rack-02 vtep-in-rack-03\n"
+        "client-outside1 ping -c 1 -W 2 trunk-client-a1\n"
+        "trunk-client-a1 ping -M do -c 1 -W 2 -s 1422 trunk-client-a2\n"
+        "trunk-client-a1 ping -M do -c 1 -W 1 -s 1472 trunk-client-a2\n"
+        "where\n",
+        topology=str(PROJECT / "tests" / "data" / "good_topologies" / "own_blocks.yaml"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "*** Results: 0% dropped (2/2 received)" in done.stdout
+    assert done.stdout.count("1 received, 0% packet loss") == 2
+    assert done.stdout.count("0 received, 100% packet loss") == 1
+    assert "trunk-client-a1:eth0<->vtep-in-rack-01:trunk-client-a1 (OK OK)" in done.stdout
+    assert "to and from vtep-in-rack-03  agree" in done.stdout
+
+
+def test_scripts_in_a_folder_that_is_shown(
+    console: Console, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A folder in /tmp, which is the sandbox's own but for what FILES shows (and the results)."""
+    folder = tmp_path_factory.mktemp("scripts")
+    (folder / "say.sh").write_text(f"ip -br address show eth0 >{folder}/said\n")
+    done = console.script(f"vm1 sh {folder}/say.sh\nvm1 sh /tmp/nowhere.sh\n", f"FILES={folder}")
+    assert "10.1.0.10/24" in (folder / "said").read_text()
+    assert "/run and /tmp are their own; FILES=FOLDER" in done.stderr
 
 
 def test_a_link_that_goes_down_and_comes_back(console: Console) -> None:

@@ -10,7 +10,7 @@ from emulation.capture import capture_points, chosen_points, counts, tcpdump_arg
 from emulation.errors import EmulationError
 from experiments.catalog import EXPERIMENTS
 from experiments.running.captures import chosen
-from topologies import load_topology, topology_file
+from topologies import Topology, generated, load_topology, topology_file
 
 TWO_RACKS = load_topology(topology_file("two_racks"))
 
@@ -73,3 +73,15 @@ def test_the_last_counters_count() -> None:
     assert counts(listening) is None
     assert counts(listening + asked) == (5, 1200, 0)
     assert counts(listening + asked + ended) == (1, 1, 3)
+
+
+def test_links_have_names_of_their_own_whatever_nodes_are_called() -> None:
+    made = generated(nves=2, vms=3, racks=1, prewired=2).as_file()
+    made["nves"][0]["name"], made["nves"][1]["name"] = "c", "b-c"
+    for vm, name in zip(made["vms"], ("a-b", "a", "c-underlay"), strict=True):
+        vm |= {"name": name, "nve": "c", "prewired": "all"}
+    points = capture_points(Topology.model_validate(made), "rebind")
+    links = [point.link for point in points]
+    assert len(set(links)) == len(links) == 2 + 3 + 3 * 2 * 2 + 1
+    assert {point.link for point in points if point.device == "eth0"} == {"a-b", "a", "c-underlay"}
+    assert {"a-b-c-direct", "a-b-c-direct-2", "c-underlay-2"} <= set(links)
