@@ -19,7 +19,7 @@ from emulation.network import EmulatedNetwork
 from ..running.interrupts import ignored_interrupts
 from ..running.refusals import refusals
 from . import mininet_view
-from .text import files_line, private_paths
+from .user_files import files_line, private_paths
 
 NOT_HERE = ("xterm", "gterm", "x")
 

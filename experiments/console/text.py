@@ -10,7 +10,6 @@ from controller.meanings import MISSES
 from controller.pipeline import TABLES
 from emulation import outside
 from emulation.nve import Datapath
-from emulation.sandbox import PRIVATE_FOLDERS
 from mobility.migration import MigrationRecord, Phase
 from mobility.options import BANDWIDTH_BPS
 from results.display import count_text
@@ -22,6 +21,7 @@ from vocabulary.policies import POLICIES
 from .flow_words import action_words, match_words, vni_of
 from .names import Names
 from .openflow_text import TABLE_NAMES, FlowLine
+from .user_files import files_line
 from .whereabouts import Whereabouts
 
 _NVES_IN_GREETING = 10
@@ -67,19 +67,6 @@ def _vms_at(topology: Topology, nve: str) -> str:
     vms = [f"{vm.name} {vm.ipv4}" for vm in topology.vms_on(nve)]
     rest = [f"and {len(vms) - _VMS_IN_GREETING} more"] if len(vms) > _VMS_IN_GREETING else []
     return ", ".join(vms[:_VMS_IN_GREETING] + rest) or "none"
-
-
-def files_line(shown: str = "") -> str:
-    """Where nodes find a user's files; ``shown``: the folder that FILES= names."""
-    private = " and ".join(map(str, PRIVATE_FOLDERS))
-    instead = f", but for {shown} in them" if shown else "; FILES=FOLDER with make cli shows a folder in them"
-    return f"Nodes see the files of this machine, by the same paths. Only {private} are their own{instead}."
-
-
-def private_paths(line: str) -> list[str]:
-    """The words of a command that name a file in a folder of the sandbox's own."""
-    words = (word.strip("\"'<>;&|()") for word in line.split())
-    return [word for word in words if any(word.startswith(f"{folder}/") for folder in PRIVATE_FOLDERS)]
 
 
 def examples(topology: Topology) -> list[str]:
