@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from controller.client import NvaClient
@@ -63,7 +64,7 @@ class Migration:
         self.phases: tuple[PlannedPhase, ...] = plan(self.options, attachment)
         policy = self.options.check(attachment)
         _check_means(network, nva, vm, self.options, policy)
-        self._hooks, self._emit = hooks or {}, emit
+        self._hooks, self._emit = hooks or {}, partial(_emit_for, vm, emit)
         self._undo = ExitStack()
         self._done = 0  # steps that ended well
         self.record = MigrationRecord(
@@ -76,7 +77,7 @@ class Migration:
             attachment=attachment,
             options=self.options,
         )
-        self._move = Move(network, nva, self.options, policy, self.record, emit)
+        self._move = Move(network, nva, self.options, policy, self.record, self._emit)
 
     def run(self) -> MigrationRecord:
         """Do the move. A failure before the switch is undone, one after it rolled forward; either is raised."""
@@ -137,6 +138,11 @@ class Migration:
             end_s = time.monotonic()
             self.record.phases.append(Phase(name, start_s, end_s))
             self._emit(start_s, "phase", name=name, start_s=start_s, end_s=end_s)
+
+
+def _emit_for(vm: str, emit: EmitsEvents, t_s: float, kind: str, **fields: Any) -> None:
+    """Every event of a move says whose it is: several VMs may move at once."""
+    emit(t_s, kind, **{"vm": vm, **fields})
 
 
 def _check_names(network: EmulatedNetwork, vm: str, new_nve: str) -> None:

@@ -28,7 +28,7 @@ def move_facts(migration: Mapping[str, Any], events: Sequence[Event]) -> MoveFac
     """The facts of one move; ``migration`` as in a record, ``events`` of the whole trial."""
     phases = {phase["name"]: phase for phase in migration["phases"]}
     start_s, end_s = migration["phases"][0]["start_s"], migration["phases"][-1]["end_s"]
-    inside = [event for event in events if start_s <= event.t_s <= end_s]
+    inside = [event for event in events if start_s <= event.t_s <= end_s and _may_be_of(event, migration)]
     # Another VM may move the same way at the same time: its switch is in a phase of its own.
     switch = phases["switch"]
     switched = [one for one in inside if one.kind == "switch" and _is_of(one, migration)]
@@ -73,8 +73,13 @@ def _is_of(event: Event, migration: Mapping[str, Any]) -> bool:
     )
 
 
+def _may_be_of(event: Event, migration: Mapping[str, Any]) -> bool:
+    """Whether an event is of that VM's move, or does not say (as in runs before 2026-11-27)."""
+    return event.fields.get("vm", migration["vm"]) == migration["vm"]
+
+
 def _holds(events: Sequence[Event], end_s: float) -> list[Hold]:
-    """Each time that a holder kept frames. Of several moves at once each gets all: events do not say whose it is."""
+    """Each time that a holder of the VM kept frames."""
     found = []
     for event in events:
         if event.kind == "hold":

@@ -67,6 +67,20 @@ def test_another_vms_switch_at_the_same_time_is_not_taken_for_this_ones() -> Non
     assert move_facts(RECORD, [earlier]).there_s == 4.0  # none of its own: the end of its phase
 
 
+def test_what_another_vms_move_held_at_the_same_time_is_not_this_ones() -> None:
+    """Two VMs that change places: the other one's holder is closed earlier and opened later."""
+    own = [Event(one.t_s, one.kind, {**one.fields, "vm": "vm1"}) for one in EVENTS]
+    other = [
+        Event(1.5, "hold", {"holder": "direct", "vm": "vm2"}),
+        Event(1.6, "northbound", {"method": "redirect", "vm": "vm2"}),
+        Event(3.2, "switch", {"old_nve": "nve1", "new_nve": "nve2", "vm": "vm2"}),
+        Event(3.9, "release", {"holder": "direct", "vm": "vm2"}),
+    ]
+    alone, together = move_facts(RECORD, own), move_facts(RECORD, [*other, *own])
+    assert together == alone
+    assert together.holds == (Hold("direct", 2.2, 4.1 + 0.1),)
+
+
 def test_the_vm_stops_hearing_when_it_is_paused_but_for_freeze() -> None:
     assert move_facts({**RECORD, "paused_s": 2.5, "pause": "hold"}, EVENTS).left_s == 2.5
     assert move_facts({**RECORD, "paused_s": 2.5, "pause": "freeze"}, EVENTS).left_s == 3.5

@@ -202,6 +202,7 @@ def test_the_events_of_a_move() -> None:
     record = world.migration().run()
     kinds = [event["kind"] for event in world.events]
     assert [event["name"] for event in world.events if event["kind"] == "phase"] == list(PHASES)
+    assert {event["vm"] for event in world.events} == {"vm1"}
     assert [e["holder"] for e in world.events if e["kind"] == "hold"] == ["redirected", "direct", "outbound"]
     releases = [(e["holder"], e["frames"]) for e in world.events if e["kind"] == "release"]
     assert releases == [("outbound", 7), ("redirected", 7), ("direct", 7)]
