@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
 from controller.client import NvaClient
@@ -63,8 +62,8 @@ class Migration:
         attachment = REBIND if vm in network.wirings else REPLUG
         self.phases: tuple[PlannedPhase, ...] = plan(self.options, attachment)
         policy = self.options.check(attachment)
-        _check_means(network, nva, vm, self.options, policy)
-        self._hooks, self._emit = hooks or {}, partial(_emit_for, vm, emit)
+        _check_means(network, vm, self.options, policy)
+        self._hooks, self._emit = hooks or {}, _naming(vm, emit)
         self._undo = ExitStack()
         self._done = 0  # steps that ended well
         self.record = MigrationRecord(
@@ -140,9 +139,13 @@ class Migration:
             self._emit(start_s, "phase", name=name, start_s=start_s, end_s=end_s)
 
 
-def _emit_for(vm: str, emit: EmitsEvents, t_s: float, kind: str, **fields: Any) -> None:
-    """Every event of a move says whose it is: several VMs may move at once."""
-    emit(t_s, kind, **{"vm": vm, **fields})
+def _naming(vm: str, emit: EmitsEvents) -> EmitsEvents:
+    """Emits events that say whose move they are of: several VMs may move at once."""
+
+    def naming(t_s: float, kind: str, **fields: Any) -> None:
+        emit(t_s, kind, **{"vm": vm, **fields})
+
+    return naming
 
 
 def _check_names(network: EmulatedNetwork, vm: str, new_nve: str) -> None:
@@ -157,11 +160,9 @@ def _check_names(network: EmulatedNetwork, vm: str, new_nve: str) -> None:
         raise MigrationRefusedError(f"{vm} is at {new_nve} already; move it to one of {others}")
 
 
-def _check_means(
-    network: EmulatedNetwork, nva: NvaClient, vm: str, options: MoveOptions, policy: OldNvePolicy
-) -> None:
-    """Refuse what this machine or this NVA has no means for."""
-    if policy.redirects and not policy.tunnels:
+def _check_means(network: EmulatedNetwork, vm: str, options: MoveOptions, policy: OldNvePolicy) -> None:
+    """Refuse what this machine has no means for."""
+    if policy.is_plain:
         check_forwarding(network.topology, vm)
     if options.announcements and options.announce_with == "na" and network.topology.vm(vm).ipv6 is None:
         raise MigrationRefusedError(
@@ -170,8 +171,3 @@ def _check_means(
         )
     if options.pauses:
         network.group(vm)  # EmulationError with the reason
-    if options.ends_redirect(policy) and not (hasattr(nva, "end_redirect") and hasattr(nva, "misdirected")):
-        raise MigrationRefusedError(
-            f"drain={options.drain}, observe_s={options.observe_s:g}: this NVA cannot end a redirect before the "
-            "move ends; choose drain=acknowledged and observe_s=0"
-        )

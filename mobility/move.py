@@ -75,7 +75,7 @@ class Move:
         """The VM, if it is to stand still at all, has stood still since then (the first time this is said)."""
         if self.options.pauses and self.record.paused_s is None:
             self.record.paused_s = at_s
-            self.emit(at_s, "pause", vm=self.record.vm, mode=self.options.pause)
+            self.emit(at_s, "pause", mode=self.options.pause)
 
     def begin_counting(self) -> None:
         """Remember the wiring's counters; ``end_counting`` writes into the record what this move has added."""

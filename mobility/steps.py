@@ -170,7 +170,7 @@ def thaw(move: Move) -> None:
     """They run again."""
     record = move.record
     record.resumed_s = move.network.group(record.vm).thaw()
-    move.emit(record.resumed_s, "resume", vm=record.vm)
+    move.emit(record.resumed_s, "resume")
 
 
 # switch, resume
@@ -193,12 +193,12 @@ def switch(move: Move) -> None:
 def open_both(move: Move) -> None:
     """The new copy runs beside the old one."""
     at_s = move.wiring.open_both(move.record.old_nve, move.record.new_nve)
-    move.emit(at_s, "resume", vm=move.record.vm)
+    move.emit(at_s, "resume")
 
 
 def silence_old(move: Move) -> None:
     """The old copy stops: of the two only the new one speaks."""
-    move.emit(move.wiring.silence_old(move.record.new_nve), "pause", vm=move.record.vm, mode="old copy")
+    move.emit(move.wiring.silence_old(move.record.new_nve), "pause", mode="old copy")
 
 
 def _release_holder(move: Move, holder: str) -> None:
@@ -246,7 +246,7 @@ def announce(move: Move) -> None:
 
     def said(at_s: float) -> None:
         for kind in dict.fromkeys(kind for kind, _ in made):
-            move.emit(at_s, kind, vm=record.vm, nve=record.new_nve)
+            move.emit(at_s, kind, nve=record.new_nve)
 
     times_s = announcement_times_s(move.options.announcements)
     move.wiring.announce_repeatedly(record.new_nve, [frame for _, frame in made], times_s, said)

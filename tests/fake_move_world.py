@@ -5,7 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import emulation.wiring
+from controller.client import NvaClient
 from mobility.migration import Migration
+from tests.faithful import like
 
 BOOK_KEEPING = (
     "network.settle",
@@ -32,14 +35,12 @@ class Journal(list[str]):
 
 
 class Nva:
-    """Answers every call; ``old``: an NVA that cannot end a redirect by itself."""
+    """Answers every call of the northbound client."""
 
-    def __init__(self, journal: Journal, old: bool = False) -> None:
-        self.journal, self.old = journal, old
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
 
     def __getattr__(self, method: str) -> Any:
-        if self.old and method in ("end_redirect", "misdirected"):
-            raise AttributeError(method)
 
         def call(*args: Any, **params: Any) -> dict[str, Any]:
             self.journal.note(f"nva.{method}")
@@ -51,7 +52,7 @@ class Nva:
             timing = {"flow_mods": 2, "prepared_s": 10.0, "committed_s": 11.0}
             return {"last_barrier_s": 11.0, "nves": {"nve1": timing}, "stale": []}
 
-        return call
+        return like(NvaClient, method, call)
 
 
 class Wiring:
@@ -75,11 +76,11 @@ class Wiring:
         answers["held_frames"] = dict.fromkeys(("outbound", "direct", "redirected"), 0)
         answers["redirected_frames"] = 5
 
-        def act(*args: Any) -> Any:
+        def act(*args: Any, **params: Any) -> Any:
             self.journal.note(f"wiring.{name}" + (f" {args[0]}" if name == "release" else ""))
             return answers.get(name, 4.0)
 
-        return act
+        return like(emulation.wiring.Wiring, name, act)
 
 
 class Group:
@@ -159,11 +160,11 @@ class Network:
 class World:
     """All of it, and the events of its moves."""
 
-    def __init__(self, attachment: str = "rebind", old_nva: bool = False) -> None:
+    def __init__(self, attachment: str = "rebind") -> None:
         self.journal = Journal()
         self.events: list[dict[str, Any]] = []
         self.network: Any = Network(self.journal, attachment)
-        self.nva: Any = Nva(self.journal, old_nva)
+        self.nva: Any = Nva(self.journal)
 
     def emit(self, t_s: float, kind: str, **fields: Any) -> None:
         self.events.append({"t_s": t_s, "kind": kind, **fields})

@@ -75,7 +75,7 @@ def _is_of(event: Event, migration: Mapping[str, Any]) -> bool:
 
 def _may_be_of(event: Event, migration: Mapping[str, Any]) -> bool:
     """Whether an event is of that VM's move, or does not say (as in runs before 2026-11-27)."""
-    return event.fields.get("vm", migration["vm"]) == migration["vm"]
+    return bool(event.fields.get("vm", migration["vm"]) == migration["vm"])
 
 
 def _holds(events: Sequence[Event], end_s: float) -> list[Hold]:

@@ -10,10 +10,19 @@ from typing import Any
 import pytest
 
 from emulation.announcer import Announcer, announcement_times_s
-from emulation.control_group import SandboxGroup, VmGroup, current, own_folder, sweep, version_at
+from emulation.control_group import (
+    SandboxGroup,
+    VmGroup,
+    current,
+    own_folder,
+    sweep,
+    version_at,
+)
 from emulation.errors import EmulationError, WaitError
 from emulation.legs import DIRECT, REDIRECTED, SINK, Leg, doubling_line, filter_lines
 from emulation.pause import Pause, check_mode, is_faithful, sender_timers_faithful
+from emulation.wiring import Wiring
+from tests.faithful import like
 
 
 class Calls:
@@ -31,7 +40,7 @@ class Calls:
                 raise WaitError("vm1 to freeze", 1.0, False)
             return {"outbound": 3} if name == "release_here" else time.monotonic()
 
-        return call
+        return like(VmGroup if hasattr(VmGroup, name) else Wiring, name, call)
 
 
 def paused(mode: str, fail: str = "") -> tuple[Pause, Calls]:

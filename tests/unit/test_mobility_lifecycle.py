@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
-from controller.client import NvaError
+import emulation.wiring
+from controller.client import NvaClient, NvaError
 from emulation.errors import EmulationError
 from experiments.lifecycle import conclude, way
 from mobility.lifecycle import Life
 from mobility.policies import MigrationRefusedError
+from tests.faithful import like
 from vocabulary.lifecycle import STATES, VERBS
 
 
@@ -37,7 +39,7 @@ class Nva:
             if self.refuses:
                 raise NvaError(-32000, f"{verb} {vm!r}: wrong state")
 
-        return call
+        return like(NvaClient, verb, call)
 
 
 class Wiring:
@@ -50,7 +52,7 @@ class Wiring:
                 raise EmulationError(f"{name} failed")
             self.done.append(name)
 
-        return act
+        return like(emulation.wiring.Wiring, name, act)
 
 
 def life(nva, wiring):

@@ -446,14 +446,6 @@ def test_with_buffer_direct_packets_do_not_wait_for_the_rule() -> None:
     assert done.index("wiring.release direct") < done.index("nva.end_redirect")
 
 
-def test_an_nva_that_cannot_end_a_redirect_is_asked_for_nothing() -> None:
-    world = World(old_nva=True)
-    with pytest.raises(MigrationRefusedError, match="this NVA cannot end a redirect"):
-        world.migration(policy="tunnel", drain="fixed:1ms")
-    assert world.journal == []
-    world.migration().run()
-
-
 def test_options_and_single_choices_go_together() -> None:
     world = World()
     move = world.migration(options=MoveOptions(policy="tunnel", announcements=0), kind="warm", downtime_s=0.0)
