@@ -167,7 +167,7 @@ EXPERIMENT = Experiment(
     trials=comparison(groups),
     check=check,
     conclude=conclude,
-    memory="memory: copied at bandwidth=, by waiting as long (real=1: real bytes)",
+    memory="memory: copied at the rate that bandwidth= says, by waiting as long (real=1: real bytes)",
     group_by=("kind",),
     shown_measures=(
         "move_total_s",

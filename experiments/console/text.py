@@ -50,7 +50,7 @@ def greeting(
     more = len(topology.nves) - len(shown)
     return [
         f"{topology.name}: {topology.summary}",
-        f"{datapath.kind} datapath, {datapath.port_type} ports; up in {took_s:.1f} s",
+        f"{datapath.kind} datapath, {datapath.port_type} ports ({datapath.reason}); up in {took_s:.1f} s",
         "",
         *columns(rows),
         *([f"  ... and {more} more: where"] if more else []),

@@ -562,6 +562,7 @@ def test_the_greeting_shows_what_is_there() -> None:
     assert "From another terminal" not in "".join(greeting(TOPOLOGY, datapath, 1.25, terminals=False))
     for part in (
         "nve3  rack2  192.0.2.3  peer3 10.1.0.3",
+        "userspace datapath, afpacket ports (asked for); up in",
         "migrate vm1 nve3",
         "make shell NODE=nve1",
         "Ctrl-D",
