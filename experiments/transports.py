@@ -155,11 +155,24 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         ]
     if not told:
         return None
+    subflows = subflows_sentence(measured(trials, "mptcp_subflows_count", transport="mptcp"))
     ended = [f"all connections went on in {sum(alive)} of {len(alive)} moves"] if alive else []
     losses = [f"{lost:,.0f} of {sent:,.0f} packets of udp and voice were lost"] if sent else []
     short = "; ".join([*losses, *ended])
     stalls = f"Longest time without anything for the receiver in a hot move, to the VM / from it: {'; '.join(told)}"
-    return sentences([short, stalls])
+    return sentences([short, stalls, subflows])
+
+
+def subflows_sentence(counts: Sequence[float]) -> str:
+    """Of how many subflows MPTCP connections consisted; with one they have nowhere to go but the leg that moves."""
+    if not counts:
+        return ""
+    if max(counts) > 1:
+        return f"an MPTCP connection had up to {max(counts):.0f} subflows"
+    return (
+        "each MPTCP connection had 1 subflow: a second address is missing, as a VM has one interface here, so its "
+        "figures are of one path that moves and say nothing of MPTCP's handover to another one"
+    )
 
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
@@ -210,6 +223,7 @@ EXPERIMENT = Experiment(
         "resent_segments_to_vm",
         "resent_segments_from_vm",
         "multipath_connections_count",
+        "mptcp_subflows_count",
         "sctp_retransmits_count",
         "alive_connections_count",
     ),

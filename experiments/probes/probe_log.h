@@ -1,6 +1,7 @@
 /* What the probes in C share: the log that experiments/probes/log_format.py reads, clocks, how they end and fail.
  *
- * Each log begins with `struct header`, which names its fields. SIGTERM and SIGINT set `stopping`.
+ * Each log begins with `struct header`, which names its fields. Its counters can be read while a probe runs (`show`): the
+ * records may wait in memory until it ends. SIGTERM and SIGINT set `stopping`.
  */
 #ifndef PROBE_LOG_H
 #define PROBE_LOG_H
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,6 +44,7 @@ _Static_assert(sizeof(struct header) == 512, "log_format.py expects 512 bytes");
 struct log {
     int fd;
     struct header header;
+    struct header *shown; /* the same as others see it in the file, without a system call a packet */
 };
 
 static volatile sig_atomic_t stopping;
@@ -134,13 +137,23 @@ static inline void open_log(struct log *log, const char *path, size_t record_byt
                                   .record_bytes = (uint32_t)record_bytes};
     snprintf(log->header.layout, sizeof log->header.layout, "%s", layout);
     snprintf(log->header.counter_names, sizeof log->header.counter_names, "%s", counter_names);
-    log->fd = open(temporary, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
+    log->fd = open(temporary, O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0644);
     if (log->fd < 0)
         fail("cannot create %s: %s", temporary, strerror(errno));
     write_header(log, false);
     lseek(log->fd, sizeof log->header, SEEK_SET);
+    log->shown = mmap(NULL, sizeof log->header, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd, 0);
+    if (log->shown == MAP_FAILED)
+        fail("cannot map %s: %s", temporary, strerror(errno));
     if (rename(temporary, path))
         fail("cannot rename %s to %s: %s", temporary, path, strerror(errno));
+}
+
+/* Sets a counter, for whoever looks into the log meanwhile, too. */
+static inline void show(struct log *log, int counter, int64_t value)
+{
+    log->header.counters[counter] = value;
+    __atomic_store_n(&log->shown->counters[counter], value, __ATOMIC_RELAXED);
 }
 
 static inline void append(struct log *log, const void *records, int64_t number)

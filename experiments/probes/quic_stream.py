@@ -30,6 +30,7 @@ from experiments.probes.script import ENDING, finish, sleep_precisely
 
 ALPN = "overland"
 NAME = "overland.invalid"
+COUNTERS = ("cpu_ns", "broken_error", "passed_bytes", "last_ns", "ended_ns")
 
 
 def configuration(role: str) -> QuicConfiguration:
@@ -91,6 +92,7 @@ class Stream:
             await asyncio.sleep(max(start_s + (sent + 1) / blocks_per_s - time.monotonic(), 0.0))
             due = int((time.monotonic() - start_s) * blocks_per_s) - sent
             if due > 0:
+                self.log.show("passed_bytes", (sent + due) * block_bytes)
                 end._quic.send_stream_data(stream, bytes(due * block_bytes))
                 end.transmit()
                 self.log.values.extend((time.monotonic_ns(), due * block_bytes))
@@ -107,12 +109,16 @@ class _End(QuicConnectionProtocol):
         stream = self._stream
         if isinstance(event, StreamDataReceived):
             if event.data:
-                stream.log.values.extend((time.monotonic_ns(), len(event.data)))
+                now_ns, log = time.monotonic_ns(), stream.log
+                log.values.extend((now_ns, len(event.data)))
+                log.show("passed_bytes", log.counters["passed_bytes"] + len(event.data))
+                log.show("last_ns", now_ns)
         elif isinstance(event, HandshakeCompleted):
             if not stream.connected.done():
                 stream.connected.set_result(self)
         elif isinstance(event, ConnectionTerminated):
-            stream.log.counters["broken_error"] = event.error_code  # a result, not a failure of the probe
+            stream.log.show("broken_error", event.error_code)  # a result, not a failure of the probe
+            stream.log.show("ended_ns", time.monotonic_ns())
             if not stream.connected.done():
                 stream.connected.set_exception(ConnectionError(event.reason_phrase or "the handshake failed"))
 
@@ -151,7 +157,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run one end; return 0, or 1 with a line on stderr when the connection cannot be made."""
     options = parser().parse_args()
-    log = IntegerLog(options.out, ("t_ns", "bytes"), ("cpu_ns", "broken_error"))
+    log = IntegerLog(options.out, ("t_ns", "bytes"), COUNTERS)
     sleep_precisely()
     try:
         asyncio.run(work(options, log))

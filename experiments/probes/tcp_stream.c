@@ -5,6 +5,7 @@
  * Who opens the connection and who sends are chosen apart, since the review asks about both initiators. The congestion
  * control is always set, because a host's default may be anything. SIGTERM, or the sender's end, ends it: the log, of
  * (time, bytes) of every read or write, is written and the exit status is 0. A connection that breaks is a result.
+ * While it goes on its log's counters say how far it is: PASSED_BYTES were read, or wanted to be sent, LAST_NS read last.
  */
 #include <getopt.h>
 #include <netdb.h>
@@ -24,7 +25,7 @@
 #define MPTCP_INFO_FLAG_FALLBACK 1
 #define SCTP_NODELAY 3 /* linux/sctp.h; RFC 6458 section 8.1.5 */
 
-enum { MISSED_TICKS, CPU_NS, BROKEN_ERRNO, FELL_BACK };
+enum { MISSED_TICKS, CPU_NS, BROKEN_ERRNO, FELL_BACK, PASSED_BYTES, LAST_NS, ENDED_NS, SUBFLOWS };
 
 struct options {
     const char *address, *port, *out, *congestion_control;
@@ -50,6 +51,12 @@ static void note(int64_t bytes)
             fail("no memory for a log of %" PRId64 " entries", room);
     }
     entries[made++] = (struct entry){clock_ns(CLOCK_MONOTONIC), bytes};
+    show(&log_file, LAST_NS, entries[made - 1].t_ns);
+}
+
+static void pass(int64_t bytes)
+{
+    show(&log_file, PASSED_BYTES, log_file.header.counters[PASSED_BYTES] + bytes);
 }
 
 /* A signal may come just before a call that waits: none waits for longer than this before `stopping` is looked at. */
@@ -68,7 +75,8 @@ static bool to_be_repeated(int error)
 static int open_connection(const struct options *o, bool server)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV}, *found;
-    const char *layout = "t_ns:<i8,bytes:<i8", *counters = "missed_ticks,cpu_ns,broken_errno,fell_back";
+    const char *layout = "t_ns:<i8,bytes:<i8", *counters = "missed_ticks,cpu_ns,broken_errno,fell_back,"
+                                                             "passed_bytes,last_ns,ended_ns,subflows";
     int error = getaddrinfo(o->address, o->port, &hints, &found), yes = 1;
     if (error)
         fail("address '%s' port '%s': %s (write both as numbers)", o->address, o->port, gai_strerror(error));
@@ -105,18 +113,24 @@ static int open_connection(const struct options *o, bool server)
     return -1;
 }
 
-static bool fell_back(int fd)
+/* Whether it is plain TCP by now, and else of how many subflows it consists (struct mptcp_info, linux/mptcp.h). */
+static void look_at_subflows(int fd)
 {
-    uint32_t info[16];
+    union {
+        uint8_t bytes[256];
+        uint32_t words[64];
+    } info = {{0}};
     socklen_t bytes = sizeof info;
-    if (getsockopt(fd, SOL_MPTCP, MPTCP_INFO, info, &bytes))
-        return true; /* the socket that was accepted is one of TCP */
-    return info[2] & MPTCP_INFO_FLAG_FALLBACK;
+    /* A socket that was accepted from who does not speak MPTCP is one of TCP. */
+    bool plain = getsockopt(fd, SOL_MPTCP, MPTCP_INFO, &info, &bytes) || info.words[2] & MPTCP_INFO_FLAG_FALLBACK;
+    show(&log_file, FELL_BACK, plain);
+    show(&log_file, SUBFLOWS, plain ? 0 : 1 + info.bytes[0]); /* mptcpi_subflows leaves out the first one */
 }
 
 static void break_off(void)
 {
-    log_file.header.counters[BROKEN_ERRNO] = errno;
+    show(&log_file, BROKEN_ERRNO, errno);
+    show(&log_file, ENDED_NS, clock_ns(CLOCK_MONOTONIC));
     stopping = 1;
 }
 
@@ -125,11 +139,13 @@ static void receive_all(int fd)
     static char buffer[READ_BYTES];
     while (!stopping) {
         ssize_t n = recv(fd, buffer, sizeof buffer, 0);
-        if (n > 0)
+        if (n > 0) {
+            pass(n);
             note(n);
-        else if (n == 0)
+        } else if (n == 0) {
+            show(&log_file, ENDED_NS, clock_ns(CLOCK_MONOTONIC));
             return; /* the sender has ended */
-        else if (!to_be_repeated(errno))
+        } else if (!to_be_repeated(errno))
             break_off();
     }
 }
@@ -149,8 +165,10 @@ static void send_bulk(int fd)
 {
     while (!stopping) {
         int64_t n = send_some(fd, WRITE_BYTES);
-        if (n)
+        if (n) {
+            pass(n);
             note(n);
+        }
     }
 }
 
@@ -171,6 +189,7 @@ static void send_paced(int fd, const struct options *o)
         sleep_until(start_ns + (int64_t)((double)++tick * tick_s * 1e9));
         int64_t due = (int64_t)((double)(clock_ns(CLOCK_MONOTONIC) - start_ns) / 1e9 * blocks_per_s) - sent;
         int64_t left = due * o->block_bytes;
+        show(&log_file, PASSED_BYTES, (sent + due) * o->block_bytes);
         while (left > 0 && !stopping)
             left -= send_some(fd, o->protocol == SCTP ? o->block_bytes : left);
         if (due <= 0 || left > 0)
@@ -245,7 +264,8 @@ int main(int argc, char **argv)
 
     int fd = open_connection(&o, server), yes = 1;
     if (fd >= 0) {
-        log_file.header.counters[FELL_BACK] = o.protocol == MPTCP && fell_back(fd);
+        if (o.protocol == MPTCP)
+            look_at_subflows(fd);
         wait_at_most(fd, SO_SNDTIMEO, 0.1);
         wait_at_most(fd, SO_RCVTIMEO, 0.1);
         if (o.protocol == SCTP)
@@ -261,6 +281,8 @@ int main(int argc, char **argv)
     }
     if (!log_file.header.magic)
         return 0; /* stopped before there was a connection: no log was promised */
+    if (fd >= 0 && o.protocol == MPTCP && !log_file.header.counters[ENDED_NS])
+        look_at_subflows(fd);
     close(fd); /* the other end is told before the log is written */
     log_file.header.counters[CPU_NS] = cpu_time_ns();
     append(&log_file, entries, made);

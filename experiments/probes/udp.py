@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .build import probe_binary
-from .log_format import HEADER_BYTES, decode_header
+from .log_format import HEADER_BYTES, decode_header, read_counters
 from .logs import ProbeLog, read_log, seconds
 from .measures import Window
 from .packets import Packets, match
@@ -149,6 +149,13 @@ class UdpProbe:
         with contextlib.suppress(FileNotFoundError), self.received_path.open("rb") as file:
             return decode_header(file.read(HEADER_BYTES)).records
         return 0
+
+    def offered_so_far(self) -> tuple[float, int]:
+        """The monotonic time and how many packets the sender has offered by then.
+
+        Without those that its host had no room for; with those that it refused for another reason.
+        """
+        return time.monotonic(), read_counters(self.sent_path).get("offered", 0)
 
     def read(self) -> tuple[bytes, bytes]:
         """The bytes of the sender's and the receiver's log; empty where there is none."""

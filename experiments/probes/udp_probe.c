@@ -67,9 +67,14 @@ static bool is_pending_icmp(int error)
     return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENOPROTOOPT || error == EPROTO;
 }
 
+static bool is_full(int error)
+{
+    return error == EAGAIN || error == ENOBUFS; /* the host takes no more: a rate that is too high for it */
+}
+
 static void run_send(const struct options *o)
 {
-    enum { REFUSED, SKIPPED, ICMP, CPU_NS, START_NS };
+    enum { REFUSED, SKIPPED, ICMP, CPU_NS, START_NS, OFFERED };
     if (!o->to || !o->port || o->rate_pps <= 0 || o->rate_pps > 1e6)
         fail("send needs --to ADDRESS --port N --rate PPS (0 < PPS <= 1000000)");
     if (o->size_bytes < (long)sizeof(struct packet) || o->size_bytes > 65507)
@@ -97,7 +102,7 @@ static void run_send(const struct options *o)
     struct packet packet = {.magic = PACKET_MAGIC, .stream = (uint32_t)o->stream};
     struct log log;
     open_log(&log, o->out, sizeof *sent, "tx_ns:<i8,error:<i4,late_ns:<i4",
-             "refused,skipped_slots,icmp_answers,cpu_ns,start_ns");
+             "refused,skipped_slots,icmp_answers,cpu_ns,start_ns,offered");
     int64_t *counters = log.header.counters, period_ns = (int64_t)((double)NS_PER_S / o->rate_pps);
     int64_t catch_up_ns = o->catch_up_us * 1000;
     int64_t start_ns = clock_ns(CLOCK_MONOTONIC) + period_ns, before_ns = cpu_time_ns();
@@ -132,6 +137,8 @@ static void run_send(const struct options *o)
             sent[seq].error = errno;
             counters[REFUSED]++;
         }
+        if (n >= 0 || !is_full(errno))
+            show(&log, OFFERED, counters[OFFERED] + 1);
         seq++;
         slot++;
     }

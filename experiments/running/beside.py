@@ -14,6 +14,7 @@ from ..probes.measures import Measure, Window, udp_measures
 from ..probes.packets import Packets
 from ..probes.process import Spawn
 from ..probes.tap import TappedFlow
+from ..probes.transports.base import Offered
 from ..probes.udp import ANY_ADDRESS, UdpProbe, UdpStream, leaked_packets, stop_together
 
 PAYLOAD_BYTES = 64
@@ -62,6 +63,13 @@ class Beside:
         """End every flow at once; for the path of an error."""
         for probe in self._probes.values():
             probe.kill()
+
+    def offered(self) -> dict[str, Offered]:
+        """What each flow has offered by now, by label."""
+        return {
+            flow.label: Offered(*self._probes[flow.label].offered_so_far(), flow.rate_pps, flow.sender)
+            for flow in self.flows
+        }
 
     def measures(self, window: Window) -> dict[str, Measure]:
         """Each flow's measures with its label behind the name; of a forbidden one only what arrived all the same."""

@@ -32,13 +32,23 @@ from ..attribution.attribute import Attribution
 from ..attribution.move_facts import Event
 from ..attribution.packet_fates import Flow, TrialCauses, cause_columns, check_sums
 from ..experiment import Experiment
-from ..probes.guard import LoadGuard
+from ..probes.guard import Bounds, LoadGuard
 from ..probes.measures import Window
+from ..probes.transports.base import Offered
 from . import mistakes
 from .beside import Beside, SideFlow
 from .captures import capturing
+from .connections import Connections, connection_measures
 from .laboratory import Laboratory, named_in
 from .move_measures import moves_measures
+from .offered import (
+    BUSY_MACHINE,
+    MISSED_RATE,
+    advice,
+    missed_reason,
+    offered_measures,
+    offered_rates,
+)
 from .progress import Progress
 from .surroundings import bounds_here, delay_backend
 from .traffic import Traffic, traffic_plan
@@ -80,6 +90,11 @@ class Run:
         self._pending: list[dict[str, Any]] = []
         self._guard: LoadGuard
         self._traffic: Traffic | None = None
+        self._connections: Connections | None = None
+        self._moved_like = (
+            0.0,
+            0.0,
+        )  # how long the last move's trial went on after its middle, and was guarded
         self._attribution: Attribution | None = None
 
     def execute(self, topology: Topology, datapath: Datapath) -> None:
@@ -156,8 +171,10 @@ class Run:
             if self._beside is not None:
                 self._beside.start()
             time.sleep(LAST_SAMPLES_S)  # TCP finds its pace
+            self._connections, self._moved_like = Connections(self._traffic.progress), (0.0, 0.0)
             yield
             time.sleep(LAST_SAMPLES_S)
+            self._note_late_ends()
             if self._beside is not None:
                 self._beside.stop()
             self._traffic.stop()
@@ -196,26 +213,45 @@ class Run:
         *,
         after_s: float | None = None,
     ) -> bool:
-        """One trial: ``move`` (or nothing: a null trial) in a window of its own; whether the machine was quiet.
+        """One trial: ``move`` (or nothing: a null trial) in a window of its own; whether it is valid.
 
         ``parameters`` are what the trial is grouped by; those of a null trial say which groups it is the floor of,
         without any it is that of all. ``move`` gives the record of its move, or of each of its moves. ``guarded_s``:
-        only so long after the move's begin a busy machine spoils the trial; None: in all of its window. ``after_s``:
-        instead of the parameter ``after``.
+        only so long after the move's begin a busy machine spoils the trial; None: in all of its window but the time
+        in which it waits for connections. ``after_s``: instead of the parameter ``after``.
+
+        It begins when no connection is in backoff any more, and is over when each has got bytes again, has ended, or
+        its bound is over (``connections``). A null trial is as long as the trial of the last move, and as long guarded.
         """
+        assert self._connections is not None  # within ``traffic``
         self.laboratory.check()
+        self._note_late_ends()
+        quiet_s = self._connections.quiet_down()
+        left_out = sorted(self._connections.left_out)
         if self._attribution is not None:
             self._attribution.begin_trial()
         self._index += 1
         self._now = self._index
         observed = self.observe() if self.observe is not None else dict
         start_s = self._guard.snapshot().t_s
-        _sleep_until(start_s + self.values["before"])
+        offered = self._offered()
+        middle_s = start_s + self.values["before"]
+        _sleep_until(middle_s)
         migrations = _as_dicts(move()) if move is not None else []
-        end_s = time.monotonic() + max(self.values["after"] if after_s is None else after_s, DRAIN_S)
-        _sleep_until(end_s)
-        judged_s = end_s if guarded_s is None else min(end_s, start_s + self.values["before"] + guarded_s)
-        valid, reason = self._guard.judge((start_s, judged_s))
+        moved_s = time.monotonic()
+        planned_s = moved_s + max(self.values["after"] if after_s is None else after_s, DRAIN_S)
+        if move is None:
+            planned_s = max(planned_s, middle_s + self._moved_like[0])
+            guarded_s = self._moved_like[1] or guarded_s
+        _sleep_until(planned_s)
+        endings, end_s = self._connections.fates(moved_s, planned_s)
+        rates = offered_rates(offered, self._offered(), migrations, bounds_here().lag_s - Bounds().lag_s)
+        judged_s = planned_s if guarded_s is None else min(planned_s, middle_s + guarded_s)
+        if move is not None:
+            self._moved_like = (end_s - middle_s, judged_s - middle_s)
+        quiet, busy = self._guard.judge((start_s, judged_s))
+        missed = missed_reason(rates)
+        valid = quiet and not missed
         self._now = -1
         # Under push every NVE has all mappings and asks for none. Reading takes a process an NVE, seconds under TCG.
         if self._attribution is not None and self.laboratory.strategy != "push":
@@ -224,17 +260,36 @@ class Run:
             {
                 "index": self._index,
                 "valid": valid,
-                "invalid_reason": None if valid else reason,
+                "invalid_reason": None if valid else "; ".join(filter(None, (missed, busy))),
+                **(
+                    {}
+                    if valid
+                    else {"invalid_by": [MISSED_RATE] * bool(missed) + [BUSY_MACHINE] * (not quiet)}
+                ),
                 "null": not migrations,
                 "parameters": dict(parameters),
                 "migration": migrations[0] if migrations else None,
                 **({"migrations": migrations} if len(migrations) > 1 else {}),
                 "window_s": [start_s, end_s],
-                "observed": dict(observed()),
+                "connections": endings,
+                "left_out": left_out,
+                "observed": {**observed(), **offered_measures(rates), "quiet_down_s": quiet_s},
             }
         )
         self._progress.advance(valid)
         return valid
+
+    def _offered(self) -> dict[str, Offered]:
+        """What every flow's sender has offered by now."""
+        assert self._traffic is not None
+        return self._traffic.offered() | (self._beside.offered() if self._beside is not None else {})
+
+    def _note_late_ends(self) -> None:
+        """A connection that ended between two trials did so after the first one's move."""
+        assert self._connections is not None
+        ended = self._connections.ended_since()
+        if self._pending:
+            self._pending[-1]["connections"] |= ended
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -272,6 +327,7 @@ class Run:
                 "index": self._index,
                 "valid": valid,
                 "invalid_reason": None if valid else reason,
+                **({} if valid else {"invalid_by": [BUSY_MACHINE]}),
                 "null": null,
                 "parameters": dict(parameters),
                 "migration": None,
@@ -287,7 +343,11 @@ class Run:
         packets = traffic.numbered_packets() | (self._beside.numbered_packets() if self._beside else {})
         found: list[TrialCauses] = []
         for trial, (_, window) in zip(self._pending, windows, strict=True):
-            measures = traffic.measures(window) | trial.pop("observed")
+            endings, left_out = trial.pop("connections"), trial.pop("left_out")
+            measures = traffic.measures(window, frozenset(left_out)) | trial.pop("observed")
+            if endings or left_out:
+                measures |= connection_measures(endings, len(left_out))
+                trial["connections"] = {name: ending.as_dict() for name, ending in endings.items()}
             if self._beside is not None:
                 measures |= self._beside.measures(window)
                 leaked = self._beside.leaked_packets(window) + traffic.leaked_packets(window)
@@ -339,12 +399,25 @@ def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -
     if not poor and 2 * valid_trials < len(trials):
         poor = [f"{valid_trials} of all {len(trials)} trials valid"]
     if poor:
-        return "invalid", "the machine was too busy (" + "; ".join(poor) + "); run it again when it is idle"
+        return "invalid", why_invalid(trials, poor)
     counts = ", ".join(f"{without_unset(group)} {sum(valid)}" for group, valid in groups.items())
     if len(groups) > MOST_GROUPS_NAMED:
         counts = f"at least {min(map(sum, groups.values()))} in each of {len(groups)} groups"
     bad = sum(not ok for valid in groups.values() for ok in valid)
     return "answered", f"valid trials: {counts}; invalid and repeated: {bad}"
+
+
+def why_invalid(trials: Sequence[Mapping[str, Any]], poor: Sequence[str]) -> str:
+    """What spoilt too many trials, in which groups, and what to do. Pure."""
+    missed = sum(MISSED_RATE in trial.get("invalid_by", ()) for trial in trials)
+    invalid = sum(not trial["valid"] for trial in trials)
+    if not missed:
+        return f"the machine was too busy ({'; '.join(poor)}); run it again when it is idle"
+    besides = f"; in {invalid - missed} others the machine was too busy" if invalid > missed else ""
+    return (
+        f"the offered rate was not reached in {missed} of {len(trials)} trials: {advice(trials)} ({'; '.join(poor)})"
+        f"{besides}"
+    )
 
 
 def _as_dicts(moved: MigrationRecord | Sequence[MigrationRecord]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from ..probes.measures import Measure, Window
 from ..probes.packets import Packets
 from ..probes.process import Spawn
 from ..probes.tap import TappedFlow
-from ..probes.transports.base import Ends, Files, Outcome, Transport, Windows
+from ..probes.transports.base import Ends, Files, Offered, Outcome, Progress, Transport, Windows
 from ..probes.transports.streams import Streams
 from ..probes.transports.udp import PORT as UDP_PORT
 from ..probes.transports.udp import Udp, UdpOutcome
@@ -144,17 +144,26 @@ class Traffic:
         for transport in self._transports:
             transport.kill()
 
-    def measures(self, window: Window) -> dict[str, Measure]:
-        """All measures of one window, with the contract's names.
+    def progress(self) -> dict[str, Progress]:
+        """How far each connection is by now, by name."""
+        return {name: one for transport in self._transports for name, one in transport.progress().items()}
+
+    def offered(self) -> dict[str, Offered]:
+        """What each flow of a fixed packet rate has offered by now, by direction."""
+        return {name: one for transport in self._transports for name, one in transport.offered().items()}
+
+    def measures(self, window: Window, left_out: frozenset[str] = frozenset()) -> dict[str, Measure]:
+        """All measures of one window, with the contract's names; of connections without those ``left_out``.
 
         Of chosen transports also ``stall_s_to_vm`` and ``_from_vm``, which are one notion for all of them: the
         longest time in which the receiver got nothing.
         """
         found: dict[str, Measure] = {}
         for outcome in self._outcomes:
-            found |= outcome.measures(window)
+            found |= outcome.measures(window, left_out)
             if self.plan.transports:
-                found |= {f"stall_s_{way}": stall_s for way, stall_s in outcome.stalls_s(window).items()}
+                stalls_s = outcome.stalls_s(window, left_out)
+                found |= {f"stall_s_{way}": stall_s for way, stall_s in stalls_s.items()}
         return found
 
     def numbered_flows(self) -> list[Flow]:

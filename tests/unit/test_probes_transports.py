@@ -20,7 +20,7 @@ from experiments.probes.logs import record_type
 from experiments.probes.packets import Packets
 from experiments.probes.process import ProbeError
 from experiments.probes.tcp_info import FIELDS
-from experiments.probes.transports.base import Ends, Probes
+from experiments.probes.transports.base import Ends, Probes, Progress
 from experiments.probes.transports.streams import (
     MPTCP,
     QUIC,
@@ -192,6 +192,16 @@ def loopback_ends(folder: Path, wrapped: Callable[[list[str]], list[str]] = list
     return Ends("vm1", "peer1", {"vm1": "127.0.0.1", "peer1": "127.0.0.1"}, spawner, folder)
 
 
+def assert_goes_on(progress: dict[str, Progress], rate_bps: float) -> None:
+    """While a connection goes on it shows how far it is, and that it has not ended."""
+    assert len(progress) == 2
+    for one in progress.values():
+        assert one.read_bytes == pytest.approx(rate_bps / 8, rel=0.5)
+        assert one.offered_bytes - one.read_bytes < 50_000
+        assert time.monotonic() - one.read_at_s < 0.5
+        assert (one.ended_at_s, one.ending, one.rate_bps) == (None, "", rate_bps)
+
+
 def over_loopback(folder: Path, protocol: Protocol, rate_bps: float) -> dict[str, object]:
     """A second of two connections, one each way, both ends on the loopback: the measures of its middle half."""
     kind = socket.SOCK_DGRAM if protocol is QUIC else socket.SOCK_STREAM
@@ -205,6 +215,7 @@ def over_loopback(folder: Path, protocol: Protocol, rate_bps: float) -> dict[str
         begin_s = time.monotonic()
         while time.monotonic() < begin_s + 1.0:  # the time is what is measured
             time.sleep(0.05)
+        assert_goes_on(transport.progress(), rate_bps)
         outcome = transport.parse(transport.stop())
     except BaseException:
         transport.kill()
@@ -224,6 +235,9 @@ def test_both_ways_carry_their_rate_whoever_opened_the_connection(tmp_path: Path
         assert measures[f"{protocol.name}_stall_s_{direction}"] < 0.2
     if protocol is MPTCP:
         assert measures["multipath_connections_count"] == 2
+        assert measures["mptcp_subflows_count"] == 1  # the loopback has no second address
+    else:
+        assert "mptcp_subflows_count" not in measures
 
 
 HELD_BACK = 'until [ -e "$0" ]; do sleep 0.005; done; exec "$@"'

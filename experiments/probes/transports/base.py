@@ -47,19 +47,45 @@ class Ends:
         return (self.peer, self.vm) if direction == "to_vm" else (self.vm, self.peer)
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a connection is by now: bytes that its sender wanted sent, bytes read, moments on the monotonic clock.
+
+    ``read_at_s``: of the last read, 0 before the first. ``ended_at_s``: None while it stands; ``ending``: how it ended.
+    ``rate_bps``: of its sender; 0: as fast as it goes.
+    """
+
+    offered_bytes: int
+    read_bytes: int
+    read_at_s: float
+    ended_at_s: float | None = None
+    ending: str = ""
+    rate_bps: float = 0.0
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What a flow's sender has offered by ``at_s``, and what it was asked for; ``sender``: the node it runs in."""
+
+    at_s: float
+    packets: int
+    asked_pps: float
+    sender: str
+
+
 class Outcome(ABC):
     """What a transport's logs say, asked window by window. Pure."""
 
     @abstractmethod
-    def measures(self, window: Window) -> dict[str, Measure]:
-        """All measures of one window, each with its direction in its name."""
+    def measures(self, window: Window, left_out: frozenset[str] = frozenset()) -> dict[str, Measure]:
+        """All measures of one window, each with its direction in its name; without connections ``left_out``."""
 
     @abstractmethod
     def samples(self, windows: Windows) -> Files:
         """The rows of all windows (with some slack for pictures), by sample file, with their trial's index."""
 
     @abstractmethod
-    def stalls_s(self, window: Window) -> dict[str, float | None]:
+    def stalls_s(self, window: Window, left_out: frozenset[str] = frozenset()) -> dict[str, float | None]:
         """By direction the longest time in which the receiver got nothing: one notion for all transports."""
 
     def leaked_packets(self, _window: Window) -> int:
@@ -81,6 +107,14 @@ class Transport(ABC):
     @abstractmethod
     def kill(self) -> None:
         """End all probes at once; for the path of an error."""
+
+    def progress(self) -> dict[str, Progress]:
+        """How far each of its connections is by now, by name; none when it has no connections."""
+        return {}
+
+    def offered(self) -> dict[str, Offered]:
+        """What each of its flows of a fixed packet rate has offered by now, by direction."""
+        return {}
 
     @abstractmethod
     def parse(self, logs: Logs) -> Outcome:

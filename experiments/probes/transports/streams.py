@@ -5,6 +5,7 @@ Each connection is used in one direction and opened by one of the two ends; a re
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import numpy as np
 
 from vocabulary.moves import DIRECTIONS
 
-from ..logs import ProbeLog
+from ..log_format import read_counters
+from ..logs import NS_PER_S, ProbeLog
 from ..measures import Measure, Window
 from ..tcp import (
     PROTOCOLS,
@@ -28,7 +30,18 @@ from ..tcp import (
     tcp_measures,
     timeline,
 )
-from .base import Columns, Ends, Files, Logs, Outcome, Probes, Transport, Windows, rows_of
+from .base import (
+    Columns,
+    Ends,
+    Files,
+    Logs,
+    Outcome,
+    Probes,
+    Progress,
+    Transport,
+    Windows,
+    rows_of,
+)
 
 PORT = 5201
 INITIATORS = ("by_peer", "by_vm")
@@ -75,6 +88,17 @@ class Protocol:
 
 TCP, MPTCP, SCTP = Protocol("tcp", polled=True), Protocol("mptcp", polled=True), Protocol("sctp")
 QUIC = Protocol("quic", ready_s=90.0)  # its libraries load slowly on an emulated processor
+
+
+def ending(sent: Mapping[str, int], received: Mapping[str, int]) -> str:
+    """How a connection ended, from the counters of its ends; whoever was told of an error is named. Pure."""
+    told = []
+    for who, counters in (("sender", sent), ("receiver", received)):
+        if number := counters.get("broken_errno", 0):
+            told.append(f"{who}: {os.strerror(number)}")
+        elif number := counters.get("broken_error", 0):
+            told.append(f"{who}: QUIC error {number:#x}")
+    return ", ".join(told) or "closed"
 
 
 def lacking(protocol: str, congestion_control: str | None = None) -> str | None:
@@ -150,6 +174,25 @@ class Streams(Transport):
         """End all at once."""
         self._probes.kill()
 
+    def progress(self) -> dict[str, Progress]:
+        """By the connection's name, from what both of its ends show."""
+        return {connection.name: self._progress(connection) for connection in self._connections}
+
+    def _progress(self, connection: Connection) -> Progress:
+        sent, received = (
+            read_counters(self._ends.folder / self._log_name(connection, duty))
+            for duty in ("send", "receive")
+        )
+        ends_ns = [one["ended_ns"] for one in (sent, received) if one.get("ended_ns")]
+        return Progress(
+            sent.get("passed_bytes", 0),
+            received.get("passed_bytes", 0),
+            received.get("last_ns", 0) / NS_PER_S,
+            min(ends_ns) / NS_PER_S if ends_ns else None,
+            ending(sent, received) if ends_ns else "",
+            self._rate_bps,
+        )
+
     def parse(self, logs: Logs) -> StreamsOutcome:
         """The receivers' timelines and the senders' tcp_info."""
         received = {
@@ -177,21 +220,24 @@ class StreamsOutcome(Outcome):
         self._timelines: dict[Connection, Timeline] = {
             connection: timeline(log) for connection, log in received.items()
         }
-        self._multipath = sum(
-            log.complete and not log.counters.get("fell_back", 0) for log in received.values()
-        )
+        multipath = [
+            log for log in received.values() if log.complete and not log.counters.get("fell_back", 0)
+        ]
+        self._multipath = len(multipath)
+        self._subflows = max((log.counters.get("subflows", 0) for log in multipath), default=0)
 
-    def measures(self, window: Window) -> dict[str, Measure]:
+    def measures(self, window: Window, left_out: frozenset[str] = frozenset()) -> dict[str, Measure]:
         """Per connection (its name behind the measure's) stall, bytes and recovery, retransmits and timeouts.
 
         ``tcp_stall_s_to_vm`` and ``_from_vm`` are the longest of that direction's connections,
         ``resent_segments_to_vm`` the sum of theirs;
         ``alive_connections_count``: those that go on. Of another protocol than TCP the names begin with its name;
-        ``multipath_connections_count``: those that ask for MPTCP and are not plain TCP.
+        ``multipath_connections_count``: those that ask for MPTCP and are not plain TCP; ``mptcp_subflows_count``: of
+        how many subflows each of them consisted, the most when they differ.
         """
         found: dict[str, Measure] = {}
         resent: dict[str, int] = {}
-        for connection, progress in self._timelines.items():
+        for connection, progress in self._taking_part(left_out):
             own = tcp_measures(progress, window)
             if self._info:
                 own |= info_measures(self._info[connection.direction], window, connection.port)
@@ -200,22 +246,31 @@ class StreamsOutcome(Outcome):
             if isinstance(again, int):
                 resent[connection.direction] = resent.get(connection.direction, 0) + again
         found |= {f"resent_segments_{direction}": again for direction, again in resent.items()}
-        for direction, stall_s in self.stalls_s(window).items():
+        for direction, stall_s in self.stalls_s(window, left_out).items():
             found[self._named(f"tcp_stall_s_{direction}")] = stall_s
         found["alive_connections_count"] = sum(
             one.read_between(window[1] - ALIVE_S, window[1]) for one in self._timelines.values()
         )
         if self._protocol == MPTCP:
             found["multipath_connections_count"] = self._multipath
+            if self._subflows:
+                found["mptcp_subflows_count"] = self._subflows
         return found
 
     def _named(self, measure: str) -> str:
         return self._protocol.name + measure.removeprefix("tcp")
 
-    def stalls_s(self, window: Window) -> dict[str, float | None]:
+    def _taking_part(self, left_out: frozenset[str]) -> list[tuple[Connection, Timeline]]:
+        return [
+            (connection, one)
+            for connection, one in self._timelines.items()
+            if connection.name not in left_out
+        ]
+
+    def stalls_s(self, window: Window, left_out: frozenset[str] = frozenset()) -> dict[str, float | None]:
         """The longest time in which a receiver read nothing, of that direction's connections the longest."""
         found: dict[str, float | None] = {}
-        for connection, progress in self._timelines.items():
+        for connection, progress in self._taking_part(left_out):
             stall_s = tcp_measures(progress, window)["tcp_stall_s"]
             found[connection.direction] = max(found.get(connection.direction) or 0.0, float(stall_s or 0.0))
         return found

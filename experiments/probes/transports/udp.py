@@ -21,7 +21,7 @@ from ..udp import (
     parse_sent,
     stop_together,
 )
-from .base import Ends, Files, Logs, Outcome, Transport, Windows, rows_of
+from .base import Ends, Files, Logs, Offered, Outcome, Transport, Windows, rows_of
 
 PORT = 5001
 
@@ -70,6 +70,15 @@ class Udp(Transport):
         for probe in self._probes.values():
             probe.kill()
 
+    def offered(self) -> dict[str, Offered]:
+        """By direction."""
+        return {
+            direction: Offered(
+                *probe.offered_so_far(), asked_pps=probe.flow.rate_pps, sender=self._ends.of(direction)[0]
+            )
+            for direction, probe in self._probes.items()
+        }
+
     def parse(self, logs: Logs) -> UdpOutcome:
         """Join what was sent with what arrived. ProbeError when a log is incomplete or the receiver dropped packets."""
         arrived = {
@@ -102,7 +111,7 @@ class UdpOutcome(Outcome):
         self.packets, self._period_s = packets, period_s
         self.received: Sequence[tuple[ProbeLog, int]] = ()
 
-    def measures(self, window: Window) -> dict[str, Measure]:
+    def measures(self, window: Window, _left_out: frozenset[str] = frozenset()) -> dict[str, Measure]:
         """``udp_measures`` of each direction."""
         found: dict[str, Measure] = {}
         for direction, packets in self.packets.items():
@@ -116,7 +125,7 @@ class UdpOutcome(Outcome):
             for direction, packets in self.packets.items()
         }
 
-    def stalls_s(self, window: Window) -> dict[str, float | None]:
+    def stalls_s(self, window: Window, _left_out: frozenset[str] = frozenset()) -> dict[str, float | None]:
         """The longest time between two arrivals."""
         found: dict[str, float | None] = {}
         for direction, packets in self.packets.items():

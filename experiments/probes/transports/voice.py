@@ -44,7 +44,7 @@ class VoiceOutcome(UdpOutcome):
         super().__init__(packets, FRAME_S)
         self._buffer_s, self._talk_s = buffer_s, talk_s
 
-    def measures(self, window: Window) -> dict[str, Measure]:
+    def measures(self, window: Window, _left_out: frozenset[str] = frozenset()) -> dict[str, Measure]:
         """Those of UDP packets, and ``voice_measures`` of each direction."""
         found = super().measures(window)
         for direction, packets in self.packets.items():
