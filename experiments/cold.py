@@ -23,7 +23,7 @@ from .hot_warm_cold import MEMORY, check_copy
 from .running.comparing import Group, checker, comparison, traffic_parameters
 from .running.gathering import Gathered
 from .running.parameters import with_topology
-from .running.sentences import groups_tried, measured, milliseconds, packets
+from .running.sentences import all_went_on, groups_tried, measured, milliseconds, packets, sentences
 
 
 def groups(values: Mapping[str, Any]) -> Sequence[Group]:
@@ -62,13 +62,8 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
             f"to and from the VM waited {' and '.join(waited)}, while it stood still for "
             f"{milliseconds(of('downtime_s'))}."
         )
-    alive = measured(trials, "alive_connections_count")
-    most = max(alive, default=0)
     floor = milliseconds(measured(trials, "tcp_stall_s_to_vm", null=True))
-    return (
-        f"{' '.join(told)} (Without a move TCP waits {floor}.) All {most:.0f} connections went on in "
-        f"{sum(one == most for one in alive)} of {len(alive)} moves."
-    )
+    return f"{' '.join(told)} (Without a move TCP waits {floor}.) {sentences([all_went_on(trials)])}"
 
 
 EXPERIMENT = Experiment(
@@ -96,5 +91,8 @@ EXPERIMENT = Experiment(
         "tcp_stall_s_from_vm",
         "downtime_s",
         "held_frames_peak",
+        "went_on_connections_count",
+        "ended_connections_count",
+        "silent_connections_count",
     ),
 )

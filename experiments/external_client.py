@@ -26,7 +26,7 @@ from .hot_l2 import check_movable, vm_of
 from .running.gathering import Gathered
 from .running.parameters import QUICK, Parameter, ParameterError, choice, with_defaults
 from .running.run import Run
-from .running.sentences import BOTH_WAYS, counted, measured, moves_cost, stalls
+from .running.sentences import BOTH_WAYS, all_went_on, counted, measured, moves_cost, sentences, stalls
 from .running.side_measures import flow_mods
 from .running.traffic import FAMILIES, address_of
 
@@ -109,11 +109,12 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         """Where the gateway NVE is neither the old NVE nor the new one; its own VM's ports would count as well."""
         return counted(measured(trials, f"flow_mods_count_{where}", path="remote to remote"), "flow-mod")
 
-    return (
-        f"{moves_cost(trials, flows)}{stalls(trials, ends)} A move between two other NVEs takes "
-        f"{flow_mods_at('gateway')} at the gateway NVE and {flow_mods_at('others')} at those two; "
-        f"{counted(measured(trials, 'changed_routes_count'), 'route')} outside changed."
+    gateway = (
+        f"a move between two other NVEs takes {flow_mods_at('gateway')} at the gateway NVE and "
+        f"{flow_mods_at('others')} at those two; "
+        f"{counted(measured(trials, 'changed_routes_count'), 'route')} outside changed"
     )
+    return f"{moves_cost(trials, flows)}{stalls(trials, ends)} {sentences([all_went_on(trials), gateway])}"
 
 
 EXPERIMENT = Experiment(
@@ -132,6 +133,9 @@ EXPERIMENT = Experiment(
             for way in ("to", "from")
         ),
         *(f"tcp_stall_s_{way}_vm_{who}" for who in ("by_peer", "by_vm") for way in ("to", "from")),
+        "went_on_connections_count",
+        "ended_connections_count",
+        "silent_connections_count",
         "flow_mods_count_gateway",
         "flow_mods_count_others",
         "changed_routes_count",

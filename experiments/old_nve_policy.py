@@ -35,7 +35,7 @@ from .running.comparing import Group, check_family, checker, comparison, traffic
 from .running.gathering import Gathered
 from .running.parameters import ParameterError, choice, duration_s
 from .running.run import Observe, Run
-from .running.sentences import groups_tried, measured, milliseconds, packets
+from .running.sentences import all_went_on, groups_tried, measured, milliseconds, packets, sentences
 from .running.traffic import FAMILIES
 
 RECOVERED_S = 1.5
@@ -127,13 +127,15 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     waits = ", ".join(f"{name} {milliseconds(of('tcp_stall_s_to_vm', name))}" for name in short)
     left_out = "" if "forward" in short else f" {NO_FORWARD}"
     floor = milliseconds(measured(trials, "tcp_stall_s_to_vm", null=True))
-    alive = measured(trials, "alive_connections_count")
-    most = max(alive, default=0)
+    alive = (
+        f"{told} "
+        if (told := sentences([all_went_on(trials, "TCP connections, established before,")]))
+        else ""
+    )
     return (
         f"Packets to a VM that stands still for {milliseconds([short_s])}, lost: {lost}. {_why_lost(of, short)}"
         f"{left_out} TCP to the VM waits: {waits} (without a move {floor}). {_backoff(trials)}"
-        f"All {most:.0f} TCP connections, established before, went on in {sum(one == most for one in alive)} of "
-        f"{len(alive)} moves. {ESTABLISHED_ALONE}"
+        f"{alive}{ESTABLISHED_ALONE}"
     )
 
 
@@ -242,7 +244,9 @@ EXPERIMENT = Experiment(
         BACKOFF,
         RTO,
         "icmp_errors_count",
-        "alive_connections_count",
+        "went_on_connections_count",
+        "ended_connections_count",
+        "silent_connections_count",
         "packets_at_old_nve",
         "held_frames_peak",
     ),

@@ -34,7 +34,7 @@ from .running.comparing import Group, check_family, checker, traffic_parameters
 from .running.gathering import Gathered
 from .running.parameters import choice, duration_s, rate_bps, repetitions
 from .running.run import Observe, Run
-from .running.sentences import groups_tried, measured, milliseconds, sentences
+from .running.sentences import groups_tried, measured, milliseconds, sentences, went_on
 from .running.traffic import FAMILIES, Make
 
 ALL = "all"
@@ -131,7 +131,7 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
     """Per transport: lost packets, the longest time without anything, also without a move; connections that ended."""
 
     names = [name for (name,) in groups_tried([one for one in trials if one["valid"]], "transport")]
-    told, lost, sent, alive = [], 0.0, 0.0, []
+    told, lost, sent = [], 0.0, 0.0
     for name in sorted(names, key=NAMES.index):
         moved, still = (
             " / ".join(
@@ -148,14 +148,10 @@ def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:
         for way in DIRECTIONS:
             lost += sum(measured(trials, f"lost_packets_{way}", transport=name))
             sent += sum(measured(trials, f"sent_packets_{way}", transport=name))
-        before = measured(trials, "alive_connections_count", null=True, transport=name)
-        alive += [
-            one >= max(before, default=1)
-            for one in measured(trials, "alive_connections_count", transport=name)
-        ]
     if not told:
         return None
     subflows = subflows_sentence(measured(trials, "mptcp_subflows_count", transport="mptcp"))
+    alive = went_on(trials)
     ended = [f"all connections went on in {sum(alive)} of {len(alive)} moves"] if alive else []
     losses = [f"{lost:,.0f} of {sent:,.0f} packets of udp and voice were lost"] if sent else []
     short = "; ".join([*losses, *ended])
@@ -225,6 +221,8 @@ EXPERIMENT = Experiment(
         "multipath_connections_count",
         "mptcp_subflows_count",
         "sctp_retransmits_count",
-        "alive_connections_count",
+        "went_on_connections_count",
+        "ended_connections_count",
+        "silent_connections_count",
     ),
 )

@@ -9,6 +9,7 @@ from typing import Any
 from results.answer_groups import grouped_sentence
 from results.display import number
 from results.grouping import DEFAULT_GROUP_BY
+from results.offered import offered_sentence, rate_warning
 from results.precision import usual_sentence
 from results.reading import Record
 from results.statistics import (
@@ -36,7 +37,8 @@ def answer_sentence(record: Record) -> str:
 
 def warning_of(record: Record) -> str:
     """What must be read before the answer; mostly ''."""
-    return UNFAITHFUL if _with(record.trials, "pause_faithful") else ""
+    unfaithful = UNFAITHFUL if _with(record.trials, "pause_faithful") else ""
+    return " ".join(filter(None, (rate_warning(record), unfaithful)))
 
 
 def short_and_rest(record: Record) -> tuple[str, str]:
@@ -53,9 +55,9 @@ EMULATED_MEANS = (
 
 
 def where_sentence(record: Record) -> str:
-    """What sets the place of a run apart: the VM image and its processors, delays of its links; '' for a host's."""
+    """What sets the place of a run apart: what was offered, the VM image and its processors, delays of its links."""
     accelerator = record.environment.get("accelerator")
-    told = []
+    told = [offered] if (offered := offered_sentence(record)) else []
     if accelerator == EMULATED:
         told.append(f"Ran in the VM image on emulated processors (TCG): {EMULATED_MEANS}.")
     elif accelerator:
@@ -209,8 +211,8 @@ def limits(record: Record) -> list[str]:
     dropped = counts["invalid"] + counts["null_invalid"]
     if dropped:
         found.append(
-            f"{dropped} of {len(record.trials)} trials were marked invalid by signals of the machine and "
-            "enter no figure; a move that itself overloads the machine would be among them."
+            f"{dropped} of {len(record.trials)} trials were marked invalid, by signals of the machine or for a "
+            "missed rate, and enter no figure; a move that itself overloads the machine would be among them."
         )
     if record.captures:
         found.append(

@@ -33,7 +33,7 @@ RESAMPLES = 9_999
 MUST_AGREE = ("accelerator", "datapath", "port_type")
 ROUND_TRIP = ("delay_median_s_to_vm", "delay_median_s_from_vm")
 _TIMES = ("s", "ms", "us", "ns")
-_LARGER_IS_BETTER = {"mos", "bps", "pps", "rate", "alive", "multipath", "right"}
+_LARGER_IS_BETTER = {"mos", "bps", "pps", "rate", "alive", "went", "multipath", "right"}
 """A word of the measure's name: scores, rates, connections that go on, advice that was right."""
 _NOT_OF_THE_RESULT = {"repeat", "seed"}
 

@@ -29,16 +29,24 @@ class Blackout:
     """Consecutive packets lost, and for how long the path can have been dark at least and at most, in
     seconds.
 
-    ``upper_s`` is None when nothing arrived before or after: the darkness has no known end.
+    ``upper_s`` is None when nothing arrived before or after: the darkness has no known end. ``begun_s``: when the first
+    of them was sent.
     """
 
     packets: int
     lower_s: float
     upper_s: float | None
     estimate_s: float
+    begun_s: float = 0.0
 
 
-def udp_measures(packets: Packets, window: Window, period_s: float) -> dict[str, Measure]:
+LATER_S = 1.0
+"""What begins so long after the VM ran at its new place, and the peers were told, is a gap of its own."""
+
+
+def udp_measures(
+    packets: Packets, window: Window, period_s: float, later_s: float | None = None
+) -> dict[str, Measure]:
     """Measure the packets sent within ``window``; each counts as received even when it arrives after the end.
 
     ``period_s`` is the time between two packets at the sender, the resolution of all this. Values that cannot
@@ -55,6 +63,10 @@ def udp_measures(packets: Packets, window: Window, period_s: float) -> dict[str,
     - ``arrival_gap_s`` and ``arrival_gap_class``: the longest time between two arrivals, and what made up
       most of it.
     - ``delay_median_s``, ``delay_max_s``: one-way delay of the packets received.
+
+    With ``later_s``, a moment of the window, what begins from then on is a gap of its own: blackout and arrival gap are
+    those that began before it, and of the others tell ``later_lost_packets`` (of later episodes), ``later_blackout_s``
+    (the longest) and ``later_blackout_after_s`` (how long after ``later_s`` that began; None when there was none).
     """
     low, high = (int(row) for row in np.searchsorted(packets.tx_s, window))
     rows = slice(low, high)
@@ -62,12 +74,16 @@ def udp_measures(packets: Packets, window: Window, period_s: float) -> dict[str,
     delays = (packets.rx_s[rows] - packets.tx_s[rows])[arrived]
     refused = int(((packets.refused_s >= window[0]) & (packets.refused_s < window[1])).sum())
     episodes = blackouts(packets, low, high, period_s)
-    if episodes:
-        longest = max(episodes, key=lambda episode: episode.estimate_s)
+    border_s = window[1] if later_s is None else later_s
+    border = high if later_s is None else int(np.searchsorted(packets.tx_s, later_s))
+    early = [one for one in episodes if one.begun_s < border_s]
+    later = [one for one in episodes if one.begun_s >= border_s]
+    if early:
+        longest = max(early, key=lambda episode: episode.estimate_s)
     else:
-        intervals = np.diff(packets.tx_s[max(low - 1, 0) : high + 1])
+        intervals = np.diff(packets.tx_s[max(low - 1, 0) : border + 1])
         longest = Blackout(0, 0.0, float(intervals.max()) if len(intervals) else None, 0.0)
-    gap_s, gap_class = longest_arrival_gap(packets, low, high, period_s)
+    gap_s, gap_class = longest_arrival_gap(packets, low, border, period_s)
     return {
         "sent_packets": high - low,
         "refused_packets": refused,
@@ -82,6 +98,16 @@ def udp_measures(packets: Packets, window: Window, period_s: float) -> dict[str,
         "arrival_gap_class": str(gap_class),
         "delay_median_s": float(np.median(delays)) if len(delays) else None,
         "delay_max_s": float(delays.max()) if len(delays) else None,
+        **({} if later_s is None else _later(later, later_s)),
+    }
+
+
+def _later(episodes: list[Blackout], later_s: float) -> dict[str, Measure]:
+    longest = max(episodes, key=lambda episode: episode.estimate_s, default=None)
+    return {
+        "later_lost_packets": sum(one.packets for one in episodes),
+        "later_blackout_s": 0.0 if longest is None else longest.estimate_s,
+        "later_blackout_after_s": None if longest is None else longest.begun_s - later_s,
     }
 
 
@@ -106,12 +132,13 @@ def blackouts(packets: Packets, low: int, high: int, period_s: float) -> list[Bl
         first, last = before + 1, after - 1
         if last < low or first >= high:
             continue
-        lower_s = float(packets.tx_s[last] - packets.tx_s[first])
+        begun_s = float(packets.tx_s[first])
+        lower_s = float(packets.tx_s[last] - begun_s)
         if before < 0 or after >= last_row:
-            found.append(Blackout(last - before, lower_s, None, lower_s + period_s))
+            found.append(Blackout(last - before, lower_s, None, lower_s + period_s, begun_s))
         else:
             upper_s = float(packets.tx_s[after] - packets.tx_s[before])
-            found.append(Blackout(last - before, lower_s, upper_s, (lower_s + upper_s) / 2))
+            found.append(Blackout(last - before, lower_s, upper_s, (lower_s + upper_s) / 2, begun_s))
     return found
 
 

@@ -101,6 +101,7 @@ def tcp_measures(
     before_s: float = 0.5,
     bin_s: float = RECOVERY_BIN_S,
     step_s: float = 0.02,
+    later_s: float | None = None,
 ) -> dict[str, Measure]:
     """Measure a receiver's progress within ``window``.
 
@@ -110,6 +111,9 @@ def tcp_measures(
     - ``tcp_recovery_s``: from the beginning of that stall to the first ``bin_s`` after it, searched
       in steps of ``step_s``, with at least 90 % of the rate of the ``before_s`` ahead of the stall. None when
       that does not come within the window or nothing was read before.
+
+    With ``later_s``, a moment of the window, that stall began before it; ``later_tcp_stall_s``: the longest of those
+    that began from then on.
     """
     start_s, end_s = window
     t_s = timeline.t_s
@@ -123,7 +127,8 @@ def tcp_measures(
     following = t_s[high : high + 1] if high < len(t_s) else np.array([end_s])
     moments = np.concatenate(([start_s], t_s[low:high], following))
     gaps = np.diff(moments)
-    longest = int(gaps.argmax())
+    own = len(gaps) if later_s is None else max(1, int(np.searchsorted(moments[:-1], later_s)))
+    longest = int(gaps[:own].argmax())
     stall_s = float(gaps[longest])
     stall_start_s, stall_end_s = float(moments[longest]), float(moments[longest + 1])
 
@@ -142,6 +147,7 @@ def tcp_measures(
         "tcp_bytes": int(total[high] - total[low]),
         "tcp_before_bps": 8 * rate_before,
         "tcp_recovery_s": recovered,
+        **({} if later_s is None else {"later_tcp_stall_s": float(gaps[own:].max(initial=0.0))}),
     }
 
 

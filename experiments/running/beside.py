@@ -71,12 +71,12 @@ class Beside:
             for flow in self.flows
         }
 
-    def measures(self, window: Window) -> dict[str, Measure]:
+    def measures(self, window: Window, later_s: float | None = None) -> dict[str, Measure]:
         """Each flow's measures with its label behind the name; of a forbidden one only what arrived all the same."""
         found: dict[str, Measure] = {}
         for flow in self.flows:
             packets = self._probes[flow.label].packets()
-            own = udp_measures(packets, window, 1.0 / flow.rate_pps)
+            own = udp_measures(packets, window, 1.0 / flow.rate_pps, later_s)
             if flow.forbidden:
                 sent, lost = own["sent_packets"], own["lost_packets"]
                 assert isinstance(sent, int) and isinstance(lost, int)

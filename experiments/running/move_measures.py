@@ -7,6 +7,8 @@ from typing import Any
 
 from mobility.several import overlap_s
 
+from ..probes.measures import LATER_S
+
 Measure = int | float | None
 _CAUSES = {"not told": "not_told", "told, on the way": "on_the_way"}
 _COUNTS = {"bytes", "count", "frames", "packets"}
@@ -86,6 +88,16 @@ def move_measures(migration: Mapping[str, Any]) -> dict[str, Measure]:
     if migration["redirect_ended_s"] is not None:
         found["tunnel_s"] = migration["redirect_ended_s"] - _start_of(migration, "switch")
     return found
+
+
+def later_part(migrations: Sequence[Mapping[str, Any]], middle_s: float, end_s: float) -> dict[str, float]:
+    """``later_s``: from when on a gap of a trial is one of its own; nothing for a trial that is over before.
+
+    ``LATER_S`` after all VMs ran at their new places and the NVA had told the peers (the drain begins); of a null trial
+    after its middle.
+    """
+    settled_s = max((_start_of(one, "drain") for one in migrations), default=middle_s)
+    return {"later_s": settled_s + LATER_S} if settled_s + LATER_S < end_s else {}
 
 
 def _end_of(migration: Mapping[str, Any], name: str) -> float:

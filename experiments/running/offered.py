@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from ..probes.transports.base import Offered
@@ -13,9 +12,6 @@ MISSED_SHARE = 0.05
 """A trial in which so much of a flow was not offered is of another load than was asked for."""
 EDGE_PACKETS = 2
 """A packet more or less at either end of a time in which the sender runs: all that thin flows may miss."""
-MISSED_RATE, BUSY_MACHINE = "offered rate", "machine"
-"""Why a trial is invalid, as a record's ``invalid_by`` has it."""
-
 Span = tuple[float, float]
 
 
@@ -78,42 +74,9 @@ def offered_measures(rates: Mapping[str, OfferedRate]) -> dict[str, float]:
 def missed_reason(rates: Mapping[str, OfferedRate]) -> str:
     """Why the trial is none of the load that was asked for; '' when it is."""
     told = [
-        f"{rate.offered_pps:,.0f} of {rate.asked_pps:,.0f} packets/s ({name})"
+        f"offered rate missed by {1 - rate.offered_pps / rate.asked_pps:.0%}: {rate.offered_pps:,.0f} of "
+        f"{rate.asked_pps:,.0f} packets/s ({name})"
         for name, rate in rates.items()
         if rate.missed
     ]
-    return f"the sender offered {', '.join(told)}; bound {MISSED_SHARE:.0%}" if told else ""
-
-
-def advice(trials: Sequence[Mapping[str, Any]]) -> str:
-    """What was reached in the trials that missed their rate, and what to do; '' when none missed it."""
-    missed = [trial["measures"] for trial in trials if MISSED_RATE in trial.get("invalid_by", ())]
-    if not missed:
-        return ""
-    worst = [
-        min(
-            (one[f"offered_pps_{name}"] / asked, one[f"offered_pps_{name}"], asked)
-            for name, asked in _asked(one).items()
-        )
-        for one in missed
-    ]
-    reached = [offered for _, offered, _ in worst]
-    asked_pps = median(asked for *_, asked in worst)
-    lower = 0.9 * median(share for share, *_ in worst) * asked_pps
-    told = f"{min(reached):,.0f} to {max(reached):,.0f}" if len(reached) > 1 else f"{reached[0]:,.0f}"
-    return (
-        f"asked were {asked_pps:,.0f} packets/s, sent were {told}: ask for at most {rounded(lower):,} (rate_pps), "
-        "or take a machine with more processors"
-    )
-
-
-def _asked(measures: Mapping[str, float]) -> dict[str, float]:
-    """The asked rate of each flow in a trial's measures."""
-    stem = "asked_pps_"
-    return {name.removeprefix(stem): value for name, value in measures.items() if name.startswith(stem)}
-
-
-def rounded(rate_pps: float) -> int:
-    """Two digits of it, downwards."""
-    unit: int = 10 ** max(0, len(str(int(rate_pps))) - 2)
-    return int(rate_pps // unit) * unit
+    return f"{', '.join(told)} (bound {MISSED_SHARE:.0%})" if told else ""

@@ -23,6 +23,8 @@ from emulation.nve import Datapath
 from mobility.migration import MigrationRecord
 from results.files import write_atomic
 from results.grouping import label_of, without_unset
+from results.offered import BUSY_MACHINE, MISSED_RATE, advice
+from results.offered import missed as missed_by
 from results.record import RunRecord
 from results.statistics import summarise
 from topologies.model import Topology
@@ -34,22 +36,16 @@ from ..attribution.packet_fates import Flow, TrialCauses, cause_columns, check_s
 from ..experiment import Experiment
 from ..probes.guard import Bounds, LoadGuard
 from ..probes.measures import Window
-from ..probes.transports.base import Offered
+from ..probes.transports.base import Offered, Scope
 from . import mistakes
 from .beside import Beside, SideFlow
 from .captures import capturing
 from .connections import Connections, connection_measures
 from .laboratory import Laboratory, named_in
-from .move_measures import moves_measures
-from .offered import (
-    BUSY_MACHINE,
-    MISSED_RATE,
-    advice,
-    missed_reason,
-    offered_measures,
-    offered_rates,
-)
+from .move_measures import later_part, moves_measures
+from .offered import missed_reason, offered_measures, offered_rates
 from .progress import Progress
+from .sentences import ends_of_connections, later_gaps
 from .surroundings import bounds_here, delay_backend
 from .traffic import Traffic, traffic_plan
 from .trial_events import sampled_events
@@ -116,7 +112,12 @@ class Run:
         conclude = self.experiment.conclude
         answer = conclude(self.record.trials) if conclude is not None and status == "answered" else None
         if answer is not None:
-            answer = " ".join((answer, *self._remarks))
+            further = (
+                ends_of_connections(self.record.trials),
+                later_gaps(self.record.trials),
+                *self._remarks,
+            )
+            answer = " ".join(filter(None, (answer, *further)))
         self.record.finish(status, why, summarise(self.record.trials), answer=answer)
         self.laboratory.stop()
 
@@ -271,6 +272,7 @@ class Run:
                 "migration": migrations[0] if migrations else None,
                 **({"migrations": migrations} if len(migrations) > 1 else {}),
                 "window_s": [start_s, end_s],
+                **later_part(migrations, middle_s, end_s),
                 "connections": endings,
                 "left_out": left_out,
                 "observed": {**observed(), **offered_measures(rates), "quiet_down_s": quiet_s},
@@ -344,12 +346,14 @@ class Run:
         found: list[TrialCauses] = []
         for trial, (_, window) in zip(self._pending, windows, strict=True):
             endings, left_out = trial.pop("connections"), trial.pop("left_out")
-            measures = traffic.measures(window, frozenset(left_out)) | trial.pop("observed")
+            measures = traffic.measures(window, Scope(frozenset(left_out), trial.get("later_s"))) | trial.pop(
+                "observed"
+            )
             if endings or left_out:
                 measures |= connection_measures(endings, len(left_out))
                 trial["connections"] = {name: ending.as_dict() for name, ending in endings.items()}
             if self._beside is not None:
-                measures |= self._beside.measures(window)
+                measures |= self._beside.measures(window, scope.later_s)
                 leaked = self._beside.leaked_packets(window) + traffic.leaked_packets(window)
                 measures["leaked_packets"] = leaked
             if self._attribution is not None and window[1] < self._attribution.until_s:
@@ -409,7 +413,7 @@ def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -
 
 def why_invalid(trials: Sequence[Mapping[str, Any]], poor: Sequence[str]) -> str:
     """What spoilt too many trials, in which groups, and what to do. Pure."""
-    missed = sum(MISSED_RATE in trial.get("invalid_by", ()) for trial in trials)
+    missed = len(missed_by(trials))
     invalid = sum(not trial["valid"] for trial in trials)
     if not missed:
         return f"the machine was too busy ({'; '.join(poor)}); run it again when it is idle"

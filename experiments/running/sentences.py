@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.display import begun
 from results.statistics import median_interval
+
+from ..probes.measures import LATER_S
 
 
 def figure(values: Sequence[float], scale: float, unit: str, digits: int = 3) -> str:
@@ -98,6 +101,77 @@ def stalls(trials: Sequence[Mapping[str, Any]], ends: Mapping[str, str]) -> str:
         if (found := measured(trials, name))
     ]
     return f" TCP's longest pause was {', '.join(told)}." if told else ""
+
+
+def went_on(trials: Sequence[Mapping[str, Any]], **wanted: Any) -> list[bool]:
+    """Of each valid move with connections: whether all that took part went on."""
+    counts = (
+        measured(trials, f"{fate}_connections_count", **wanted) for fate in ("went_on", "ended", "silent")
+    )
+    return [some > 0 and not ended + silent for some, ended, silent in zip(*counts, strict=True)]
+
+
+def all_went_on(trials: Sequence[Mapping[str, Any]], what: str = "connections") -> str:
+    """'all 4 connections went on in 9 of 10 moves'; '' without any."""
+    found = went_on(trials)
+    most = max(measured(trials, "went_on_connections_count"), default=0)
+    return f"all {most:.0f} {what} went on in {sum(found)} of {len(found)} moves" if found else ""
+
+
+def ends_of_connections(trials: Sequence[Mapping[str, Any]]) -> str:
+    """Connections that ended or were still silent at the bound, a sentence; '' when all went on."""
+    told = []
+    for null, word in ((False, "move"), (True, "null trial")):
+        some = [trial for trial in trials if trial["valid"] and trial["null"] == null]
+        ends = [one for trial in some for one in trial.get("connections", {}).values()]
+        where = f"{len(some):,} {word}{'' if len(some) == 1 else 's'}"
+        hows = Counter(one["how"] for one in ends if one["fate"] == "ended")
+        silent = sum(one["fate"] == "silent" for one in ends)
+        if hows:
+            kinds = "; ".join(f"{how}: {count}" for how, count in hows.items())
+            told.append(f"in {where} {hows.total()} of {len(ends)} connections ended ({kinds})")
+        if silent:
+            told.append(
+                f"in {where} {silent} of {len(ends)} connections were still silent when their sender's "
+                "next timeout was over"
+            )
+    return sentences(told)
+
+
+LONG_WATCH_S = 5.0
+"""A trial that looked on for so long after its move says so, even when it saw nothing."""
+
+
+def later_gaps(trials: Sequence[Mapping[str, Any]]) -> str:
+    """Gaps that began later than the move's own; '' when nobody looked for long and none was seen."""
+    looked = [trial for trial in trials if trial["valid"] and not trial["null"] and "later_s" in trial]
+    watched_s = [trial["window_s"][1] - trial["later_s"] for trial in looked]
+    told = []
+    for way, words in BOTH_WAYS.items():
+        dark = [
+            (trial["measures"][f"later_blackout_s_{way}"], trial["measures"][f"later_blackout_after_s_{way}"])
+            for trial in looked
+            if trial["measures"].get(f"later_lost_packets_{way}")
+        ]
+        if dark:
+            longest_s, after_s = max(dark)
+            told.append(
+                f"in {len(dark)} of {len(looked)} moves packets {words} were lost again, for at most "
+                f"{milliseconds([longest_s])}, {LATER_S + after_s:.1f} s after the move"
+            )
+    if not told and max(watched_s, default=0.0) < LONG_WATCH_S:
+        return ""
+    lost = "; ".join(told) or "no packet was lost"
+    paused = [
+        f"{milliseconds(found)} {words} (without a move {milliseconds(measured(trials, name, null=True))})"
+        for name, words in ((f"later_tcp_stall_s_{way}", words) for way, words in BOTH_WAYS.items())
+        if (found := measured(trials, name))
+    ]
+    tcp = f"; TCP then paused for {', '.join(paused)}" if paused else ""
+    return (
+        f"Later, from {LATER_S:g} s after the VM ran at its new place and the peers were told, watched for "
+        f"{milliseconds(watched_s)}: {lost}{tcp}."
+    )
 
 
 def stage_s(trials: Sequence[Mapping[str, Any]], first: str, last: str) -> list[float]:

@@ -21,7 +21,17 @@ from ..probes.measures import Measure, Window
 from ..probes.packets import Packets
 from ..probes.process import Spawn
 from ..probes.tap import TappedFlow
-from ..probes.transports.base import Ends, Files, Offered, Outcome, Progress, Transport, Windows
+from ..probes.transports.base import (
+    WHOLE,
+    Ends,
+    Files,
+    Offered,
+    Outcome,
+    Progress,
+    Scope,
+    Transport,
+    Windows,
+)
 from ..probes.transports.streams import Streams
 from ..probes.transports.udp import PORT as UDP_PORT
 from ..probes.transports.udp import Udp, UdpOutcome
@@ -152,17 +162,17 @@ class Traffic:
         """What each flow of a fixed packet rate has offered by now, by direction."""
         return {name: one for transport in self._transports for name, one in transport.offered().items()}
 
-    def measures(self, window: Window, left_out: frozenset[str] = frozenset()) -> dict[str, Measure]:
-        """All measures of one window, with the contract's names; of connections without those ``left_out``.
+    def measures(self, window: Window, scope: Scope = WHOLE) -> dict[str, Measure]:
+        """All measures of one window, with the contract's names; of what is in ``scope``.
 
         Of chosen transports also ``stall_s_to_vm`` and ``_from_vm``, which are one notion for all of them: the
         longest time in which the receiver got nothing.
         """
         found: dict[str, Measure] = {}
         for outcome in self._outcomes:
-            found |= outcome.measures(window, left_out)
+            found |= outcome.measures(window, scope)
             if self.plan.transports:
-                stalls_s = outcome.stalls_s(window, left_out)
+                stalls_s = outcome.stalls_s(window, scope)
                 found |= {f"stall_s_{way}": stall_s for way, stall_s in stalls_s.items()}
         return found
 

@@ -80,7 +80,9 @@ def trial(
             "tcp_backoff_max_count_to_vm_by_peer": doublings,
             "tcp_rto_max_s_to_vm_by_peer": rto_s,
             "icmp_errors_count": errors,
-            "alive_connections_count": alive,
+            "went_on_connections_count": alive,
+            "ended_connections_count": 4 - alive,
+            "silent_connections_count": 0,
         },
     }
 

@@ -3,8 +3,10 @@
 from experiments import cold, external_client, hot_l2, hot_l2_v6, hot_warm_cold, stage_order, tenants
 from experiments.running.sentences import (
     BOTH_WAYS,
+    ends_of_connections,
     figure,
     groups_tried,
+    later_gaps,
     measured,
     moves_cost,
     packets,
@@ -123,13 +125,16 @@ def test_a_copy_that_was_only_waited_for_is_not_called_copied():
     assert "67 MB copied, rounds" in said(copy_real=True)
 
 
+def fates(went_on, ended, silent):
+    counts = {"went_on": went_on, "ended": ended, "silent": silent}
+    return {f"{fate}_connections_count": count for fate, count in counts.items()}
+
+
 def test_cold_says_what_came_to_the_old_nve_and_whether_connections_went_on():
     said = cold.conclude(
         [
-            trial(
-                {"quiesced": "no"}, packets_at_old_nve=1200, lost_packets_to_vm=540, alive_connections_count=4
-            ),
-            trial({"quiesced": "yes"}, packets_at_old_nve=0, lost_packets_to_vm=0, alive_connections_count=3),
+            trial({"quiesced": "no"}, packets_at_old_nve=1200, lost_packets_to_vm=540, **fates(4, 0, 0)),
+            trial({"quiesced": "yes"}, packets_at_old_nve=0, lost_packets_to_vm=0, **fates(3, 0, 1)),
         ]
     )
     assert "Without quiescing 1,200 packets came to the old NVE" in said
@@ -163,3 +168,38 @@ def test_ipv6_says_what_discovery_did():
     )
     assert "sent 0 packets of neighbour discovery and MLD in a trial (without a move 3)" in said
     assert "could not use after a move: 1." in said
+
+
+def test_ends_of_connections_are_told_with_their_errors_and_silence_apart():
+    reset = {"fate": "ended", "ended_s": 3.0, "how": "sender: Connection reset by peer"}
+    on, silent = {"fate": "went on"}, {"fate": "silent"}
+    moved = trial({}, **fates(1, 1, 0))
+    null = {**trial({}, **fates(1, 0, 1)), "null": True, "connections": {"a": on, "b": silent}}
+    said = ends_of_connections([{**moved, "connections": {"a": on, "b": reset}}, null])
+    assert said == (
+        "In 1 move 1 of 2 connections ended (sender: Connection reset by peer: 1). In 1 null trial 1 of 2 "
+        "connections were still silent when their sender's next timeout was over."
+    )
+    assert ends_of_connections([{**moved, "connections": {"a": on, "b": on}}]) == ""
+    assert ends_of_connections([{**moved, "valid": False, "connections": {"a": reset}}]) == ""
+
+
+def test_a_gap_long_after_the_move_is_told_as_such():
+    def watched(length_s, **measures):
+        return {**trial({}, **measures), "window_s": [0.0, 2.0 + length_s], "later_s": 2.0}
+
+    dark = {
+        "later_lost_packets_to_vm": 100,
+        "later_blackout_s_to_vm": 0.2,
+        "later_blackout_after_s_to_vm": 14.0,
+        "later_tcp_stall_s_to_vm": 0.21,
+    }
+    said = later_gaps([watched(28.0, **dark), watched(28.0, later_lost_packets_to_vm=0)])
+    assert (
+        "in 1 of 2 moves packets to the VM were lost again, for at most 200 ms, 15.0 s after the move" in said
+    )
+    assert "TCP then paused for 210 ms to the VM" in said
+    quiet = watched(28.0, later_lost_packets_to_vm=0)
+    assert "watched for 28 s: no packet was lost." in later_gaps([quiet])
+    assert later_gaps([watched(0.5, later_lost_packets_to_vm=0)]) == ""
+    assert later_gaps([trial({})]) == ""

@@ -155,10 +155,11 @@ def test_the_answer_of_transports_has_every_transport_beside_its_own_null_trials
         "lost_packets_from_vm": 0,
         "sent_packets_from_vm": 50,
     }
+    ends = {"went_on_connections_count": 3, "ended_connections_count": 1, "silent_connections_count": 0}
     told = transports.conclude(
         [
-            of("mptcp", 0.008, False, alive_connections_count=3, multipath_connections_count=4),
-            of("mptcp", 0.006, True, alive_connections_count=4),
+            of("mptcp", 0.008, False, **ends, multipath_connections_count=4, mptcp_subflows_count=1),
+            of("mptcp", 0.006, True),
             of("udp", 0.004, False, **packets),
             of("udp", 0.001, True, **packets),
         ]
@@ -170,7 +171,13 @@ def test_the_answer_of_transports_has_every_transport_beside_its_own_null_trials
     assert told.startswith(
         "2 of 150 packets of udp and voice were lost; all connections went on in 0 of 1 moves. "
     )
+    assert "Each MPTCP connection had 1 subflow: a second address is missing" in told
     assert transports.conclude([]) is None
+
+
+def test_more_than_one_subflow_is_a_figure_of_mptcp():
+    assert transports.subflows_sentence([1, 2]) == "an MPTCP connection had up to 2 subflows"
+    assert transports.subflows_sentence([]) == ""
 
 
 def impact(windows=(40, 30, 1), recovery_s=0.0):

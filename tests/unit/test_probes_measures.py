@@ -63,6 +63,22 @@ def test_the_longest_of_several_episodes_is_the_blackout() -> None:
     assert measured["blackout_s"] == pytest.approx(3 * PERIOD_S)
 
 
+def test_an_episode_that_begins_later_is_a_gap_of_its_own() -> None:
+    later_s = 1.0 + 59.5 * PERIOD_S
+    packets = steady(100, [20, 21, *range(58, 64), *range(80, 90), 95])
+    measured = udp_measures(packets, WHOLE, PERIOD_S, later_s)
+    # Packets 58 to 63 began to be lost before: the longest of the earlier ones, although it ends later.
+    assert measured["blackout_s"] == pytest.approx(6 * PERIOD_S)
+    assert measured["lost_packets"] == 19
+    assert measured["later_lost_packets"] == 11
+    assert measured["later_blackout_s"] == pytest.approx(10 * PERIOD_S)
+    assert measured["later_blackout_after_s"] == pytest.approx(20.5 * PERIOD_S)
+    quiet = udp_measures(steady(100, [20]), WHOLE, PERIOD_S, later_s)
+    assert quiet["later_lost_packets"] == quiet["later_blackout_s"] == 0
+    assert quiet["later_blackout_after_s"] is None
+    assert not [name for name in udp_measures(packets, WHOLE, PERIOD_S) if name.startswith("later")]
+
+
 @pytest.mark.parametrize("lost", [range(10), range(90, 100)], ids=["at the beginning", "at the end"])
 def test_a_blackout_without_an_arrival_on_one_side_has_no_upper_bound(lost: Sequence[int]) -> None:
     measured = udp_measures(steady(100, lost), WHOLE, PERIOD_S)

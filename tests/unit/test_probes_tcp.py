@@ -63,6 +63,19 @@ def test_a_slow_return_takes_longer_than_the_stall() -> None:
     assert recovery_s == pytest.approx(1.7 - 0.999, abs=0.021)
 
 
+def test_a_later_stall_is_told_by_itself() -> None:
+    t_s = np.arange(1, 5000) * MS
+    one = reads(t_s[((t_s <= 1.0) | (t_s >= 1.3)) & ((t_s <= 3.0) | (t_s >= 3.6))])
+    assert tcp_measures(one, (0.8, 4.5))["tcp_stall_s"] == pytest.approx(0.6)
+    measured = tcp_measures(one, (0.8, 4.5), later_s=2.0)
+    assert measured["tcp_stall_s"] == pytest.approx(0.3)
+    assert measured["tcp_recovery_s"] == pytest.approx(0.3)
+    assert measured["later_tcp_stall_s"] == pytest.approx(0.6)
+    # One that began before goes on past the moment: it is the earlier one's.
+    assert tcp_measures(one, (0.8, 4.5), later_s=3.2)["tcp_stall_s"] == pytest.approx(0.6)
+    assert tcp_measures(one, (0.8, 4.5), later_s=3.7)["later_tcp_stall_s"] == pytest.approx(0.001)
+
+
 def test_a_stall_that_outlasts_the_window_counts_in_full() -> None:
     assert tcp_measures(steady_with_stall(), (0.8, 1.1))["tcp_stall_s"] == pytest.approx(0.3)
 

@@ -64,6 +64,17 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Scope:
+    """What of a trial's window counts: no connection ``left_out``; gaps from ``later_s`` on are told by themselves."""
+
+    left_out: frozenset[str] = frozenset()
+    later_s: float | None = None
+
+
+WHOLE = Scope()
+
+
+@dataclass(frozen=True)
 class Offered:
     """What a flow's sender has offered by ``at_s``, and what it was asked for; ``sender``: the node it runs in."""
 
@@ -77,15 +88,15 @@ class Outcome(ABC):
     """What a transport's logs say, asked window by window. Pure."""
 
     @abstractmethod
-    def measures(self, window: Window, left_out: frozenset[str] = frozenset()) -> dict[str, Measure]:
-        """All measures of one window, each with its direction in its name; without connections ``left_out``."""
+    def measures(self, window: Window, scope: Scope = WHOLE) -> dict[str, Measure]:
+        """All measures of one window, each with its direction in its name."""
 
     @abstractmethod
     def samples(self, windows: Windows) -> Files:
         """The rows of all windows (with some slack for pictures), by sample file, with their trial's index."""
 
     @abstractmethod
-    def stalls_s(self, window: Window, left_out: frozenset[str] = frozenset()) -> dict[str, float | None]:
+    def stalls_s(self, window: Window, scope: Scope = WHOLE) -> dict[str, float | None]:
         """By direction the longest time in which the receiver got nothing: one notion for all transports."""
 
     def leaked_packets(self, _window: Window) -> int:

@@ -31,6 +31,7 @@ from ..tcp import (
     timeline,
 )
 from .base import (
+    WHOLE,
     Columns,
     Ends,
     Files,
@@ -38,6 +39,7 @@ from .base import (
     Outcome,
     Probes,
     Progress,
+    Scope,
     Transport,
     Windows,
     rows_of,
@@ -226,7 +228,7 @@ class StreamsOutcome(Outcome):
         self._multipath = len(multipath)
         self._subflows = max((log.counters.get("subflows", 0) for log in multipath), default=0)
 
-    def measures(self, window: Window, left_out: frozenset[str] = frozenset()) -> dict[str, Measure]:
+    def measures(self, window: Window, scope: Scope = WHOLE) -> dict[str, Measure]:
         """Per connection (its name behind the measure's) stall, bytes and recovery, retransmits and timeouts.
 
         ``tcp_stall_s_to_vm`` and ``_from_vm`` are the longest of that direction's connections,
@@ -237,8 +239,8 @@ class StreamsOutcome(Outcome):
         """
         found: dict[str, Measure] = {}
         resent: dict[str, int] = {}
-        for connection, progress in self._taking_part(left_out):
-            own = tcp_measures(progress, window)
+        for connection, progress in self._taking_part(scope.left_out):
+            own = tcp_measures(progress, window, later_s=scope.later_s)
             if self._info:
                 own |= info_measures(self._info[connection.direction], window, connection.port)
             found |= {f"{self._named(name)}_{connection.name}": value for name, value in own.items()}
@@ -246,8 +248,13 @@ class StreamsOutcome(Outcome):
             if isinstance(again, int):
                 resent[connection.direction] = resent.get(connection.direction, 0) + again
         found |= {f"resent_segments_{direction}": again for direction, again in resent.items()}
-        for direction, stall_s in self.stalls_s(window, left_out).items():
+        for direction, stall_s in self.stalls_s(window, scope).items():
             found[self._named(f"tcp_stall_s_{direction}")] = stall_s
+        for connection, _ in self._taking_part(scope.left_out):
+            of_all = self._named(f"later_tcp_stall_s_{connection.direction}")
+            later_s = found.get(self._named(f"later_tcp_stall_s_{connection.name}"))
+            if isinstance(later_s, float):
+                found[of_all] = max(later_s, float(found.get(of_all) or 0.0))
         found["alive_connections_count"] = sum(
             one.read_between(window[1] - ALIVE_S, window[1]) for one in self._timelines.values()
         )
@@ -258,7 +265,7 @@ class StreamsOutcome(Outcome):
         return found
 
     def _named(self, measure: str) -> str:
-        return self._protocol.name + measure.removeprefix("tcp")
+        return measure.replace("tcp", self._protocol.name, 1)
 
     def _taking_part(self, left_out: frozenset[str]) -> list[tuple[Connection, Timeline]]:
         return [
@@ -267,11 +274,11 @@ class StreamsOutcome(Outcome):
             if connection.name not in left_out
         ]
 
-    def stalls_s(self, window: Window, left_out: frozenset[str] = frozenset()) -> dict[str, float | None]:
+    def stalls_s(self, window: Window, scope: Scope = WHOLE) -> dict[str, float | None]:
         """The longest time in which a receiver read nothing, of that direction's connections the longest."""
         found: dict[str, float | None] = {}
-        for connection, progress in self._taking_part(left_out):
-            stall_s = tcp_measures(progress, window)["tcp_stall_s"]
+        for connection, progress in self._taking_part(scope.left_out):
+            stall_s = tcp_measures(progress, window, later_s=scope.later_s)["tcp_stall_s"]
             found[connection.direction] = max(found.get(connection.direction) or 0.0, float(stall_s or 0.0))
         return found
 

@@ -21,7 +21,7 @@ from ..udp import (
     parse_sent,
     stop_together,
 )
-from .base import Ends, Files, Logs, Offered, Outcome, Transport, Windows, rows_of
+from .base import WHOLE, Ends, Files, Logs, Offered, Outcome, Scope, Transport, Windows, rows_of
 
 PORT = 5001
 
@@ -111,11 +111,11 @@ class UdpOutcome(Outcome):
         self.packets, self._period_s = packets, period_s
         self.received: Sequence[tuple[ProbeLog, int]] = ()
 
-    def measures(self, window: Window, _left_out: frozenset[str] = frozenset()) -> dict[str, Measure]:
+    def measures(self, window: Window, scope: Scope = WHOLE) -> dict[str, Measure]:
         """``udp_measures`` of each direction."""
         found: dict[str, Measure] = {}
         for direction, packets in self.packets.items():
-            found |= with_direction(udp_measures(packets, window, self._period_s), direction)
+            found |= with_direction(udp_measures(packets, window, self._period_s, scope.later_s), direction)
         return found
 
     def samples(self, windows: Windows) -> Files:
@@ -125,11 +125,12 @@ class UdpOutcome(Outcome):
             for direction, packets in self.packets.items()
         }
 
-    def stalls_s(self, window: Window, _left_out: frozenset[str] = frozenset()) -> dict[str, float | None]:
+    def stalls_s(self, window: Window, scope: Scope = WHOLE) -> dict[str, float | None]:
         """The longest time between two arrivals."""
         found: dict[str, float | None] = {}
         for direction, packets in self.packets.items():
-            low, high = (int(row) for row in np.searchsorted(packets.tx_s, window))
+            end_s = window[1] if scope.later_s is None else scope.later_s
+            low, high = (int(row) for row in np.searchsorted(packets.tx_s, (window[0], end_s)))
             found[direction], _ = longest_arrival_gap(packets, low, high, self._period_s)
         return found
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..emodel import call_mos
 from ..measures import Measure, Window, with_direction
 from ..packets import Packets
-from .base import Ends
+from .base import WHOLE, Ends, Scope
 from .udp import Udp, UdpOutcome
 
 PORT = 5004
@@ -44,9 +44,9 @@ class VoiceOutcome(UdpOutcome):
         super().__init__(packets, FRAME_S)
         self._buffer_s, self._talk_s = buffer_s, talk_s
 
-    def measures(self, window: Window, _left_out: frozenset[str] = frozenset()) -> dict[str, Measure]:
+    def measures(self, window: Window, scope: Scope = WHOLE) -> dict[str, Measure]:
         """Those of UDP packets, and ``voice_measures`` of each direction."""
-        found = super().measures(window)
+        found = super().measures(window, scope)
         for direction, packets in self.packets.items():
             found |= with_direction(voice_measures(packets, window, self._buffer_s, self._talk_s), direction)
         return found
