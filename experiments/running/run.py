@@ -346,9 +346,8 @@ class Run:
         found: list[TrialCauses] = []
         for trial, (_, window) in zip(self._pending, windows, strict=True):
             endings, left_out = trial.pop("connections"), trial.pop("left_out")
-            measures = traffic.measures(window, Scope(frozenset(left_out), trial.get("later_s"))) | trial.pop(
-                "observed"
-            )
+            scope = Scope(frozenset(left_out), trial.get("later_s"))
+            measures = traffic.measures(window, scope) | trial.pop("observed")
             if endings or left_out:
                 measures |= connection_measures(endings, len(left_out))
                 trial["connections"] = {name: ending.as_dict() for name, ending in endings.items()}

@@ -16,6 +16,7 @@ import pytest
 from emulation import commands
 from experiments.probes import tcp_info
 from experiments.probes.build import FLAGS, STREAM_SOURCE
+from experiments.probes.log_format import read_counters
 from experiments.probes.logs import ProbeLog, record_type
 from experiments.probes.process import ProbeError, ProbeProcess
 from experiments.probes.tcp import (
@@ -30,6 +31,7 @@ from experiments.probes.tcp import (
     tcp_measures,
     timeline,
 )
+from experiments.probes.transports.streams import ending
 
 MS = 0.001
 
@@ -226,3 +228,25 @@ def test_a_broken_connection_is_a_result(tmp_path: Path, started: list[ProbeProc
     started[0].wait(5)
     log = parse_stream((tmp_path / "log").read_bytes())
     assert log.counters["broken_errno"] in (errno.ECONNRESET, errno.EPIPE)
+
+
+def test_a_receiver_whose_sender_closes_has_ended_too(tmp_path: Path, started: list[ProbeProcess]) -> None:
+    stream = TcpStream("127.0.0.1", free_port(), rate_bps=8e6)
+    argv = stream_argv(stream, "server", "receive", tmp_path / "log")
+    started.append(ProbeProcess("tcp server", spawn, argv, tmp_path / "log"))
+    started[0].wait_ready()
+    assert not read_counters(tmp_path / "log")["ended_ns"]
+    with socket.create_connection(("127.0.0.1", stream.port)) as client:
+        client.sendall(bytes(1000))
+        shown = commands.wait_until(
+            lambda: (told := read_counters(tmp_path / "log"))["passed_bytes"] == 1000 and told,
+            10,
+            "the bytes",
+        )
+        assert shown["last_ns"] > 0
+        assert not shown["ended_ns"]
+    started[0].wait(5)
+    counters = read_counters(tmp_path / "log")
+    assert counters["ended_ns"] > counters["last_ns"]
+    assert ending({}, counters) == "closed"
+    assert ending({"broken_errno": errno.ETIMEDOUT}, counters) == "sender: Connection timed out"

@@ -135,6 +135,28 @@ def test_a_flow_over_loopback(port: int, binary: Path, receiver: ProbeProcess, t
         assert len(parse_received(receiver.read()[:cut]).records) <= len(received.records)
 
 
+def test_a_sender_shows_what_it_has_offered_while_it_runs(
+    port: int, receiver: ProbeProcess, tmp_path: Path
+) -> None:
+    probe = UdpProbe("shown", UdpStream("127.0.0.1", port, 1000.0), tmp_path)
+    assert probe.offered_so_far()[1] == 0
+    argv = sender_argv(probe_binary(), probe.flow, probe.sent_path)
+    sender = ProbeProcess("sender", spawn, argv, probe.sent_path)
+    try:
+        sender.wait_ready()
+        first_s, first = commands.wait_until(
+            lambda: (told := probe.offered_so_far())[1] > 50 and told, 10, "packets"
+        )
+        later_s, later = commands.wait_until(
+            lambda: (told := probe.offered_so_far())[1] > first and told, 10, "more packets"
+        )
+        assert (later_s, later) > (first_s, first)
+        assert not parse_sent(probe.sent_path.read_bytes()).records.size, "the log itself comes at the end"
+    finally:
+        sender.stop()
+    assert parse_sent(probe.sent_path.read_bytes()).counters["offered"] == probe.offered_so_far()[1]
+
+
 def test_nobody_listens_is_not_a_refusal_to_send(port: int, binary: Path, tmp_path: Path) -> None:
     # Each packet's ICMP answer waits for the next send() and must not cost that packet.
     flow = UdpStream("127.0.0.1", port, rate_pps=1000)
