@@ -1,12 +1,21 @@
-"""What became of each connection in a trial, and how long a trial waits for it: on a clock made by hand."""
+"""What became of each connection in a trial, and how long a trial waits for it: by a made clock, and for real."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
-from experiments.probes.transports.base import Progress
+from emulation import commands
+from experiments.probes.transports.base import Ends, Progress
+from experiments.probes.transports.streams import Connection, Streams
 from experiments.running.connections import (
     DRAINED_S,
     FIRST_TIMEOUT_S,
@@ -178,3 +187,76 @@ def test_a_bulk_connection_has_no_backlog_and_a_slow_one_longer_pauses() -> None
         return Progress(0, 0, now_s - 2 * QUIET_S - 1.0, rate_bps=5000.0)
 
     assert World(a=bulk, b=slow).made().quiet_down() == 0.0
+
+
+class Real:
+    """Two TCP connections over the loopback, one each way; ``end`` finds the process of one end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._pids: dict[str, int] = {}
+
+        def spawner(_node: str, _pauses_with_vm: bool) -> Callable[[list[str]], subprocess.Popen[bytes]]:
+            def spawn(argv: list[str]) -> subprocess.Popen[bytes]:
+                process = commands.spawn(argv, stderr=subprocess.PIPE)
+                self._pids[Path(argv[argv.index("--out") + 1]).name] = process.pid
+                return process
+
+            return spawn
+
+        ends = Ends("vm1", "peer1", dict.fromkeys(("vm1", "peer1"), "127.0.0.1"), spawner, folder)
+        ways = [Connection(way, "by_peer", free_port()) for way in ("to_vm", "from_vm")]
+        self.streams = Streams(ends, 1_600_000.0, connections=ways)
+
+    def signal(self, connection: str, duty: str, number: signal.Signals) -> None:
+        os.kill(self._pids[f"tcp_{connection}_{duty}"], number)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Iterator[Real]:
+    made = Real(tmp_path)
+    try:
+        made.streams.start()
+        commands.wait_until(
+            lambda: all(one.read_bytes for one in made.streams.progress().values()), 10, "bytes both ways"
+        )
+        yield made
+    finally:
+        made.streams.kill()
+
+
+def test_a_receiver_that_stands_still_is_waited_for(real: Real) -> None:
+    connections = Connections(real.streams.progress)
+    real.signal("to_vm_by_peer", "receive", signal.SIGSTOP)
+    moved_s = time.monotonic()
+    runs = threading.Timer(1.0, real.signal, ("to_vm_by_peer", "receive", signal.SIGCONT))
+    runs.start()
+    endings, end_s = connections.fates(moved_s, moved_s + 0.3)
+    runs.join()
+    assert {one.fate for one in endings.values()} == {Fate.WENT_ON}
+    assert end_s >= moved_s + 1.0
+
+
+def test_an_end_that_dies_resets_its_connection_and_the_other_one_goes_on(real: Real) -> None:
+    connections = Connections(real.streams.progress)
+    real.signal("to_vm_by_peer", "receive", signal.SIGSTOP)  # what it has not read makes the kernel send RST
+    read_bytes = real.streams.progress()["to_vm_by_peer"].read_bytes
+    commands.wait_until(
+        lambda: real.streams.progress()["to_vm_by_peer"].offered_bytes > read_bytes + 50_000,
+        10,
+        "unread bytes",
+    )
+    moved_s = time.monotonic()
+    real.signal("to_vm_by_peer", "receive", signal.SIGKILL)
+    endings, _ = connections.fates(moved_s, moved_s)
+    ended = endings["to_vm_by_peer"]
+    assert ended.fate is Fate.ENDED
+    assert ended.ended_s is not None
+    assert ended.ended_s >= moved_s
+    assert ended.how in ("sender: Connection reset by peer", "sender: Broken pipe")
+    assert endings["from_vm_by_peer"].fate is Fate.WENT_ON

@@ -196,9 +196,8 @@ def assert_goes_on(progress: dict[str, Progress], rate_bps: float) -> None:
     """While a connection goes on it shows how far it is, and that it has not ended."""
     assert len(progress) == 2
     for one in progress.values():
-        assert one.read_bytes == pytest.approx(rate_bps / 8, rel=0.5)
-        assert one.offered_bytes - one.read_bytes < 50_000
-        assert time.monotonic() - one.read_at_s < 0.5
+        assert one.offered_bytes >= one.read_bytes > rate_bps / 8 / 2  # a second has passed
+        assert time.monotonic() - one.read_at_s < 5.0
         assert (one.ended_at_s, one.ending, one.rate_bps) == (None, "", rate_bps)
 
 
