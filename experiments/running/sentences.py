@@ -104,17 +104,24 @@ def stalls(trials: Sequence[Mapping[str, Any]], ends: Mapping[str, str]) -> str:
 
 
 def went_on(trials: Sequence[Mapping[str, Any]], **wanted: Any) -> list[bool]:
-    """Of each valid move with connections: whether all that took part went on."""
-    counts = (
+    """Of each valid move with connections: whether all that took part went on.
+
+    A record from before each connection's fate was followed knows how many were read from at the window's end.
+    """
+    counts = [
         measured(trials, f"{fate}_connections_count", **wanted) for fate in ("went_on", "ended", "silent")
-    )
+    ]
+    if not counts[0]:
+        alive = measured(trials, "alive_connections_count", **wanted)
+        return [one == max(alive) for one in alive]
     return [some > 0 and not ended + silent for some, ended, silent in zip(*counts, strict=True)]
 
 
 def all_went_on(trials: Sequence[Mapping[str, Any]], what: str = "connections") -> str:
     """'all 4 connections went on in 9 of 10 moves'; '' without any."""
     found = went_on(trials)
-    most = max(measured(trials, "went_on_connections_count"), default=0)
+    seen = measured(trials, "went_on_connections_count") or measured(trials, "alive_connections_count")
+    most = max(seen, default=0)
     return f"all {most:.0f} {what} went on in {sum(found)} of {len(found)} moves" if found else ""
 
 

@@ -3,6 +3,7 @@
 from experiments import cold, external_client, hot_l2, hot_l2_v6, hot_warm_cold, stage_order, tenants
 from experiments.running.sentences import (
     BOTH_WAYS,
+    all_went_on,
     ends_of_connections,
     figure,
     groups_tried,
@@ -168,6 +169,13 @@ def test_ipv6_says_what_discovery_did():
     )
     assert "sent 0 packets of neighbour discovery and MLD in a trial (without a move 3)" in said
     assert "could not use after a move: 1." in said
+
+
+def test_a_record_without_fates_tells_who_was_read_from_at_the_end():
+    old = [trial({}, alive_connections_count=4), trial({}, alive_connections_count=3)]
+    assert all_went_on(old) == "all 4 connections went on in 1 of 2 moves"
+    assert all_went_on([trial({}, **fates(3, 0, 1))]) == "all 3 connections went on in 0 of 1 moves"
+    assert all_went_on([trial({})]) == ""
 
 
 def test_ends_of_connections_are_told_with_their_errors_and_silence_apart():
