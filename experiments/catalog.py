@@ -17,6 +17,7 @@ from .l3_host_route import EXPERIMENT as L3_HOST_ROUTE
 from .lifecycle import EXPERIMENT as LIFECYCLE
 from .old_nve_policy import EXPERIMENT as OLD_NVE_POLICY
 from .running.captures import with_captures
+from .running.guarding import with_guard
 from .several_moves import EXPERIMENT as SEVERAL_MOVES
 from .stage_order import EXPERIMENT as STAGE_ORDER
 from .stale_mapping import EXPERIMENT as STALE_MAPPING
@@ -26,7 +27,7 @@ from .transport_impact import EXPERIMENT as TRANSPORT_IMPACT
 from .transports import EXPERIMENT as TRANSPORTS
 
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: with_captures(experiment)
+    experiment.name: with_captures(with_guard(experiment))
     for experiment in (
         HOT_L2,
         HOT_L2_V6,

@@ -45,6 +45,12 @@ class Progress:
         else:
             print(f"{self._title}: {what}", flush=True)
 
+    def say(self, sentence: str) -> None:
+        """Say something that is to stay on the screen."""
+        say = print if self._bar is None else self._bar.console.print
+        say(f"{self._title}: {sentence}")
+        sys.stdout.flush()
+
     def expect(self, total: int) -> None:
         """How many valid trials there will be."""
         self._total = total

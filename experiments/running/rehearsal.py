@@ -94,6 +94,7 @@ class Rehearsal:
         """Of every trial that the load guard judges: how long it may not be disturbed."""
         self.sessions: list[Session] = []
         self.trials = 0
+        self._moved_like = (0.0, 0.0)  # the last move's trial after its middle: how long, how long guarded
 
     def passes(self, seconds: float) -> None:
         """Let time pass."""
@@ -117,6 +118,7 @@ class Rehearsal:
         rate_pps += sum(flow.rate_pps for flow in beside)
         begin_s = self.seconds
         self.passes(LAST_SAMPLES_S)
+        self._moved_like = (0.0, 0.0)
         yield
         self.passes(LAST_SAMPLES_S)
         took_s = self.seconds - begin_s
@@ -131,13 +133,20 @@ class Rehearsal:
         after_s: float | None = None,
     ) -> bool:
         """A trial of ``Run.trial``, valid."""
+        before_s = self.values["before"]
+        self.passes(before_s)
         begin_s = self.seconds
-        self.passes(self.values["before"])
         if move is not None:
             move()
         self.passes(max(self.values["after"] if after_s is None else after_s, DRAIN_S))
+        if move is None:  # as long as the last move's trial, and as long guarded
+            self.passes(max(0.0, begin_s + self._moved_like[0] - self.seconds))
+            guarded_s = self._moved_like[1] or guarded_s
         whole_s = self.seconds - begin_s
-        self._count(whole_s if guarded_s is None else min(whole_s, self.values["before"] + guarded_s))
+        judged_s = whole_s if guarded_s is None else min(whole_s, guarded_s)
+        if move is not None:
+            self._moved_like = (whole_s, judged_s)
+        self._count(before_s + judged_s)
         return True
 
     @contextmanager

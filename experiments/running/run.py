@@ -41,12 +41,13 @@ from . import mistakes
 from .beside import Beside, SideFlow
 from .captures import capturing
 from .connections import Connections, connection_measures
+from .guarding import LOOKED_AT_S, bounds_for, look, warning
 from .laboratory import Laboratory, named_in
 from .move_measures import later_part, moves_measures
 from .offered import missed_reason, offered_measures, offered_rates
 from .progress import Progress
 from .sentences import ends_of_connections, later_gaps
-from .surroundings import bounds_here, delay_backend
+from .surroundings import delay_backend
 from .traffic import Traffic, traffic_plan
 from .trial_events import sampled_events
 from .trials import too_few_valid
@@ -71,7 +72,9 @@ class Run:
         values: Mapping[str, Any],
         record: RunRecord,
         progress: Progress | None = None,
+        guarded_s: Sequence[float] = (),
     ) -> None:
+        """``guarded_s``: of each planned trial, how long it must not be disturbed; without, no odds are told."""
         self.experiment, self.values, self.record = experiment, dict(values), record
         self.laboratory: Laboratory
         self.observe: Observe | None = (
@@ -81,6 +84,7 @@ class Run:
         self._beside: Beside | None = None
         self._remarks: list[str] = []
         self._progress = progress or Progress(experiment.name)
+        self._guarded_s = tuple(guarded_s)
         self._index, self._now = -1, -1  # of the last trial; of the one under way, -1 between trials
         self._counting = threading.Lock()
         self._pending: list[dict[str, Any]] = []
@@ -163,7 +167,7 @@ class Run:
         self._attribution = self.follower() if followed else None
         guard_folder = RUN_FOLDER / "guard"
         guard_folder.mkdir(exist_ok=True)
-        self._guard = LoadGuard(guard_folder, bounds_here())
+        self._guard = LoadGuard(guard_folder, bounds_for(self.values))
         try:
             self._guard.start(_as_child)
             if self._attribution is not None:
@@ -172,6 +176,7 @@ class Run:
             if self._beside is not None:
                 self._beside.start()
             time.sleep(LAST_SAMPLES_S)  # TCP finds its pace
+            self._tell_odds()
             self._connections, self._moved_like = Connections(self._traffic.progress), (0.0, 0.0)
             yield
             time.sleep(LAST_SAMPLES_S)
@@ -246,7 +251,9 @@ class Run:
             guarded_s = self._moved_like[1] or guarded_s
         _sleep_until(planned_s)
         endings, end_s = self._connections.fates(moved_s, planned_s)
-        rates = offered_rates(offered, self._offered(), migrations, bounds_here().lag_s - Bounds().lag_s)
+        rates = offered_rates(
+            offered, self._offered(), migrations, max(0.0, self._guard.bounds.lag_s - Bounds().lag_s)
+        )
         judged_s = planned_s if guarded_s is None else min(planned_s, middle_s + guarded_s)
         if move is not None:
             self._moved_like = (end_s - middle_s, judged_s - middle_s)
@@ -298,14 +305,28 @@ class Run:
         """The load guard runs within the block, for trials that bring their own traffic (``note_trial``)."""
         folder = RUN_FOLDER / "guard"
         folder.mkdir(exist_ok=True)
-        self._guard = LoadGuard(folder, bounds_here())
+        self._guard = LoadGuard(folder, bounds_for(self.values))
         try:
             self._guard.start(_as_child)
+            self._tell_odds()
             yield
             self._guard.stop()
         except BaseException:
             self._guard.kill()
             raise
+
+    def _tell_odds(self) -> None:
+        """Ahead of the first trial: look at the machine for a moment, record the load guard's odds, say poor ones."""
+        guarded_s, self._guarded_s = self._guarded_s, ()
+        if not guarded_s:
+            return
+        since_s = time.monotonic()
+        _sleep_until(since_s + LOOKED_AT_S)
+        odds = look(self._guard, since_s, time.monotonic())
+        names = [parameter.name for parameter in self.experiment.parameters]
+        if (told := warning(odds, guarded_s, names, os.getloadavg()[0])) is not None:
+            self._progress.say(told)
+        self.record.set_environment({"odds": odds.as_record(guarded_s)})
 
     def note_trial(
         self,

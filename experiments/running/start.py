@@ -101,7 +101,7 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
 
     def runner() -> int:
         with record:
-            Run(experiment, values, record).execute(topology, datapath)
+            Run(experiment, values, record, guarded_s=plan.guarded_s).execute(topology, datapath)
         return 0
 
     def on_start(init: int) -> None:

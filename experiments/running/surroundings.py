@@ -40,7 +40,7 @@ def environment(datapath: Datapath, values: Mapping[str, Any], command: str) -> 
         "versions": {**preflight.versions(), "mn": MININET_VERSION, "python": platform.python_version()},
         **_commit(),
         "load": list(os.getloadavg()),
-        "lag_bound_s": bounds_here().lag_s,
+        "lag_bound_s": values.get("lag_bound") or bounds_here().lag_s,
         **around,
         "command": _as_seen_from_host(command) if around else command,
     }

@@ -17,6 +17,7 @@ from topologies.model import Topology
 from ..experiment import Experiment
 from ..running.laboratory import Laboratory
 from ..running.parameters import with_topology
+from ..running.planning import plan_block
 from ..running.progress import Progress
 from ..running.run import Run, verdict
 from ..running.surroundings import delay_backend
@@ -65,6 +66,7 @@ class SharedLaboratory:
         values: Mapping[str, Any],
     ) -> None:
         self._experiment, self._plan, self._folder, self._topology = experiment, plan, folder, topology
+        self._datapath, self._odds_told = datapath, False
         self._run: Run | None = None
         options = Options(datapath, attachment=values.get("attachment", "rebind"))
         self.laboratory = Laboratory(topology, options, self._emit)
@@ -76,6 +78,13 @@ class SharedLaboratory:
     def start(self) -> None:
         """Build the network."""
         self.laboratory.start()
+
+    def _told_once(self, values: Mapping[str, Any]) -> tuple[float, ...]:
+        """For the first block: how long its trials must not be disturbed. The odds of one stand for all."""
+        if self._odds_told:
+            return ()
+        self._odds_told = True
+        return plan_block(self._experiment, values, self._topology, self._datapath).guarded_s
 
     def do(self, block: Block, environment: Mapping[str, Any], beside: bool) -> dict[str, Any]:
         """Do one block; how many trials were valid, and how many not."""
@@ -97,7 +106,13 @@ class SharedLaboratory:
         for leftover in ("probes", "guard"):
             shutil.rmtree(RUN_FOLDER / leftover, ignore_errors=True)
         with record:
-            run = Run(self._experiment, values, _CellRecord(record, cell), _Silent("block"))  # type: ignore[arg-type]
+            run = Run(
+                self._experiment,
+                values,
+                _CellRecord(record, cell),  # type: ignore[arg-type]
+                _Silent(f"block {block.number}"),
+                self._told_once(values),
+            )
             run.laboratory = self.laboratory
             self._run = run
             try:

@@ -264,6 +264,9 @@ class _Sweep:
         group_by = (*swept, *(name for name in self.experiment.group_by if name not in own))
         around = dict(runs[-1].environment) if runs else environment(datapath, self.values[0], self.command)
         around.pop("captures", None)  # of that one run, beneath the sweep
+        looked_at = [run for run in runs if "odds" in run.environment]  # the first block of each sandbox
+        if looked_at:
+            around["odds"] = looked_at[-1].environment["odds"]
         parameters = {name: value for name, value in self.values[0].items() if name not in self.plan.axes} | {
             name: ", ".join(values) for name, values in self.plan.axes.items()
         }

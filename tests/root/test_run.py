@@ -135,6 +135,47 @@ def test_a_run_takes_about_as_long_as_it_says_before(tmp_path: Path) -> None:
     assert took_s / PLAN_FACTOR < plan["duration_s"] + repeated_s < took_s * PLAN_FACTOR
 
 
+DISTURBER = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+while True:
+    until_s = time.monotonic() + 0.04
+    while time.monotonic() < until_s:
+        pass
+    time.sleep(0.16)
+"""
+"""Takes a processor for 40 ms five times a second, and who wakes meanwhile waits."""
+
+
+def test_a_busy_machine_is_told_before_the_first_long_trial(tmp_path: Path) -> None:
+    busy = [
+        subprocess.Popen([sys.executable, "-S", "-c", DISTURBER, str(cpu)])
+        for cpu in sorted(os.sched_getaffinity(0))
+    ]
+    words = ("rate_pps=200", "tcp_rate=0Mbit", "ports=afpacket", "after=60s", "repeat=1")
+    try:
+        with started(tmp_path, "hot-l2", *words) as run:
+            run.init()
+
+            def known() -> Any:
+                return run.record()["environment"].get("odds")
+
+            odds = wait_until(known, 4 * RUN_BOUND_S, "the machine to be looked at")
+            run.process.send_signal(signal.SIGTERM)
+            _, stdout, _ = run.ended(RUN_BOUND_S)
+            trials = run.record()["trials"]
+            run.assert_nothing_left()
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert trials == []
+    assert odds["longest_trial_valid_share"] < 0.5 and odds["longest_lag_s"] > 0.02
+    assert "hot-l2: this machine is busy: processes wait for more than 20 ms" in stdout
+    assert "make trials shorter (after, before)" in stdout
+
+
 def test_a_killed_run_leaves_a_record_that_says_so_and_nothing_else(tmp_path: Path) -> None:
     with started(tmp_path, "hot-l2", *SMALL, "repeat=100") as run:
         os.kill(run.until_moving(), signal.SIGKILL)
