@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,13 @@ def _connect(path: Path, timeout_s: float | None) -> socket.socket:
             UNUSABLE, f"no NVA answers at {path} ({error}); start it and look at its output"
         ) from error
     return connection
+
+
+def _ended(connection: socket.socket) -> bool:
+    """Tell whether a connection on which nothing is awaited has ended: it says so by being readable."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Watch:
@@ -117,6 +125,8 @@ class NvaClient:
     def call(self, method: str, params: Mapping[str, Any], extra_s: float = 0.0) -> Any:
         """Make one call and return its result. Raises :class:`NvaError`."""
         with self._lock:
+            if self._socket is not None and _ended(self._socket):
+                self._drop()  # the NVA has been restarted since the last call
             if self._socket is None:
                 self._socket = _connect(self._path, self._timeout_s)
                 self._lines = self._socket.makefile("rb")

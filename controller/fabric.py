@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ ANSWER_WITHIN_S = 2.0
 """How long an NVE may take to answer one phase; about 100 times what 50 NVEs on one host took."""
 
 RESYNC_BATCH = 8
+NOBODY: Mapping[str, int] = {}
 
 
 class FabricError(Exception):
@@ -32,7 +33,7 @@ class FabricError(Exception):
 
 
 class UnreachableError(FabricError):
-    """An NVE is not there or did not answer in time; nothing was changed anywhere."""
+    """An NVE that is needed is not there or did not answer in time; nothing was changed anywhere."""
 
 
 class RejectedError(FabricError):
@@ -40,7 +41,7 @@ class RejectedError(FabricError):
 
 
 class PartlyCommittedError(FabricError):
-    """An NVE went away between prepare and commit: the change stands, that NVE gets it when it returns."""
+    """The change stands, but an NVE was away: it gets the change when it returns."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,13 @@ class Desired(NamedTuple):
 
 
 Timing = dict[str, dict[str, Any]]
+
+
+class Applied(NamedTuple):
+    """What became of a change: the timing of each NVE, and why those that have not got it (yet) have not."""
+
+    timing: Timing
+    missing: dict[str, str]
 
 
 class Fabric:
@@ -143,26 +151,37 @@ class Fabric:
     # Changes
 
     def apply(
-        self, operation: str, changes: Sequence[Change], before_commit: Callable[[], None], need_all: bool
-    ) -> Timing:
-        """Make changes on all their NVEs or on none; returns the timing of each NVE.
+        self,
+        operation: str,
+        changes: Sequence[Change],
+        before_commit: Callable[[], None],
+        need_all: bool,
+        asked: Mapping[str, int] = NOBODY,
+    ) -> Applied:
+        """Make changes on all NVEs that answer, or on none when one refuses its own (RejectedError).
 
-        Prepare everywhere, then ``before_commit``, then commit everywhere. With ``need_all`` an NVE that is
-        not connected stops it (UnreachableError); without, it is left out and programmed when it returns.
+        Prepare everywhere, then ``before_commit``, then commit everywhere. An NVE that is away or silent is left
+        out; it is programmed when it returns. With ``need_all`` it stops the change instead (UnreachableError),
+        and so does one of ``asked`` (NVE -> datapath id), which are to answer although nothing changes there yet.
         """
         with self.lock:
-            there = [c for c in changes if self._ready(c.dpid)]
-            absent = [c for c in changes if c not in there]
-            if absent and need_all:
-                raise self._unreachable(operation, {c.nve: self._absence(c.dpid) for c in absent})
+            there = [c for c in changes if self.absence(c.dpid) is None]
+            missing = self._absent({c.nve: c.dpid for c in changes} | dict(asked))
+            if missing and need_all:
+                raise self._unreachable(operation, missing)
+            answers = {nve: self._sessions[dpid] for nve, dpid in asked.items() if nve not in missing}
+            futures = {nve: session.submit([]) for nve, session in answers.items()}
+            end_s = self._now() + self.answer_within_s
             sent = [self._prepare(change) for change in there]
-            self._collect(sent, "prepare", operation)
-            self._check_prepared(sent, operation)
+            missing |= self._collect(sent, "prepare", operation)
+            missing |= self._silent(answers, futures, end_s)
+            self._check_prepared(sent, operation, missing if need_all else {})
+            sent = [item for item in sent if item.problem is None]
             before_commit()
             for item in sent:
                 item.future = item.session.submit(openflow.commit(item.bundle_id))
             prepared = {item.change.nve: item.reply.at_s for item in sent if item.reply}
-            self._collect(sent, "commit", operation)
+            missing |= self._collect(sent, "commit", operation)
             timing: Timing = {
                 c.nve: {"flow_mods": c.flow_mods, "prepared_s": prepared.get(c.nve), "committed_s": None}
                 for c in changes
@@ -171,25 +190,43 @@ class Fabric:
                 if item.reply is not None:
                     timing[item.change.nve]["committed_s"] = item.reply.at_s
                     item.session.flows += len(item.change.adds) - len(item.change.undo[0])
-            self._check_committed(sent, operation, timing)
-            return timing
+            self._check_committed(sent, operation)
+            return Applied(timing, missing)
 
-    def _ready(self, dpid: int) -> bool:
-        session = self._sessions.get(dpid)
-        return session is not None and session.programmed_s is not None
-
-    def _absence(self, dpid: int) -> str:
+    def absence(self, dpid: int) -> str | None:
+        """Return why an NVE cannot be programmed now; None: it is there and has all its flows."""
         session = self._sessions.get(dpid)
         if session is None:
             return "not connected"
-        return session.problem or "connected, not yet programmed"
+        if session.programmed_s is None:
+            return session.problem or "connected, not yet programmed"
+        return None
+
+    def _absent(self, nves: Mapping[str, int]) -> dict[str, str]:
+        found = {nve: self.absence(dpid) for nve, dpid in nves.items()}
+        return {nve: why for nve, why in found.items() if why is not None}
+
+    def _silent(
+        self, asked: Mapping[str, Session], futures: Mapping[str, Future[Reply]], end_s: float
+    ) -> dict[str, str]:
+        """Return which of the asked NVEs do not answer; their connection is ended."""
+        silent = {}
+        for nve, future in futures.items():
+            try:
+                future.result(max(0.0, end_s - self._now()))
+            except NveGoneError:
+                silent[nve] = "its connection ended"
+            except FutureTimeoutError:
+                silent[nve] = f"no answer within {self.answer_within_s:g} s"
+                asked[nve].close()
+        return silent
 
     @staticmethod
     def _unreachable(operation: str, problems: dict[str, str]) -> UnreachableError:
         shown = ", ".join(f"{nve} ({why})" for nve, why in sorted(problems.items()))
         return UnreachableError(
-            f"{operation}: nothing was changed, because of NVE {shown}; check its ovs-vswitchd and the "
-            "management network, then wait_programmed and try again",
+            f"{operation}: nothing was changed, because of NVE {shown}; bring its ovs-vswitchd and its way to the "
+            "NVA back, wait until it is programmed, then try again",
             nves=problems,
         )
 
@@ -201,7 +238,8 @@ class Fabric:
         self._events.publish("flow_mods", nve=change.nve, count=change.flow_mods)
         return _Sent(change, session, bundle_id, future)
 
-    def _collect(self, sent: Sequence[_Sent], step: str, operation: str) -> None:
+    def _collect(self, sent: Sequence[_Sent], step: str, operation: str) -> dict[str, str]:
+        """Wait for the answers to a step; which NVEs have not given one, and why. Their connection is ended."""
         end_s = self._now() + self.answer_within_s
         for item in sent:
             item.reply, item.problem = None, None
@@ -217,36 +255,27 @@ class Fabric:
             item.reply = reply
             name = item.change.nve
             self._events.publish("barrier", reply.at_s, nve=name, step=step, operation=operation)
+        return {item.change.nve: item.problem for item in sent if item.problem is not None}
 
-    def _check_prepared(self, sent: Sequence[_Sent], operation: str) -> None:
+    def _check_prepared(self, sent: Sequence[_Sent], operation: str, missing: dict[str, str]) -> None:
         # A message refused while the bundle is filled does not stop a commit of the others: look first.
-        gone = {item.change.nve: item.problem for item in sent if item.problem is not None}
         refused = _refusals(sent)
-        if not gone and not refused:
+        if not missing and not refused:
             return
         for item in sent:
             if item.problem is None:
                 item.session.submit(openflow.discard(item.bundle_id))
         if refused:
             raise _rejected(operation, refused)
-        raise self._unreachable(operation, {nve: str(why) for nve, why in gone.items()})
+        raise self._unreachable(operation, missing)
 
-    def _check_committed(self, sent: Sequence[_Sent], operation: str, timing: Timing) -> None:
+    def _check_committed(self, sent: Sequence[_Sent], operation: str) -> None:
         refused = _refusals(sent)
         if refused:
             for item in sent:
                 if item.change.nve not in refused and item.problem is None:
                     self._take_back(item)
             raise _rejected(operation, refused)
-        gone = {item.change.nve: item.problem for item in sent if item.problem is not None}
-        if gone:
-            shown = ", ".join(f"{nve} ({why})" for nve, why in sorted(gone.items()))
-            raise PartlyCommittedError(
-                f"{operation}: done everywhere but at NVE {shown}; it is programmed when it connects again "
-                "(wait_programmed waits for that)",
-                nves=gone,
-                timing=timing,
-            )
 
     def _take_back(self, item: _Sent) -> None:
         adds, deletes = item.change.undo
@@ -340,6 +369,15 @@ def _refusals(sent: Sequence[_Sent]) -> dict[str, str]:
             where = f"message {first.index}: " if first.index > 0 else ""
             found[item.change.nve] = where + error_name(first.type, first.code)
     return found
+
+
+def partly(operation: str, missing: Mapping[str, str]) -> PartlyCommittedError:
+    """Return the error that says at which NVEs a change that stands is still to be made."""
+    shown = ", ".join(f"{nve} ({why})" for nve, why in sorted(missing.items()))
+    return PartlyCommittedError(
+        f"{operation}: done everywhere but at NVE {shown}; it gets the change when it is connected again",
+        nves=dict(missing),
+    )
 
 
 def _rejected(operation: str, refused: dict[str, str]) -> RejectedError:

@@ -1,10 +1,10 @@
 """The intent journal: what the NVA was about to do, on disk before any NVE does it.
 
 One JSON object a line: ``epoch`` (a new cookie), ``snapshot`` (the mapping at start), ``intent`` (an
-operation, written when every NVE has accepted it and before the first may commit), ``done`` (with the call's
-result) and ``undone``. An intent without either is rolled forward: some NVE may have committed, all had
-accepted, and the resync at the next connect brings the rest to the same state. A torn last line was never
-acted upon.
+operation, written when every NVE that answers has accepted it and before the first may commit), ``done``
+(with the call's result) and ``undone``. An intent without either is rolled forward: some NVE may have
+committed, none had refused, and the resync at the next connect brings the rest to the same state. A torn last
+line was never acted upon.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from controller.config import ConfigError, state_from_json, state_to_json
 from controller.model import Refused, State
-from controller.operations import MOVE_OPERATIONS, apply
+from controller.operations import MOVE_OPERATIONS, apply, facts
 
 EPOCH_BITS = 16
 """Cookies count in this many bits: a resync needs one delete for each bit."""
@@ -94,6 +94,7 @@ def replay(text: bytes, name: str = "journal") -> Replay:
             "received_s": None,
             "last_barrier_s": None,
             "nves": {},
+            **facts(found.state, intent["intent"], intent["params"]),
         }
         remember(found.results, intent["intent"], intent["params"], forward)
     return found

@@ -30,7 +30,7 @@ def _apply(state: State, verb: str, vm: str, nve: str | None = None) -> State:
         raise Refused(
             what,
             f"it is moving ({move.id!r} to {move.new_nve!r}, stage {move.stage})",
-            "finish_move or abort_move first",
+            "finish or abort that move first",
         )
     place = subject.nve if nve is None else find_nve(state, what, nve).name
     after = replace(subject, state=VERBS[verb].after, nve=place)

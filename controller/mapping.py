@@ -60,7 +60,7 @@ def prepare(state: State, migration_id: str, vm: str, new_nve: str, policy: str)
         raise Refused(
             what,
             f"{vm!r} is moving already ({going.id!r} to {going.new_nve!r}, stage {going.stage})",
-            "finish_move or abort_move that one first",
+            "finish or abort that one first",
         )
     for other in state.moves.values():
         if other.id == migration_id:

@@ -7,14 +7,14 @@ from typing import Any
 
 from controller import lifecycle, mapping, strategies
 from controller.config import state_from_config
-from controller.model import Refused, State
+from controller.model import Refused, State, find_move
 from vocabulary.lifecycle import TRANSITIONS
 
 
 def _configure(state: State, **config: Any) -> State:
     if state.moves:
         going = ", ".join(sorted(move.id for move in state.moves.values()))
-        raise Refused("configure", f"moves are in progress: {going}", "finish_move or abort_move them first")
+        raise Refused("configure", f"moves are in progress: {going}", "finish or abort them first")
     return state_from_config(config, state.version + 1)
 
 
@@ -34,6 +34,9 @@ OPERATIONS: Mapping[str, Callable[..., State]] = {
     "announced": strategies.announced,
 }
 
+STAGES_AHEAD = ("redirect", "commit_move", "finish_move")
+"""What follows ``prepare_move`` in a move."""
+
 MOVE_OPERATIONS = frozenset(
     {"prepare_move", "redirect", "commit_move", "end_redirect", "finish_move", "abort_move"}
 )
@@ -43,3 +46,11 @@ MOVE_OPERATIONS = frozenset(
 def apply(state: State, operation: str, params: Mapping[str, Any]) -> State:
     """Return the state after the operation. Raises Refused or ConfigError and then changed nothing."""
     return OPERATIONS[operation](state, **params)
+
+
+def facts(after: State, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a call's result says besides its timing: of a commit, the NVEs that it did not tell."""
+    if operation != "commit_move":
+        return {}
+    moved = find_move(after, operation, params["migration_id"]).vm
+    return {"stale": sorted(after.believed.get(moved, {}))}

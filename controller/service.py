@@ -10,11 +10,11 @@ from typing import Any
 from controller import openflow
 from controller.counts import misdirected
 from controller.events import EventHub
-from controller.fabric import ANSWER_WITHIN_S, Change, Desired, Fabric, PartlyCommittedError
+from controller.fabric import ANSWER_WITHIN_S, Change, Desired, Fabric, partly
 from controller.flows import delta, desired_flows, peer_flows
 from controller.journal import Journal, remember
-from controller.model import Refused, State, find_move, find_nve
-from controller.operations import MOVE_OPERATIONS, apply
+from controller.model import VM, Refused, State, find_move, find_nve
+from controller.operations import MOVE_OPERATIONS, STAGES_AHEAD, apply, facts
 from controller.packet_in import PacketIn, PacketIns
 from controller.session import NveGoneError, Session
 from controller.written import written
@@ -23,8 +23,14 @@ from vocabulary.moves import PUSH
 from vocabulary.policies import POLICIES
 from wire.markers import EndMarker, encode_end_marker
 
-NEED_ALL = frozenset({"prepare_move", "redirect", "commit_move"})
-"""Calls that change nothing unless every NVE concerned is there; the others go on with those that are."""
+NEED_ALL = frozenset({"prepare_move", "redirect"})
+"""Calls that change nothing unless every NVE concerned is there; the others go on with those that are.
+
+A move begins only when every NVE that it will change answers. From then on none of them can keep it from its end:
+the VM may be at its new place already, and its peers must not wait for an NVE that is away.
+"""
+SAYS_WHO_IS_MISSING = frozenset({*NEED_ALL, "commit_move"})
+"""Calls that end with PartlyCommittedError when an NVE has gone; the others say it in their result."""
 
 
 class NotProgrammedError(Exception):
@@ -102,7 +108,6 @@ class Nva:
                 "last_barrier_s": received_s,
                 "nves": nves,
             }
-            partly = None
             intended = False
 
             def intend() -> None:
@@ -111,31 +116,30 @@ class Nva:
                 intended = True
 
             changes = _changes(before, after)
+            ahead = _changes_ahead(after, params["migration_id"]) if operation == "prepare_move" else []
+            changed = {change.nve for change in changes}
+            asked = {change.nve: change.dpid for change in ahead if change.nve not in changed}
             try:
-                nves.update(self.fabric.apply(operation, changes, intend, operation in NEED_ALL))
-            except PartlyCommittedError as error:
-                partly = error
-                nves.update(error.data["timing"])
+                applied = self.fabric.apply(operation, changes, intend, operation in NEED_ALL, asked)
             except Exception:
                 if intended:
                     self._journal.undone()
                 raise
             self.state = after
+            nves.update(applied.timing)
             times = [timing["committed_s"] for timing in nves.values() if timing["committed_s"] is not None]
             result["last_barrier_s"] = max(times, default=received_s)
-            if operation == "commit_move":
-                moved = find_move(before, operation, params["migration_id"]).vm
-                result["stale"] = sorted(after.believed.get(moved, {}))
+            result |= facts(after, operation, params)
             self._journal.done(result)
             remember(self._results, operation, params, result)
             self._tell_updates(operation, params, before, nves)
-            if operation == "prepare_move":
-                self._encode_ahead(params["migration_id"])
+            for change in ahead:  # encoded now, when nobody waits for it
+                openflow.changes(change.adds, change.deletes, 0)
             if operation in TRANSITIONS:
                 vm = self.state.vms[params["vm"]]
                 self.events.publish("lifecycle", vm=vm.name, nve=vm.nve, verb=operation, state=vm.state)
-            if partly is not None:
-                raise partly
+            if applied.missing and operation in SAYS_WHO_IS_MISSING:
+                raise partly(operation, applied.missing)
             return result
 
     def _tell_updates(
@@ -186,15 +190,6 @@ class Nva:
             self.state = after
             self.fabric.resync_all()
         return {"version": self.state.version}
-
-    def _encode_ahead(self, migration_id: str) -> None:
-        """Encode the flows of the move's next stages now, when nobody waits for them."""
-        state = self.state
-        for operation in ("redirect", "commit_move", "finish_move"):
-            following = apply(state, operation, {"migration_id": migration_id})
-            for change in _changes(state, following):
-                openflow.changes(change.adds, change.deletes, 0)
-            state = following
 
     # Northbound: end markers
 
@@ -272,6 +267,7 @@ class Nva:
             "link_local": found.link_local,
             "move": None if move is None else vars(move),
             "believed": dict(state.believed.get(vm, {})),
+            "away": self._away(found),
         }
 
     def desired_flows(self, nve: str) -> dict[str, Any]:
@@ -283,6 +279,19 @@ class Nva:
             "version": state.version,
             "flows": sorted(written(entry) for entry in desired_flows(state, nve)),
         }
+
+    def _away(self, vm: VM) -> dict[str, str]:
+        """Return the NVEs that are to know a VM and cannot be told now, and why: they get it when they return."""
+        state = self.state
+        concerned = [
+            nve
+            for nve in state.nves.values()
+            if vm.vni in state.reached[nve.name]
+            or nve.name in state.nves_of(vm)
+            or vm.name in state.watched[nve.name]
+        ]
+        found = {nve.name: self.fabric.absence(nve.dpid) for nve in concerned}
+        return {name: why for name, why in found.items() if why is not None}
 
     def status(self) -> dict[str, Any]:
         """Return the mapping, the moves in progress, and which NVEs are there."""
@@ -341,6 +350,16 @@ class Nva:
             "the NVA listens (Open vSwitch 3.1 retries only every 8 s when its first attempt fails)",
             nves=missing,
         )
+
+
+def _changes_ahead(state: State, migration_id: str) -> list[Change]:
+    """Return what the stages to come of a move that has just been prepared will change."""
+    found = []
+    for operation in STAGES_AHEAD:
+        following = apply(state, operation, {"migration_id": migration_id})
+        found += _changes(state, following)
+        state = following
+    return found
 
 
 def _changes(before: State, after: State) -> list[Change]:

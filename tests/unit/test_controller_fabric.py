@@ -11,17 +11,20 @@ import pytest
 
 from controller.events import EventHub, Watcher
 from controller.fabric import PartlyCommittedError, RejectedError, UnreachableError
+from controller.flows import desired_flows
 from controller.journal import Journal, replay
 from controller.model import Refused
 from controller.packet_in import PacketIn
 from controller.pipeline import ANNOUNCEMENT, DHCP_ANSWER
 from controller.service import NotProgrammedError, Nva
 from tests.fake_nva_world import MOVER_MAC, OTHER_VNI, VNI, config, routed
-from tests.fake_nve import FakeNve
+from tests.fake_nve import FakeNve, table_of, without_cookies
 from wire import ethernet
 
 PREPARE = {"migration_id": "m1", "vm": "vm1", "new_nve": "nve2", "policy": "tunnel"}
 MOVE = {"migration_id": "m1"}
+ANSWER_WITHIN_S = 0.5
+"""Only a silent NVE makes a test wait so long for an answer."""
 
 
 class Bench:
@@ -32,8 +35,7 @@ class Bench:
         self.journal = Journal(path)
         self.events = EventHub(time.monotonic)
         self.watcher = self.events.watch()
-        # Only a silent NVE makes a test wait so long for an answer.
-        self.nva = Nva(self.journal, self.events, self.faults.append, answer_within_s=1.0)
+        self.nva = Nva(self.journal, self.events, self.faults.append, answer_within_s=ANSWER_WITHIN_S)
         self.nves: dict[str, FakeNve] = {}
 
     def connect(self, *names: str) -> None:
@@ -45,6 +47,23 @@ class Bench:
         self.nva.change("configure", config())
         self.connect("nve1", "nve2", "nve3")
         self.nva.wait_programmed(2.0)
+
+    def return_of(self, name: str) -> None:
+        """An NVE that was gone does what it still had to do, connects again and is programmed."""
+        gone = self.nves[name]
+        gone.end()
+        self.nves[name] = FakeNve(int(name[-1]), gone.table)
+        self.nva.nve_connected(self.nves[name].session)
+        self.nva.wait_programmed(2.0)
+
+    def differing(self) -> list[str]:
+        """The NVEs whose table is not what the NVA believes it to be."""
+        state = self.nva.state
+        return [
+            name
+            for name, nve in self.nves.items()
+            if without_cookies(nve.table) != table_of(desired_flows(state, name))
+        ]
 
     def committed(self) -> dict[str, int]:
         """How many bundles took effect at each NVE."""
@@ -163,7 +182,7 @@ def test_an_nve_that_does_not_answer_is_named_and_nothing_changed(bench: Bench) 
     bench.start()
     bench.nves["nve2"].silent_on = {"prepare"}
     before = bench.committed()
-    with pytest.raises(UnreachableError, match=r"NVE nve2 \(no answer to prepare within 1 s\)"):
+    with pytest.raises(UnreachableError, match=r"NVE nve2 \(no answer to prepare within 0.5 s\)"):
         bench.nva.change("prepare_move", PREPARE)
     assert bench.committed() == before
     assert bench.nva.state.moves == {}
@@ -173,17 +192,74 @@ def test_an_nve_that_does_not_answer_is_named_and_nothing_changed(bench: Bench) 
         bench.nva.change("prepare_move", PREPARE)
 
 
-def test_an_nve_that_is_not_there_stops_a_move_but_not_its_abort(bench: Bench) -> None:
+@pytest.mark.parametrize("gone", ["nve2", "nve3"])
+@pytest.mark.parametrize("how", ["away", "silent"])
+def test_a_move_does_not_begin_without_an_nve_that_it_will_change(bench: Bench, gone: str, how: str) -> None:
     bench.start()
+    state, before = bench.nva.state, bench.committed()
+    if how == "away":
+        bench.nva.nve_gone(bench.nves[gone].session)
+    else:
+        bench.nves[gone].stop()
+    with pytest.raises(UnreachableError, match=f"prepare_move: nothing was changed, because of NVE {gone} ") as e:
+        bench.nva.change("prepare_move", PREPARE)
+    assert list(e.value.data["nves"]) == [gone]
+    assert (bench.nva.state, bench.committed()) == (state, before)
+    bench.nves[gone].end()
+    bench.connect(gone)
+    bench.nva.wait_programmed(2.0)
     bench.nva.change("prepare_move", PREPARE)
-    bench.nva.change("redirect", MOVE)
+
+
+def test_with_a_strategy_that_tells_peers_later_a_peer_that_is_away_stops_no_move(bench: Bench) -> None:
+    bench.nva.change("configure", {**config(), "strategy": "pull"})
+    bench.connect("nve1", "nve2", "nve3")
+    bench.nva.wait_programmed(2.0)
     bench.nva.nve_gone(bench.nves["nve3"].session)
-    with pytest.raises(UnreachableError, match=r"NVE nve3 \(not connected\)"):
+    for operation, params in (("prepare_move", PREPARE), ("redirect", MOVE), ("commit_move", MOVE)):
+        bench.nva.change(operation, params)
+
+
+@pytest.mark.parametrize("how", ["away", "silent", "stopped at the commit"])
+@pytest.mark.parametrize("gone", ["nve1", "nve2", "nve3"])
+def test_a_commit_goes_on_without_an_nve_that_has_gone_and_says_so(bench: Bench, gone: str, how: str) -> None:
+    bench.start()
+    policy = {**PREPARE, "policy": "silent-drop"}  # so that the commit changes all three
+    bench.nva.change("prepare_move", policy)
+    if how == "away":
+        bench.nva.nve_gone(bench.nves[gone].session)
+    elif how == "silent":
+        bench.nves[gone].stop()
+    else:
+        bench.nves[gone].stop_on = {"commit"}
+    with pytest.raises(PartlyCommittedError, match=f"commit_move: done everywhere but at NVE {gone} "):
         bench.nva.change("commit_move", MOVE)
-    bench.nva.nve_gone(bench.nves["nve2"].session)
-    aborted = bench.nva.change("abort_move", MOVE)
-    assert aborted["nves"]["nve2"]["committed_s"] is None
+    assert (bench.nva.where("vm1")["nve"], list(bench.nva.where("vm1")["away"])) == ("nve2", [gone])
+    others = [name for name in bench.nves if name != gone]
+    assert bench.differing() == [gone]
+    again = bench.nva.change("commit_move", MOVE)
+    assert [again["nves"][name]["committed_s"] is None for name in (gone, *others)] == [True, False, False]
+    bench.return_of(gone)
+    assert (bench.differing(), bench.nva.where("vm1")["away"]) == ([], {})
+
+
+@pytest.mark.parametrize("how", ["away", "silent", "stopped at the commit"])
+@pytest.mark.parametrize("operation", ["abort_move", "finish_move"])
+def test_the_end_of_a_move_goes_on_without_an_nve_that_has_gone(bench: Bench, operation: str, how: str) -> None:
+    bench.start()
+    for before, params in (("prepare_move", PREPARE), ("redirect", MOVE), ("commit_move", MOVE)):
+        bench.nva.change(before, params)
+    if how == "away":
+        bench.nva.nve_gone(bench.nves["nve1"].session)
+    elif how == "silent":
+        bench.nves["nve1"].stop()
+    else:
+        bench.nves["nve1"].stop_on = {"commit"}
+    result = bench.nva.change(operation, MOVE)
+    assert result["nves"]["nve1"]["committed_s"] is None
     assert bench.nva.where("vm1")["move"] is None
+    bench.return_of("nve1")
+    assert bench.differing() == []
 
 
 def test_gone_between_prepare_and_commit_rolls_forward_and_says_so(bench: Bench) -> None:
@@ -194,9 +270,9 @@ def test_gone_between_prepare_and_commit_rolls_forward_and_says_so(bench: Bench)
     with pytest.raises(PartlyCommittedError, match="done everywhere but at NVE nve3"):
         bench.nva.change("commit_move", MOVE)
     assert bench.nva.where("vm1")["nve"] == "nve2"
-    bench.connect("nve3")
-    bench.nva.wait_programmed(2.0)
+    bench.return_of("nve3")
     assert bench.nva.change("commit_move", MOVE)["nves"]["nve3"]["committed_s"] is None
+    assert bench.differing() == []
 
 
 def test_reconnect_before_the_old_end_was_seen_keeps_the_new_session(bench: Bench) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,7 @@ def test_error_reaches_the_client_with_code_message_data(client: NvaClient) -> N
         client.prepare_move("m2", "vm1", "nve3", "tunnel")
     assert error.value.code == -32001
     assert "'vm1' is moving already ('m1' to 'nve2', stage prepared)" in error.value.message
-    assert error.value.data["allowed"] == "finish_move or abort_move that one first"
+    assert error.value.data["allowed"] == "finish or abort that one first"
 
 
 def test_watch_sees_calls_and_barriers_and_ends_from_another_thread(client: NvaClient) -> None:
@@ -255,3 +255,38 @@ def test_client_needs_no_framework() -> None:
     code = "import sys, controller.client; print([m for m in sys.modules if 'os_ken' in m or 'oslo' in m])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_first_call_after_a_restart_of_the_nva_is_answered(tmp_path: Path) -> None:
+    path = tmp_path / "nva.sock"
+
+    def serve(answers: int) -> Callable[[], None]:
+        """An NVA that is killed after so many calls."""
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(path))
+        listening.listen()
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection, connection.makefile("rb") as lines:
+                for _ in range(answers):
+                    id_ = json.loads(lines.readline())["id"]
+                    connection.sendall(json.dumps({"id": id_, "result": {"version": answers}}).encode() + b"\n")
+
+        serving = threading.Thread(target=answer, daemon=True)
+        serving.start()
+
+        def ended() -> None:
+            serving.join(5.0)
+            listening.close()
+            path.unlink()
+
+        return ended
+
+    with NvaClient(path, 5.0) as client:
+        for life in (1, 2):
+            ended = serve(life)
+            assert [client.status() for _ in range(life)] == [{"version": life}] * life
+            ended()
+        with pytest.raises(NvaError, match="no NVA answers"):
+            client.status()
