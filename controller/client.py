@@ -18,6 +18,9 @@ __all__ = ["EndMarker", "NvaClient", "NvaError", "Watch", "decode_end_marker"]
 UNUSABLE = -32000
 """Code of an :class:`NvaError` made by the client: no connection, or it broke."""
 
+REFUSED, UNREACHABLE, REJECTED, PARTLY, NOT_PROGRAMMED = -32001, -32002, -32003, -32004, -32005
+"""Codes of the NVA's own errors (DESIGN.md, "Northbound")."""
+
 CALL_WITHIN_S = 10.0
 """How long the NVA may take to answer a call."""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from controller.client import NOT_PROGRAMMED, PARTLY, REFUSED, REJECTED, UNREACHABLE
 from controller.config import OPTIONAL as CONFIG_OPTIONAL
 from controller.config import ConfigError, Reader
 from controller.fabric import FabricError, PartlyCommittedError, RejectedError
@@ -25,7 +26,6 @@ MAX_LINE_BYTES = 64 * 2**20
 """A request of this size configures some 200,000 VMs."""
 
 PARSE_ERROR, INVALID_REQUEST, NO_METHOD, BAD_PARAMS, INTERNAL = -32700, -32600, -32601, -32602, -32603
-REFUSED, UNREACHABLE, REJECTED, PARTLY, NOT_PROGRAMMED = -32001, -32002, -32003, -32004, -32005
 
 Check = Callable[[Reader, str, Any], Any]
 

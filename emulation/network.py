@@ -108,6 +108,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         self.groups: dict[str, VmGroup] = {}
         self.location: dict[str, str] = {vm.name: vm.nve for vm in topology.vms}
         self.ofports: dict[str, dict[str, int]] = {}
+        self._plugged: dict[str, str] = {}  # VM -> the NVE whose namespace has its port (`replug`)
         self.dhcp = Dhcp(topology, self.spawn, lambda node: int(self[node].pid), RUN_FOLDER)
 
     # Building, in this order.
@@ -201,14 +202,19 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         }
 
     def add_legs(self, vm: str, nve: str) -> VmPorts:
-        """Wire a pre-wired VM to one more NVE while everything runs; its port numbers there."""
+        """Wire a pre-wired VM to one more NVE while everything runs; its port numbers there.
+
+        It may be called again when the NVE's switch daemon did not answer.
+        """
         switch, mtu = self.nves[nve], self._mtu(vm)
-        commands.batch("ip", Wiring.leg_lines(vm, switch.number, switch.pid, mtu))
         names = [wiring.nve_device(vm, which) for which in (DIRECT, REDIRECTED)]
-        commands.batch("ip", [f"link set {name} up" for name in names], pid=switch.pid, node=nve)
-        self.wirings[vm].add_leg(nve, switch.number)
+        if nve not in self.wirings[vm].legs:
+            commands.batch("ip", Wiring.leg_lines(vm, switch.number, switch.pid, mtu))
+            commands.batch("ip", [f"link set {name} up" for name in names], pid=switch.pid, node=nve)
+            self.wirings[vm].add_leg(nve, switch.number)
         for name in names:
-            self.ofports[nve][name] = switch.add_port(name)
+            if name not in self.ofports[nve]:
+                self.ofports[nve][name] = switch.add_port(name)
         return self.vm_ports(vm, nve)
 
     def replug(self, vm: str, new_nve: str) -> int:
@@ -248,13 +254,27 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
 
     def plug(self, vm: str, nve: str) -> int:
         """Plug an unplugged VM in, at the same NVE or another (`replug`); the port number there."""
-        old, new = self.nves[self.location[vm]], self.nves[nve]
-        if old.name != nve:
-            commands.run(["ip", "link", "set", vm, "netns", str(new.pid)], pid=old.pid, node=old.name)
+        here, new = self.nves[self._plugged.get(vm, self.location[vm])], self.nves[nve]
+        if here.name != nve:
+            commands.run(["ip", "link", "set", vm, "netns", str(new.pid)], pid=here.pid, node=here.name)
+            self._plugged[vm] = nve  # also when its switch daemon does not answer: then it goes back from there
             commands.run(["ip", "link", "set", vm, "up"], pid=new.pid, node=nve)
         self.ofports[nve][vm] = new.add_port(vm)
         self.location[vm] = nve
         return self.ofports[nve][vm]
+
+    def restart_nve(self, name: str) -> None:
+        """Start an NVE's switch daemon anew, killed before if it lives; its flows are lost until the NVA has it again.
+
+        Its ports keep their numbers: they stand in the NVE's database.
+        """
+        nve, before = self.nves[name], self.ofports[name]
+        nve.restart_switch()
+        now = nve.wait_for_ports(list(before))
+        if now != before:
+            raise EmulationError(f"{name}: its ports were {before} and are {now} now; start the network anew")
+        if self.options.datapath.kind == "userspace":  # the device with the address went with the daemon
+            self._join_underlay(nve)
 
     def await_addresses(self, timeout_s: float = 10.0) -> None:
         """Wait until every VM may use all its addresses, leased ones and IPv6 ones; WaitError at the bound."""
@@ -450,6 +470,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         nve.start_database(_TEMPLATE)
         nve.start_switch(names)
         self.ofports[nve.name] = nve.wait_for_ports([*names, TUNNEL_PORT])
+        self._join_underlay(nve)
         if self.options.datapath.kind == "kernel":
             # A frame's way goes on, up to the VM that it is for, on the processor that took it in here: one and the
             # same for a VM at all its NVEs, or what comes by the new one overtakes what still comes by the old one.
@@ -460,6 +481,9 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             }
             for name in names:
                 receive_on_one_processor(name, own.get(name, 0), Path(f"/proc/{nve.pid}/root"))
+
+    def _join_underlay(self, nve: NVE) -> None:
+        """Give an NVE its underlay address, where its switch daemon has made the device that has it."""
         device = UNDERLAY_BRIDGE if self.options.datapath.kind == "userspace" else UPLINK
         lines = underlay.access_lines(nve.access, device)
         commands.batch("ip", lines, pid=nve.pid, node=nve.name)

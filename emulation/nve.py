@@ -36,6 +36,9 @@ for 100 to 200 ms; at -10 it is 9 times.
 INTEGRATION_BRIDGE = "br-int"
 UNDERLAY_BRIDGE = "br-phy"
 
+# As short as Open vSwitch allows: an NVE whose NVA was away is not to go without it for up to 8 s more.
+_RECONNECT_WITHIN_MS = 1000
+
 # One thread each: an NVE of a test network has little to do, and a hundred of them share two processors.
 _VSWITCHD_SETTINGS = {
     "n-handler-threads": "1",
@@ -123,11 +126,15 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
         self.database.transact(self._initial_configuration(ports))
         self._start_daemon()
 
+    def kill_switch(self) -> None:
+        """Kill the switch daemon: it says nothing any more, and nothing brings it back but ``restart_switch``."""
+        self.daemons[-1].kill()
+        self.daemons[-1].wait()
+
     def restart_switch(self) -> None:
         """Kill the switch daemon (all flows are lost with it) and start it again."""
-        daemon = self.daemons.pop()
-        daemon.kill()
-        daemon.wait()
+        self.kill_switch()
+        self.daemons.pop()
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -164,7 +171,11 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
             "op": "insert",
             "table": "Controller",
             "uuid-name": "nva",
-            "row": {"target": f"tcp:{self.nva_address}:{NVA_PORT}", "connection_mode": "out-of-band"},
+            "row": {
+                "target": f"tcp:{self.nva_address}:{NVA_PORT}",
+                "connection_mode": "out-of-band",
+                "max_backoff": _RECONNECT_WITHIN_MS,
+            },
         }
         integration = bridge.operations(
             {
@@ -193,7 +204,11 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
         operations = bridge.port_operations(name, self.datapath.interface_columns())
         mutation = ["ports", "insert", ovs_set([["named-uuid", bridge.port_uuid(name)]])]
         self._change_bridge(operations, mutation)
-        return self.wait_for_ports([name], timeout_s)[name]
+        try:
+            return self.wait_for_ports([name], timeout_s)[name]
+        except EmulationError:
+            self.remove_port(name)  # a switch daemon that stands still must not find it when it goes on
+            raise
 
     def remove_port(self, name: str) -> None:
         """Take a port out of br-int; the device itself stays."""
@@ -286,12 +301,16 @@ def settle(nves: Mapping[str, NVE], stale: Callable[[str], bool], timeout_s: flo
 
     def settled() -> bool:
         with ExitStack() as asked:
-            for _, nve in sorted(
+            numbers = {}
+            for name, nve in sorted(
                 waiting.items()
             ):  # in one order everywhere, so that two moves cannot block each other
                 asked.enter_context(nve.control.lock)
-                nve.control.send("dpctl/dump-flows", ["--names"])
-            dumps = {name: str(nve.control.receive("dpctl/dump-flows")) for name, nve in waiting.items()}
+                numbers[name] = nve.control.send("dpctl/dump-flows", ["--names"])
+            dumps = {
+                name: str(waiting[name].control.receive("dpctl/dump-flows", number))
+                for name, number in numbers.items()
+            }
         for name, dump in dumps.items():
             if not any(stale(line) for line in dump.splitlines()):
                 del waiting[name]

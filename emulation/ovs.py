@@ -38,12 +38,20 @@ class _JsonSocket:
     def close(self) -> None:
         self._socket.close()
 
-    def send(self, method: str, params: Sequence[Any]) -> None:
+    def send(self, method: str, params: Sequence[Any]) -> int:
+        """Ask; the number by which ``receive`` knows the answer."""
         self._id += 1
         request = {"id": self._id, "method": method, "params": list(params)}
-        self._socket.sendall(json.dumps(request).encode())
+        try:
+            self._socket.sendall(json.dumps(request).encode())
+        except TimeoutError:
+            raise OvsError(f"{self._owner}: {method}: not taken within {self._socket.gettimeout():g} s") from None
+        except OSError as error:
+            raise OvsError(f"{self._owner}: {method}: Open vSwitch has ended ({error.strerror})") from None
+        return self._id
 
-    def receive(self, asked: str) -> Any:
+    def receive(self, asked: str, number: int) -> Any:
+        """The answer to a request; answers that came too late for an earlier one are passed over."""
         while True:
             text = self._buffer.lstrip()
             try:
@@ -56,7 +64,7 @@ class _JsonSocket:
                 answer = {"id": message["id"], "result": message["params"], "error": None}
                 self._socket.sendall(json.dumps(answer).encode())
                 continue
-            if message.get("id") != self._id:  # the late answer to a question that was given up
+            if message.get("id") != number:  # the late answer to a question that was given up
                 continue
             if message.get("error"):
                 raise OvsError(f"{self._owner}: {asked}: {message['error']}")
@@ -65,12 +73,14 @@ class _JsonSocket:
     def _more(self, asked: str) -> str:
         try:
             data = self._socket.recv(65536)
+        except ConnectionError:
+            data = b""
         except TimeoutError:
             raise OvsError(
                 f"{self._owner}: {asked}: no answer within {self._socket.gettimeout():g} s"
             ) from None
         if not data:
-            raise OvsError(f"{self._owner}: {asked}: Open vSwitch closed the connection (has it ended?)")
+            raise OvsError(f"{self._owner}: {asked}: Open vSwitch has ended (it closed the connection)")
         return data.decode()
 
 
@@ -94,8 +104,8 @@ class Database(_JsonSocket):
     def transact(self, operations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Run operations as one transaction (RFC 7047 section 4.1.3); raise OvsError when one is refused."""
         with self.lock:
-            self.send("transact", ["Open_vSwitch", *operations])
-            results: list[dict[str, Any]] = self.receive("database transaction")
+            number = self.send("transact", ["Open_vSwitch", *operations])
+            results: list[dict[str, Any]] = self.receive("database transaction", number)
         for result in results:
             if result and result.get("error"):
                 raise OvsError(f"{self._owner}: database: {result['error']}: {result.get('details', '')}")
@@ -108,8 +118,7 @@ class Control(_JsonSocket):
     def call(self, command: str, *arguments: str) -> str:
         """Run one command and return its text."""
         with self.lock:
-            self.send(command, arguments)
-            return str(self.receive(command))
+            return str(self.receive(command, self.send(command, arguments)))
 
 
 def ovs_map(values: dict[str, str]) -> list[Any]:

@@ -346,12 +346,15 @@ class Wiring:
             ]
         )
 
-    def go_back(self, old_nve: str) -> None:
-        """Undo of everything up to the switch: the VM hears and speaks through the old NVE, held frames follow."""
+    def go_back(self, old_nve: str, also_hears: str | None = None) -> None:
+        """Undo of everything up to the switch: the VM hears and speaks through the old NVE, held frames follow.
+
+        ``also_hears``: an NVE to which the old one may still redirect, so that what it gets is not lost.
+        """
         old, port = self.leg(old_nve), port_device(self.vm)
         self._end_doubling()
         targets = [
-            (action, SINK)
+            (action, port if nve == also_hears else SINK)
             for nve, leg in self.legs.items()
             if nve != old_nve
             for action in leg.actions.values()

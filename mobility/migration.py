@@ -2,15 +2,18 @@
 
 Up to the switch a failure is undone: the steps that were begun are taken back, last one first. After it the VM is at
 its new place and nothing can be taken back: what is still needed there is done (`order.NEEDED`), so that it runs, every
-NVE knows where, and it can move again; then the failure is raised.
+NVE knows where, and it can move again; then the failure is raised. What cannot be done at once, because the NVA or an
+NVE is away, the move *owes*: ``go_on`` tries again, and who has the migration calls it until nothing is owed
+(`mobility.unfinished`).
 """
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from controller.client import NvaClient
@@ -34,6 +37,10 @@ __all__ = [
     "MoveOptions",
     "Phase",
 ]
+
+
+Owed = tuple[str, Callable[[Move], None]]
+"""The name of a step, and what is to be done for it."""
 
 
 class Migration:
@@ -64,8 +71,14 @@ class Migration:
         policy = self.options.check(attachment)
         _check_means(network, vm, self.options, policy)
         self._hooks, self._emit = hooks or {}, _naming(vm, emit)
-        self._undo = ExitStack()
+        self._begun: list[str] = []  # steps, up to the switch: what a failure takes back
         self._done = 0  # steps that ended well
+        self._owed: list[Owed] = []
+        self._one_at_a_time = threading.Lock()
+        self._failure = ""
+        self.switched = False
+        self.waits_for = ""
+        """Why what is owed could not be done the last time."""
         self.record = MigrationRecord(
             migration_id=uuid.uuid4().hex,
             kind=self.options.kind,
@@ -80,51 +93,76 @@ class Migration:
 
     def run(self) -> MigrationRecord:
         """Do the move. A failure before the switch is undone, one after it rolled forward; either is raised."""
-        switched = False
         try:
             for phase in self.phases:
                 with self._timed(phase.name):
                     for name in phase.steps:
                         self._do(name)
                 if phase.name == "switch":
-                    switched = True
-                    self._undo.pop_all()
+                    self.switched = True
         except BaseException as error:
             name = self.record.phases[-1].name if self.record.phases else self.phases[0].name
-            self.record.outcome = (
-                f"failed in {name}: {error}; {self._roll_forward() if switched else 'undone'}"
-            )
-            self._undo.close()
-            told = (
-                f"{self.record.vm} from {self.record.old_nve} to {self.record.new_nve} {self.record.outcome}"
-            )
-            error.add_note(f"the move of {told}")
-            self._move.note(f"the move of {told}")
+            self._failure = f"failed in {name}: {error}; "
+            self._owed = self._still_needed() if self.switched else self._to_take_back()
+            self._move.forward = self.switched
+            self._try_owed()
+            error.add_note(self._told())
             raise
         self.record.outcome = "done"
         return self.record
 
     def _do(self, name: str) -> None:
-        step = STEPS[name]
-        if step.undo is not None:
-            self._undo.callback(step.undo, self._move)
-        step.do(self._move)
+        self._begun.append(name)
+        STEPS[name].do(self._move)
         self._done += 1
 
-    def _roll_forward(self) -> str:
-        """After a failure behind the switch: do what the VM needs at its new place; how that went, in words.
-
-        A step that fails here too is passed over, for the ones behind it may still do good.
-        """
+    def _still_needed(self) -> list[Owed]:
         planned = [name for phase in self.phases for name in phase.steps]
-        troubles = []
-        for name in planned[self._done :]:
-            if name in NEEDED:
-                try:
-                    STEPS[name].do(self._move)
-                except Exception as error:  # whatever it was, the VM still needs the rest
-                    troubles.append(f"{name}: {error}")
-        return f"not rolled forward ({'; '.join(troubles)})" if troubles else "rolled forward"
+        return [(name, STEPS[name].do) for name in planned[self._done :] if name in NEEDED]
+
+    def _to_take_back(self) -> list[Owed]:
+        undo = ((name, STEPS[name].undo) for name in reversed(self._begun))
+        return [(name, step) for name, step in undo if step is not None]
+
+    # What a move owes after a failure.
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is still to be done, to take the move back or to finish it."""
+        return bool(self._owed)
+
+    def go_on(self, waits: bool = True) -> bool:
+        """Try again what is owed; whether nothing is owed any more. Any thread may call it.
+
+        ``waits`` false: do not keep the redirect for NVEs that are away; they get the mapping when they return.
+        """
+        with self._one_at_a_time:
+            if self._owed:
+                self._move.waits = waits
+                self._try_owed()
+                if not self._owed:
+                    self._told()
+            return not self._owed
+
+    def _try_owed(self) -> None:
+        """Do what is owed, in order. What fails again is passed over, for the steps behind it may still do good."""
+        left, troubles = [], []
+        for name, do in self._owed:
+            try:
+                do(self._move)
+            except Exception as error:  # whatever it was, the VM still needs the rest
+                left.append((name, do))
+                troubles.append(f"{name}: {error}")
+        self._owed, self.waits_for = left, "; ".join(troubles)
+        ended = "rolled forward" if self.switched else "undone"
+        self.record.outcome = self._failure + (f"not {ended} yet ({self.waits_for})" if left else ended)
+
+    def _told(self) -> str:
+        """How the move stands, in words; watchers are told, too."""
+        record = self.record
+        text = f"the move of {record.vm} from {record.old_nve} to {record.new_nve} {record.outcome}"
+        self._move.note(text)
+        return text
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

@@ -33,6 +33,13 @@ class Move:
     record: MigrationRecord
     emit: EmitsEvents
     accepted: bool = False
+    forward: bool = False
+    """The move has failed behind its switch: what the VM needs at its new place is done, in spite of everything."""
+    waits: bool = True
+    """A move that is rolled forward keeps its redirect until every NVE has the mapping."""
+    went_back: bool = False
+    """The VM is at its old NVE again, and the NVA has not been told yet."""
+    plugged_back: bool = False
     stream: MemoryStream | None = None
     watch: BufferWatch | None = None
     rest: CopyPlan | None = None
@@ -70,6 +77,15 @@ class Move:
                 if timing.get(key) is not None:
                     self.emit(timing[key], "barrier", nve=nve, step=step, operation=method)
         return {**result, "call_s": start_s}
+
+    def unaware(self) -> dict[str, str]:
+        """The NVEs that the commit was to tell, are away, and so may still send to the old NVE; and why (`forward`)."""
+        record = self.record
+        if not (self.policy.redirects and self.waits):
+            return {}
+        away: dict[str, str] = self.nva.where(record.vm)["away"]
+        others = {record.old_nve, record.new_nve, *record.stale_peers}
+        return {nve: why for nve, why in away.items() if nve not in others}
 
     def stops_at(self, at_s: float) -> None:
         """The VM, if it is to stand still at all, has stood still since then (the first time this is said)."""

@@ -118,7 +118,10 @@ NEEDED = frozenset(
         "close_stream",
     }
 )
-"""Steps behind the switch without which the VM would not be whole at its new place, or could never move again."""
+"""Steps behind the switch without which the VM would not be whole at its new place, or could never move again.
+
+After a failure they are done again until each has succeeded once, so doing one twice does no harm.
+"""
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from controller.client import NvaError
+from controller.client import REFUSED, NvaError
 from emulation import commands
 from emulation.addressing import ipv6_addresses
 from emulation.announcements import announcements
 from emulation.announcer import announcement_times_s
-from emulation.errors import WaitError
+from emulation.errors import EmulationError, WaitError
 from emulation.wiring import DIRECT, OUTBOUND, REDIRECTED
 
 from . import copying, draining
@@ -36,7 +37,8 @@ EMPTY_BOUND_S = 1.0
 def add_legs(move: Move) -> None:
     """Wire the VM to the new NVE if it is not."""
     record = move.record
-    if record.new_nve not in move.wiring.legs:
+    known = record.new_nve in move.nva.where(record.vm)["ports"]
+    if record.new_nve not in move.wiring.legs or not known:  # an earlier move may have got no further than here
         ports = move.network.add_legs(record.vm, record.new_nve)
         move.nva.set_port(record.vm, record.new_nve, ports["direct"], ports["redirected"])
     move.begin_counting()
@@ -52,17 +54,21 @@ def prepare_nva(move: Move) -> None:
 def abort(move: Move) -> None:
     """Undo of all of it: the NVA's part first, so that what comes through the old leg again finds the VM there.
 
-    A move that the NVA refused has touched nothing, and its VM may be in the middle of another one.
+    A move that the NVA refused has touched nothing, and its VM may be in the middle of another one. When the NVA
+    cannot be told, the VM goes back all the same, and goes on to hear what its old NVE may still redirect; raised
+    is then the NvaError, and the rest is done when this is called again.
     """
-    if not move.accepted:
-        try:
-            move.nva.abort_move(migration_id=move.record.migration_id)
-        except NvaError:
-            return  # the NVA does not know it, or cannot be reached: then it was never begun there
-    else:
-        move.nva.abort_move(migration_id=move.record.migration_id)
-    if move.record.vm in move.network.wirings:
-        move.wiring.go_back(move.record.old_nve)
+    record, wired = move.record, move.accepted and move.record.vm in move.network.wirings
+    try:
+        move.nva.abort_move(migration_id=record.migration_id)
+    except NvaError as error:
+        if error.code != REFUSED:  # refused: the NVA knows of no such move
+            if wired and not move.went_back:
+                move.wiring.go_back(record.old_nve, also_hears=record.new_nve)
+                move.went_back = True
+            raise
+    if wired:
+        move.wiring.go_back(record.old_nve)
 
 
 def close_holders(move: Move) -> None:
@@ -154,11 +160,14 @@ def unplug(move: Move) -> None:
 
 
 def plug_back(move: Move) -> None:
-    """Undo of ``unplug``."""
-    record = move.record
-    if record.vm not in move.network.ofports[record.old_nve]:
-        port = move.network.plug(record.vm, record.old_nve)
-        move.nva.set_port(record.vm, record.old_nve, port, None)
+    """Undo of ``unplug``, and of a replug that failed on its way."""
+    record, network = move.record, move.network
+    if record.vm in network.wirings or move.plugged_back:
+        return
+    if record.vm not in network.ofports[record.old_nve]:
+        network.plug(record.vm, record.old_nve)
+    move.nva.set_port(record.vm, record.old_nve, network.ofports[record.old_nve][record.vm], None)
+    move.plugged_back = True
 
 
 def freeze(move: Move) -> None:
@@ -255,11 +264,16 @@ def announce(move: Move) -> None:
 def commit(move: Move) -> None:
     """The NVA changes the mapping of the NVEs that its strategy says; wait until their datapaths follow."""
     result = move.call("commit_move")
-    move.record.call_to_last_barrier_s = result["last_barrier_s"] - result["call_s"]
+    if result["last_barrier_s"] is not None:  # an NVA that was killed in the middle does not know
+        move.record.call_to_last_barrier_s = result["last_barrier_s"] - result["call_s"]
     move.record.stale_peers = list(result["stale"])
     stale = stale_at_peer_nve(move.mac, move.underlay_ip(move.record.old_nve))
-    changed = [nve for nve in move.network.nves if nve in result["nves"]]
-    move.network.settle(changed, stale, move.record.vm)
+    told = [nve for nve, timing in result["nves"].items() if timing["committed_s"] is not None]
+    if not move.forward:
+        move.network.settle(told, stale, move.record.vm)
+        return
+    with contextlib.suppress(EmulationError):  # an NVE may have gone since, and its datapath with it
+        move.network.settle([nve for nve in told if nve not in move.unaware()], stale, move.record.vm)
 
 
 # release
@@ -273,8 +287,15 @@ def straighten(move: Move) -> None:
 
 
 def finish(move: Move) -> None:
-    """The old NVE forgets the VM."""
+    """The old NVE forgets the VM; after a failure not before every NVE has the mapping: see ``Move.unaware``."""
+    if move.forward and (unaware := move.unaware()):
+        shown = ", ".join(f"NVE {nve} ({why})" for nve, why in sorted(unaware.items()))
+        raise MoveWaitsError(f"{move.record.old_nve} redirects until {shown} has the new mapping")
     move.call("finish_move")
+
+
+class MoveWaitsError(Exception):
+    """A move cannot end yet; the text says what it waits for."""
 
 
 class Step(NamedTuple):
@@ -307,7 +328,7 @@ STEPS: Mapping[str, Step] = {
     "unplug": Step(unplug, plug_back),
     "freeze": Step(freeze, thaw),
     "thaw": Step(thaw),
-    "switch": Step(switch),
+    "switch": Step(switch, plug_back),
     "open_both": Step(open_both),
     "silence_old": Step(silence_old),
     "release_outbound": Step(release_outbound),

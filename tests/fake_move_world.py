@@ -11,6 +11,7 @@ from mobility.migration import Migration
 from tests.faithful import like
 
 BOOK_KEEPING = (
+    "nva.where",
     "network.settle",
     "control.revalidator/purge",
     "wiring.end_markers",
@@ -39,6 +40,8 @@ class Nva:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
+        self.known: set[str] = {"nve1", "nve2"}  # NVEs at which it knows vm1's ports
+        self.away: dict[str, str] = {}
 
     def __getattr__(self, method: str) -> Any:
 
@@ -46,6 +49,8 @@ class Nva:
             self.journal.note(f"nva.{method}")
             if method == "send_end_markers":
                 return {"nves": ["nve1", "nve2"], "sent_s": 1.0}
+            if method == "where":
+                return {"ports": dict.fromkeys(self.known), "away": self.away}
             if method == "misdirected":
                 asked = self.journal.count("nva.misdirected")
                 return {"packets": 3 * asked, "by_nve": {"nve3": 3 * asked}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,13 +22,16 @@ from emulation.network import RUN_FOLDER, EmulatedNetwork, Options
 from emulation.nve import CONTROL_NICENESS
 from emulation.plan import NVA_PORT
 from mobility.lifecycle import Life
-from mobility.migration import Migration, MigrationRecord
+from mobility.migration import Migration, MigrationRecord, MigrationRefusedError
+from mobility.unfinished import Unfinished, unfinished_words
 from topologies.model import Client, Topology, Vm
 
 PROJECT = Path(__file__).resolve().parents[2]
 NVA_SOCKET = RUN_FOLDER / "nva.sock"
 NVA_JOURNAL = RUN_FOLDER / "nva.journal"
 PROGRAMMED_BOUND_S = 60.0
+RETURN_BOUND_S = 15.0
+"""For an NVE or the NVA to be back; Open vSwitch tries again each second."""
 EMULATED_PACKET_IN_LIMIT_PPS = 20
 """Frames a second that an NVE may send to the NVA on emulated processors.
 
@@ -75,6 +79,11 @@ def named_in(values: Mapping[str, Any], topology: Topology) -> set[str]:
     return there & {value for value in values.values() if isinstance(value, str)}
 
 
+def _how_ended(status: int) -> str:
+    """A process's exit status in words."""
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+
+
 class LaboratoryError(EmulationError):
     """The NVA ended or reported a fault; the text has its own last words."""
 
@@ -91,8 +100,10 @@ class Laboratory:
         self.network = EmulatedNetwork(topology, options)
         self.nva = NvaClient(NVA_SOCKET, CALL_WITHIN_S * commands.PATIENCE)
         self.timings_s: dict[str, float] = {}
+        self.unfinished = Unfinished()
         self._process: subprocess.Popen[bytes] | None = None
         self._log: Path = RUN_FOLDER / "nva.log"
+        self._said_before_bytes = 0  # by an NVA of before, in the log
         self._faults: list[str] = []
         self.learned: list[tuple[float, str, str]] = []  # (when, NVE, VM): it has a new mapping of that VM
         self._watch: Watch | None = None
@@ -143,13 +154,44 @@ class Laboratory:
         ]
         argv += ["--socket", str(NVA_SOCKET), "--journal", str(NVA_JOURNAL)]
         argv += ["--patience", f"{commands.PATIENCE:g}"]
-        with self._log.open("wb") as log:
+        with self._log.open("ab") as log:
+            self._said_before_bytes = log.tell()
             self._process = commands.spawn(argv, stdout=log, stderr=subprocess.STDOUT, cwd=PROJECT)
+
+    def kill_nva(self) -> None:
+        """The NVA is gone at once, as by ``kill -9``; NVEs go on with the flows that they have."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def restart_nva(self) -> None:
+        """Start the NVA anew, killed before if it lives: it knows from its journal who is where.
+
+        Returns when every NVE is programmed. NvaError names those that are not within ``RETURN_BOUND_S``: the NVA
+        runs then, too, and programs them when they are back.
+        """
+        self.kill_nva()
+        if self._watch is not None:
+            self._watch.close()
+        self._faults.clear()
+        self.start_nva()
+        self._await_nva()
+        self._follow()
+        self.nva.wait_programmed(RETURN_BOUND_S * commands.PATIENCE)
+
+    def restart_nve(self, name: str) -> None:
+        """Start an NVE's switch daemon anew; returns when the NVA has programmed it. NvaError, EmulationError."""
+        self.network.restart_nve(name)
+
+        def programmed() -> bool:
+            return self.nva.status()["nves"][name]["programmed_s"] is not None
+
+        commands.wait_until(programmed, RETURN_BOUND_S, f"the NVA to have programmed {name}", 0.02)
 
     def _await_nva(self) -> None:
         def ready() -> bool:
             self.check()
-            return b"ready " in self._log.read_bytes()
+            return b"ready " in self._log.read_bytes()[self._said_before_bytes :]
 
         commands.wait_until(ready, 30.0, "the NVA to be ready")
 
@@ -200,9 +242,10 @@ class Laboratory:
         if self._faults:
             raise LaboratoryError(f"the NVA reported a fault: {self._faults[0].strip().splitlines()[-1]}")
         if self._process is not None and self._process.poll() is not None:
-            lines = self._log.read_text(errors="replace").strip().splitlines()
-            last = lines[-1] if lines else "(it printed nothing)"
-            raise LaboratoryError(f"the NVA ended with status {self._process.returncode}: {last}")
+            said = self._log.read_bytes()[self._said_before_bytes :].decode(errors="replace")
+            lines = [line for line in said.strip().splitlines() if not line.startswith("ready ")]
+            last = lines[-1] if lines else "it said nothing of it"
+            raise LaboratoryError(f"the NVA has ended ({_how_ended(self._process.returncode)}; {last})")
 
     def warm_up(self, names: Collection[str] | None = None) -> None:
         """Have VMs and clients that reach each other exchange a packet, so that no flow is new to a datapath.
@@ -231,12 +274,19 @@ class Laboratory:
     def move(self, vm: str, new_nve: str, **options: Any) -> MigrationRecord:
         """Move a VM: ``options=MoveOptions(...)`` or single choices such as ``policy="tunnel"``; see Migration."""
         hooks = {"hooks": self.hooks(vm, new_nve), **options}
+        if (before := self.unfinished.of(vm)) is not None:
+            raise MigrationRefusedError(f"{unfinished_words(before)}; {vm} moves again when that has ended")
         migration = Migration(self.network, self.nva, vm, new_nve, emit=self.emit, **hooks)
-        with _ahead_of_traffic():
-            return migration.run()
+        try:
+            with _ahead_of_traffic():
+                return migration.run()
+        finally:
+            if migration.owes:
+                self.unfinished.add(migration)
 
     def stop(self) -> None:
         """End the NVA in order; the rest ends with the sandbox."""
+        self.unfinished.close()
         for wiring in self.network.wirings.values():
             wiring.stop_announcing()
         if self._links is not None:

@@ -170,7 +170,7 @@ def test_what_cannot_be_rolled_forward_is_told_and_the_rest_done() -> None:
     move = world.migration(hooks={"announce": fail})
     with pytest.raises(RuntimeError, match="injected"):
         move.run()
-    trouble = "not rolled forward (commit: nva.commit_move failed)"
+    trouble = "not rolled forward yet (commit: nva.commit_move failed)"
     assert move.record.outcome == f"failed in announce: injected; {trouble}"
     assert world.steps()[-3:] == ["wiring.release direct", "wiring.straighten", "nva.finish_move"]
 
