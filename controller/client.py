@@ -45,7 +45,7 @@ def _connect(path: Path, timeout_s: float | None) -> socket.socket:
     except OSError as error:
         connection.close()
         raise NvaError(
-            UNUSABLE, f"no NVA answers at {path} ({error}); start it and look at its output"
+            UNUSABLE, f"no NVA answers at {path} ({error.strerror or error}); start it, look at its output"
         ) from error
     return connection
 

@@ -346,8 +346,8 @@ class Nva:
                 self.fabric.changed.wait(left_s)
         shown = ", ".join(f"{nve} ({why})" for nve, why in sorted(missing.items()))
         raise NotProgrammedError(
-            f"wait_programmed: after {timeout_s:g} s missing: {shown}; an NVE's controller must be set after "
-            "the NVA listens (Open vSwitch 3.1 retries only every 8 s when its first attempt fails)",
+            f"after {timeout_s:g} s some NVEs are not programmed: {shown}; look whether their ovs-vswitchd runs and "
+            "reaches the NVA (Open vSwitch tries again after up to 8 s, its max_backoff)",
             nves=missing,
         )
 

@@ -257,7 +257,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         here, new = self.nves[self._plugged.get(vm, self.location[vm])], self.nves[nve]
         if here.name != nve:
             commands.run(["ip", "link", "set", vm, "netns", str(new.pid)], pid=here.pid, node=here.name)
-            self._plugged[vm] = nve  # also when its switch daemon does not answer: then it goes back from there
+            self._plugged[vm] = nve  # even if its switch daemon does not answer: the port is there
             commands.run(["ip", "link", "set", vm, "up"], pid=new.pid, node=nve)
         self.ofports[nve][vm] = new.add_port(vm)
         self.location[vm] = nve
@@ -273,8 +273,7 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         now = nve.wait_for_ports(list(before))
         if now != before:
             raise EmulationError(f"{name}: its ports were {before} and are {now} now; start the network anew")
-        if self.options.datapath.kind == "userspace":  # the device with the address went with the daemon
-            self._join_underlay(nve)
+        nve.prefill_underlay_neighbour()  # devices, addresses and routes have stayed
 
     def await_addresses(self, timeout_s: float = 10.0) -> None:
         """Wait until every VM may use all its addresses, leased ones and IPv6 ones; WaitError at the bound."""
@@ -470,7 +469,6 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
         nve.start_database(_TEMPLATE)
         nve.start_switch(names)
         self.ofports[nve.name] = nve.wait_for_ports([*names, TUNNEL_PORT])
-        self._join_underlay(nve)
         if self.options.datapath.kind == "kernel":
             # A frame's way goes on, up to the VM that it is for, on the processor that took it in here: one and the
             # same for a VM at all its NVEs, or what comes by the new one overtakes what still comes by the old one.
@@ -481,9 +479,6 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
             }
             for name in names:
                 receive_on_one_processor(name, own.get(name, 0), Path(f"/proc/{nve.pid}/root"))
-
-    def _join_underlay(self, nve: NVE) -> None:
-        """Give an NVE its underlay address, where its switch daemon has made the device that has it."""
         device = UNDERLAY_BRIDGE if self.options.datapath.kind == "userspace" else UPLINK
         lines = underlay.access_lines(nve.access, device)
         commands.batch("ip", lines, pid=nve.pid, node=nve.name)

@@ -140,6 +140,19 @@ class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
             self._control = None
         (self.folder / "vswitchd.ctl").unlink(missing_ok=True)
         self._start_daemon()
+        self._await_configured()
+
+    def _await_configured(self, timeout_s: float = 20.0) -> None:
+        """Wait until the switch daemon has made what the database says; port numbers stand there from before."""
+        where: dict[str, Any] = {"table": "Open_vSwitch", "where": []}
+        select = {"op": "select", **where, "columns": ["next_cfg", "cur_cfg"]}
+        self.database.transact([{"op": "mutate", **where, "mutations": [["next_cfg", "+=", 1]]}])
+
+        def configured() -> bool:
+            row = self.database.transact([select])[0]["rows"][0]
+            return bool(row["cur_cfg"] == row["next_cfg"])
+
+        commands.wait_until(configured, timeout_s, f"{self.name}'s switch daemon to have its configuration")
 
     def _start_daemon(self) -> None:
         # The kernel forwards; an NVE's control plane has processors of its own, so it waits behind no traffic here.

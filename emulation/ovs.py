@@ -45,7 +45,9 @@ class _JsonSocket:
         try:
             self._socket.sendall(json.dumps(request).encode())
         except TimeoutError:
-            raise OvsError(f"{self._owner}: {method}: not taken within {self._socket.gettimeout():g} s") from None
+            raise OvsError(
+                f"{self._owner}: {method}: not taken within {self._socket.gettimeout():g} s"
+            ) from None
         except OSError as error:
             raise OvsError(f"{self._owner}: {method}: Open vSwitch has ended ({error.strerror})") from None
         return self._id

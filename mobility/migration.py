@@ -146,14 +146,16 @@ class Migration:
 
     def _try_owed(self) -> None:
         """Do what is owed, in order. What fails again is passed over, for the steps behind it may still do good."""
-        left, troubles = [], []
+        left: list[Owed] = []
+        troubles: dict[str, list[str]] = {}  # why -> steps
         for name, do in self._owed:
             try:
                 do(self._move)
             except Exception as error:  # whatever it was, the VM still needs the rest
                 left.append((name, do))
-                troubles.append(f"{name}: {error}")
-        self._owed, self.waits_for = left, "; ".join(troubles)
+                troubles.setdefault(str(error), []).append(name)
+        self._owed = left
+        self.waits_for = "; ".join(f"{', '.join(names)}: {why}" for why, names in troubles.items())
         ended = "rolled forward" if self.switched else "undone"
         self.record.outcome = self._failure + (f"not {ended} yet ({self.waits_for})" if left else ended)
 

@@ -38,7 +38,9 @@ def add_legs(move: Move) -> None:
     """Wire the VM to the new NVE if it is not."""
     record = move.record
     known = record.new_nve in move.nva.where(record.vm)["ports"]
-    if record.new_nve not in move.wiring.legs or not known:  # an earlier move may have got no further than here
+    if (
+        record.new_nve not in move.wiring.legs or not known
+    ):  # an earlier move may have got no further than here
         ports = move.network.add_legs(record.vm, record.new_nve)
         move.nva.set_port(record.vm, record.new_nve, ports["direct"], ports["redirected"])
     move.begin_counting()

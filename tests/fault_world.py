@@ -101,9 +101,7 @@ class Client(NvaClient):
         if self.world.nva is None:
             raise NvaError(UNUSABLE, f"{method}: no NVA answers")
         try:
-            result = northbound.call(
-                self.world.nva, method, northbound.check_params(method, {k: v for k, v in params.items()})
-            )
+            result = northbound.call(self.world.nva, method, northbound.check_params(method, dict(params)))
         except northbound.Answer as answer:
             raise NvaError(answer.code, answer.message, answer.data) from answer
         except Killed:
@@ -138,7 +136,9 @@ class FaultWorld:
 
     def start_nva(self) -> None:
         self.journal = Journal(self._journal_path)
-        self.nva = Nva(self.journal, EventHub(time.monotonic), self.faults.append, answer_within_s=ANSWER_WITHIN_S)
+        self.nva = Nva(
+            self.journal, EventHub(time.monotonic), self.faults.append, answer_within_s=ANSWER_WITHIN_S
+        )
 
     def nva_is_gone(self) -> None:
         """Its connections end, its journal stays; NVEs do what they had been told."""
@@ -148,7 +148,7 @@ class FaultWorld:
             nve.end()
 
     def kill_nva_within(self, method: str, moment: str) -> None:
-        """Have it killed at a call: ``before`` it, after the ``intent`` is on disk, before it is ``done``, ``after`` it."""
+        """Have it killed ``before`` a call, when its ``intent`` is on disk, before that is ``done``, or ``after`` it."""
         if moment == "after":
             self.client.lost_answer_of = method
             return
@@ -192,7 +192,7 @@ class FaultWorld:
 
     def mend(self) -> None:
         """Everything that stands still or has gone is back; what is alive is left alone."""
-        for name, nve in list(self.nves.items()):
+        for nve in self.nves.values():
             nve.stop_on, nve.die_on = set(), set()
             nve.go_on()
         if self.nva is None:

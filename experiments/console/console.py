@@ -21,13 +21,14 @@ from .migrate import AUTO, Wanted, choice_lines, completions, read_moves, summar
 from .mininet_console import NOT_HERE, ConsoleError, MininetConsole
 from .text import columns, help_lines, move_lines, policy_lines
 from .truth import TRUTH, TruthVerbs
+from .upkeep import UPKEEP, UpkeepVerbs
 from .watching import EventTap, watch_command, watch_live
 
-OWN = ("migrate", *TRUTH, "watch", "hook", "tables", *LIFE)
+OWN = ("migrate", *TRUTH, "watch", "hook", "tables", *LIFE, *UPKEEP)
 _SWITCH = PHASES.index("switch")
 
 
-class Console(MininetConsole, TruthVerbs, LifeVerbs, HookVerb):
+class Console(MininetConsole, TruthVerbs, LifeVerbs, HookVerb, UpkeepVerbs):
     """The verbs of this project; ``policy``: the old-NVE policy of a ``migrate`` that names none."""
 
     own = tuple(verb for verb in OWN if verb != "watch")
@@ -77,7 +78,7 @@ class Console(MininetConsole, TruthVerbs, LifeVerbs, HookVerb):
             print("\n".join(move_lines(record, self.mn.topology.vm(record.vm).memory_bytes)), flush=True)
         if len(outcome.done) > 1:
             print(summary_line(outcome.done), flush=True)
-        _said_or_raised(outcome, self.mn.location)
+        _said_or_raised(outcome, self.mn.location, self.hints(outcome.failed.values()))
 
     def do_watch(self, line: str) -> None:
         """Show events live: watch [SECONDS], until Ctrl-C; or those of a command: watch migrate VM NVE.
@@ -133,18 +134,13 @@ class Console(MininetConsole, TruthVerbs, LifeVerbs, HookVerb):
             self.laboratory.check()
         except LaboratoryError as error:
             raise ConsoleError(
-                f"{error}\nVMs still talk, but nothing can move: exit, and start anew"
+                f"{error}; VMs still talk, but nothing can move: nva restart starts it anew"
             ) from None
 
     def _refuse_unmovable(self, vm: str) -> None:
         now = self.laboratory.nva.where(vm)
         check_running(vm, now["state"])
-        move = now["move"]
-        if move is not None:
-            raise ConsoleError(
-                f"{vm} is moving already, from {move['old_nve']} to {move['new_nve']} (stage {move['stage']}); "
-                "wait until it has arrived"
-            )
+        self.refuse_unfinished(vm, now["move"])
 
     def _policy_of(self, vm: str, wanted: Wanted) -> str:
         """The policy of this VM's moves; what it cannot be is refused before any VM moves."""
@@ -158,13 +154,13 @@ class Console(MininetConsole, TruthVerbs, LifeVerbs, HookVerb):
         return policy
 
 
-def _said_or_raised(outcome: Outcome, location: dict[str, str]) -> None:
+def _said_or_raised(outcome: Outcome, location: dict[str, str], hints: list[str]) -> None:
     """A failure that a console may tell is told; a fault of the program is raised."""
     for error in outcome.failed.values():
         if not isinstance(error, (KeyboardInterrupt, OSError, ConsoleError, *refusals())):
             raise error
     if outcome.failed:
-        raise ConsoleError("\n".join(trouble_lines(outcome, location)))
+        raise ConsoleError("\n".join([*trouble_lines(outcome, location), *hints]))
 
 
 def _seconds(word: str) -> float:

@@ -12,7 +12,7 @@ from .mininet_console import ConsoleError, starting
 Hooks = dict[str, Callable[[], None]]
 """Phase -> what is called when it begins, as ``Migration`` takes them."""
 
-_NOT_IN_A_MOVE = ("migrate", "exit", "quit", "EOF", "hook", "watch", "source")
+_NOT_IN_A_MOVE = ("migrate", "move", "exit", "quit", "EOF", "hook", "watch", "source")
 
 
 class HookVerb:

@@ -162,6 +162,7 @@ class MininetConsole(CLI):  # type: ignore[misc]  # Mininet ships no types
 
     def do_wait(self, _line: str) -> None:
         """Wait until every NVE is connected to the NVA and has its flows."""
+        self._check()
         self.laboratory.nva.wait_programmed(30.0)
 
     def do_xterm(self, line: str, term: str = "xterm") -> None:

@@ -268,7 +268,7 @@ def test_what_cannot_be_done_is_one_line_and_status_1(console: Console) -> None:
         "there is no NVE 'nve9'; did you mean 'nve3'? (there are: nve1, nve2, nve3)",
         "there is no VM 'vm9'; did you mean 'vm1'? (there are: vm1, peer1, peer2, peer3)",
         "policy=x: allowed is one of auto, silent-drop, icmp, tunnel, forward, buffer",
-        "vm1 is moving already, from nve1 to nve2 (stage prepared); wait until it has arrived",
+        "vm1 is moving already, from nve1 to nve2 (stage prepared); move abort vm1 takes that back",
     ]
     assert "did you mean 'where'" in lines[5]
     assert "Traceback" not in done.stderr + done.stdout

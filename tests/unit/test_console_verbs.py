@@ -33,6 +33,7 @@ from experiments.running.interrupts import ignored_interrupts, interrupts_betwee
 from mobility.copy import Round
 from mobility.migration import PHASES, MigrationRecord, MigrationRefusedError, MoveOptions, Phase
 from mobility.order import PHASES_OF
+from mobility.unfinished import Unfinished
 from topologies import load_topology, topology_file
 
 TOPOLOGY = load_topology(topology_file("two_racks"))
@@ -63,6 +64,7 @@ class Laboratory:
         self.move_under_way: dict[str, str] | None = None
         self.nva = SimpleNamespace(where=lambda vm: {"move": self.move_under_way, "state": self.vm_state})
         self.vm_state = "running"
+        self.unfinished = Unfinished()
 
     def check(self) -> None:
         pass

@@ -201,7 +201,9 @@ def test_a_move_does_not_begin_without_an_nve_that_it_will_change(bench: Bench, 
         bench.nva.nve_gone(bench.nves[gone].session)
     else:
         bench.nves[gone].stop()
-    with pytest.raises(UnreachableError, match=f"prepare_move: nothing was changed, because of NVE {gone} ") as e:
+    with pytest.raises(
+        UnreachableError, match=f"prepare_move: nothing was changed, because of NVE {gone} "
+    ) as e:
         bench.nva.change("prepare_move", PREPARE)
     assert list(e.value.data["nves"]) == [gone]
     assert (bench.nva.state, bench.committed()) == (state, before)
@@ -245,7 +247,9 @@ def test_a_commit_goes_on_without_an_nve_that_has_gone_and_says_so(bench: Bench,
 
 @pytest.mark.parametrize("how", ["away", "silent", "stopped at the commit"])
 @pytest.mark.parametrize("operation", ["abort_move", "finish_move"])
-def test_the_end_of_a_move_goes_on_without_an_nve_that_has_gone(bench: Bench, operation: str, how: str) -> None:
+def test_the_end_of_a_move_goes_on_without_an_nve_that_has_gone(
+    bench: Bench, operation: str, how: str
+) -> None:
     bench.start()
     for before, params in (("prepare_move", PREPARE), ("redirect", MOVE), ("commit_move", MOVE)):
         bench.nva.change(before, params)
@@ -296,7 +300,9 @@ def test_every_resync_has_a_cookie_of_its_own(bench: Bench) -> None:
 def test_wait_programmed_names_who_is_missing(bench: Bench) -> None:
     bench.nva.change("configure", config())
     bench.connect("nve1")
-    with pytest.raises(NotProgrammedError, match=r"missing: nve2 \(not connected\), nve3 \(not connected\)"):
+    with pytest.raises(
+        NotProgrammedError, match=r"not programmed: nve2 \(not connected\), nve3 \(not connected\)"
+    ):
         bench.nva.wait_programmed(0.5)
 
 

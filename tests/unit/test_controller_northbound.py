@@ -271,7 +271,9 @@ def test_the_first_call_after_a_restart_of_the_nva_is_answered(tmp_path: Path) -
             with connection, connection.makefile("rb") as lines:
                 for _ in range(answers):
                     id_ = json.loads(lines.readline())["id"]
-                    connection.sendall(json.dumps({"id": id_, "result": {"version": answers}}).encode() + b"\n")
+                    connection.sendall(
+                        json.dumps({"id": id_, "result": {"version": answers}}).encode() + b"\n"
+                    )
 
         serving = threading.Thread(target=answer, daemon=True)
         serving.start()
