@@ -167,7 +167,7 @@ def plug_back(move: Move) -> None:
     if record.vm in network.wirings or move.plugged_back:
         return
     if record.vm not in network.ofports[record.old_nve]:
-        network.plug(record.vm, record.old_nve)
+        network.replug(record.vm, record.old_nve)
     move.nva.set_port(record.vm, record.old_nve, network.ofports[record.old_nve][record.vm], None)
     move.plugged_back = True
 

@@ -139,13 +139,10 @@ class Network:
         self.journal.note("network.unplug")
         del self.ofports[self.location[vm]][vm]
 
-    def plug(self, vm: str, nve: str) -> int:
-        self.journal.note("network.plug")
-        self.ofports[nve][vm] = 9
-        return 9
-
     def replug(self, vm: str, nve: str) -> int:
         self.journal.note("network.replug")
+        self.ofports[self.location[vm]].pop(vm, None)
+        self.ofports[nve][vm] = 9
         self.location[vm] = nve
         return 9
 

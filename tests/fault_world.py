@@ -148,7 +148,7 @@ class FaultWorld:
             nve.end()
 
     def kill_nva_within(self, method: str, moment: str) -> None:
-        """Have it killed ``before`` a call, when its ``intent`` is on disk, before that is ``done``, or ``after`` it."""
+        """Have it killed ``before`` a call, when its ``intent`` is on disk, before that is ``done``, ``after`` it."""
         if moment == "after":
             self.client.lost_answer_of = method
             return

@@ -387,7 +387,7 @@ def test_replug_with_a_stop_is_unplugged_first_and_plugged_back_on_failure() -> 
     world.journal.fail_at = "group.freeze"
     with pytest.raises(RuntimeError):
         world.migration(policy="tunnel", pause="drop", downtime_s=0.001).run()
-    assert world.steps()[-4:] == ["group.thaw", "network.plug", "nva.set_port", "nva.abort_move"]
+    assert world.steps()[-4:] == ["group.thaw", "network.replug", "nva.set_port", "nva.abort_move"]
 
 
 def test_the_copy_is_in_the_record() -> None:
