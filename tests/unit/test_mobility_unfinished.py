@@ -58,8 +58,8 @@ def test_a_try_can_be_made_at_once_and_without_waiting() -> None:
     unfinished, move = Unfinished(3600.0), Owing(2)
     unfinished.add(move)
     assert unfinished.of("vm1") is move
-    assert "the move of vm1 from nve1 to nve2 is not finished (finish: nve3 is away)" == unfinished_words(
-        move
+    assert (
+        unfinished_words(move) == "the move of vm1 from nve1 to nve2 is not finished (finish: nve3 is away)"
     )
     assert not unfinished.retry("vm1")
     assert unfinished.retry("vm1", waits=False)
