@@ -24,7 +24,7 @@ from tests.fake_move_world import Network
 from tests.fake_nva_world import MOVER_MAC, config
 from tests.fake_nve import FakeNve, table_of, without_cookies
 
-ANSWER_WITHIN_S = 0.15
+ANSWER_WITHIN_S = 0.4
 NVES = ("nve1", "nve2", "nve3")
 
 
@@ -130,7 +130,7 @@ class FaultWorld:
         self.client.configure(**config())
         for name in NVES:
             self._connect(name, {})
-        self.client.wait_programmed(5.0)
+        self._until_programmed()
 
     # The NVA
 
@@ -217,24 +217,28 @@ class FaultWorld:
             assert migration.record.outcome.startswith("failed in ")
         return migration
 
-    def end(self, migration: Migration, bound_s: float = 5.0) -> None:
+    def end(self, migration: Migration, bound_s: float = 20.0) -> None:
         """What a driver does: mend and go on until nothing is owed and every NVE is programmed."""
+        deadline_s = time.monotonic() + bound_s
+        while self._until_programmed() and not migration.go_on():
+            assert time.monotonic() < deadline_s, migration.record.outcome
+
+    def _until_programmed(self, bound_s: float = 20.0) -> bool:
+        """Mend until every NVE is programmed; on a busy machine one that lives may be taken for a silent one, too."""
         deadline_s = time.monotonic() + bound_s
         while True:
             self.mend()
             try:
-                self.client.wait_programmed(2.0)
+                self.client.wait_programmed(1.0)
             except NvaError:
-                pass
+                assert time.monotonic() < deadline_s
             else:
-                if migration.go_on():
-                    return
-            assert time.monotonic() < deadline_s, migration.record.outcome
+                return True
 
     def differing(self) -> list[str]:
         """The NVEs whose table is not what the NVA believes it to be."""
         assert self.nva is not None
-        self.client.wait_programmed(5.0)
+        self._until_programmed()
         with self.nva.fabric.lock:
             state = self.nva.state
             return [

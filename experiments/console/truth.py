@@ -46,7 +46,7 @@ class TruthVerbs:
         for name in words:
             self.known(name, names(self.mn.topology), "VM")
         nva = self.laboratory.nva
-        self.laboratory.check()
+        self._check()
         vms = [name for name in self.vms() if name in words or not words]
         found = [whereabouts(self.mn, nva.where(vm)) for vm in vms]
         beyond = [one for one in clients(self.mn.topology) if one.name in words or not words]
@@ -114,7 +114,7 @@ class TruthVerbs:
         words = line.split()
         for name in words:
             self.known(name, list(self.mn.nves), "NVE")
-        self.laboratory.check()
+        self._check()
         found = [
             audit(nve, self._book, partial(names_at, self.mn, name))
             for name, nve in self.mn.nves.items()
@@ -165,4 +165,8 @@ class TruthVerbs:
 
     def known(self, name: str, there: Sequence[str], what: str) -> None:
         """Refuse a name that is not there."""
+        raise NotImplementedError
+
+    def _check(self) -> None:
+        """Refuse when the NVA is not there."""
         raise NotImplementedError
