@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from .errors import EmulationError
+from emulation.errors import EmulationError
 
 _INITIAL_S, _STEP_S, _MAXIMUM_S = 0.05, 0.1, 0.55
 

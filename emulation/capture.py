@@ -21,12 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from emulation import commands, legs, outside, plain
+from emulation.errors import EmulationError, WaitError
+from emulation.legs import DIRECT, REDIRECTED
+from emulation.plan import Plan, router_interface
 from topologies.model import Topology
-
-from . import commands, legs, outside, plain
-from .errors import EmulationError, WaitError
-from .legs import DIRECT, REDIRECTED
-from .plan import Plan, router_interface
 
 RING_KIB = 16_384  # holds some 100,000 short frames: 5 s at 20,000 a second
 READY_BOUND_S = 10.0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import CommandError, WaitError
+from emulation.errors import CommandError, WaitError
 
 HERE = "sandbox"
 PATIENCE = float(os.environ.get("OVERLAND_PATIENCE") or 1)

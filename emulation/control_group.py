@@ -20,8 +20,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import commands
-from .errors import EmulationError
+from emulation import commands
+from emulation.errors import EmulationError
 
 MOUNT_POINT = Path("/sys/fs/cgroup")
 PREFIX = "overland-"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 
+from emulation.wiring import DIRECT, REDIRECTED, nve_device
 from topologies.model import Topology
-
-from .wiring import DIRECT, REDIRECTED, nve_device
 
 _PORT = re.compile(r"in_port\(([^)]+)\)")
 

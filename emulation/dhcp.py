@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from emulation import commands
+from emulation.errors import EmulationError
 from topologies.model import Topology, VirtualNetwork, Vm
-
-from . import commands
-from .errors import EmulationError
 
 LEASE_S = 3600
 LEASED_BOUND_S = 10.0

@@ -7,11 +7,10 @@ import struct
 import time
 from collections.abc import Sequence
 
+from emulation.packet_sockets import ETH_P_ALL, attach_filter
+from emulation.sandbox import network_namespace
 from wire import bpf
 from wire.dhcp import ACK, DISCOVER, REQUEST, Message, decode
-
-from .packet_sockets import ETH_P_ALL, attach_filter
-from .sandbox import network_namespace
 
 _SO_TIMESTAMPNS = 35
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from emulation import commands
+from emulation.legs import DIRECT, MAXIMUM_MTU_BYTES, REDIRECTED
+from emulation.netlink import TrafficControl, interface_index
+from emulation.packet_sockets import FrameSender
 from topologies.names import interface_name
 from wire.markers import marker
-
-from . import commands
-from .legs import DIRECT, MAXIMUM_MTU_BYTES, REDIRECTED
-from .netlink import TrafficControl, interface_index
-from .packet_sockets import FrameSender
 
 OUTBOUND = "outbound"
 HOLDERS = (OUTBOUND, DIRECT, REDIRECTED)

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emulation.errors import EmulationError
+from emulation.packet_sockets import FrameSender, MarkerListener
 from topologies.names import interface_name
-
-from .errors import EmulationError
-from .packet_sockets import FrameSender, MarkerListener
 
 SINK, SINK_END = "sink0", "sink1"
 DIRECT, REDIRECTED = "direct", "redirected"

@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from .errors import SystemCallError
-from .netlink import attributes
-from .sandbox import network_namespace
+from emulation.errors import SystemCallError
+from emulation.netlink import attributes
+from emulation.sandbox import network_namespace
 
 RTMGRP_LINK, RTMGRP_NEIGH = 0x1, 0x4
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWNEIGH, RTM_DELNEIGH = 16, 17, 18, 28, 29

@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from .errors import SystemCallError
+from emulation.errors import SystemCallError
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO, NLM_F_REPLACE = 0x001, 0x004, 0x008, 0x100
 NLMSG_ERROR = 2

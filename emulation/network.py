@@ -19,10 +19,7 @@ from typing import Any, TypedDict
 from mininet.net import Mininet
 from mininet.node import Host, Node
 
-from topologies.model import LinkProperties, Topology
-from vocabulary.moves import ATTACHMENTS, REBIND
-
-from . import (
+from emulation import (
     addressing,
     commands,
     control_group,
@@ -33,13 +30,13 @@ from . import (
     underlay,
     wiring,
 )
-from .control_group import VmGroup
-from .datapath_flows import concerning
-from .dhcp import Dhcp
-from .errors import EmulationError
-from .neighbours import Forgetting
-from .nve import NVE, UNDERLAY_BRIDGE, Datapath, settle
-from .plan import (
+from emulation.control_group import VmGroup
+from emulation.datapath_flows import concerning
+from emulation.dhcp import Dhcp
+from emulation.errors import EmulationError
+from emulation.neighbours import Forgetting
+from emulation.nve import NVE, UNDERLAY_BRIDGE, Datapath, settle
+from emulation.plan import (
     MANAGEMENT_BRIDGE,
     MANAGEMENT_PREFIX_LENGTH,
     TUNNEL_PORT,
@@ -47,8 +44,10 @@ from .plan import (
     Plan,
     router_interface,
 )
-from .sandbox import network_namespace
-from .wiring import DIRECT, REDIRECTED, Wiring, receive_on_one_processor
+from emulation.sandbox import network_namespace
+from emulation.wiring import DIRECT, REDIRECTED, Wiring, receive_on_one_processor
+from topologies.model import LinkProperties, Topology
+from vocabulary.moves import ATTACHMENTS, REBIND
 
 RUN_FOLDER = Path("/run/overland")  # the sandbox's own /run
 _TEMPLATE = RUN_FOLDER / "empty.db"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from emulation import addressing, outside, plain
+from emulation.plan import TUNNEL_PORT, Plan
 from topologies.model import Nve, Topology, Vm
-
-from . import addressing, outside, plain
-from .plan import TUNNEL_PORT, Plan
 
 OfPorts = Mapping[str, Mapping[str, int]]
 """NVE -> device -> the port number that Open vSwitch gave it."""

@@ -18,13 +18,12 @@ from typing import Any
 
 from mininet.node import Switch
 
+from emulation import commands
+from emulation.errors import EmulationError
+from emulation.ovs import Control, Database, ovs_map, ovs_set
+from emulation.plan import NVA_PORT, TUNNEL_PORT, UPLINK, AccessLink
+from emulation.sockets import enlarge_send_buffers
 from wire.markers import marker
-
-from . import commands
-from .errors import EmulationError
-from .ovs import Control, Database, ovs_map, ovs_set
-from .plan import NVA_PORT, TUNNEL_PORT, UPLINK, AccessLink
-from .sockets import enlarge_send_buffers
 
 SEND_BUFFER_BYTES = 64 * 1024 * 1024  # as much as a holder keeps
 CONTROL_NICENESS = -10 if commands.EMULATED else -15

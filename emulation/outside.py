@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from emulation.plan import Plan, router_interface
 from topologies.model import Topology
 from topologies.outside import Client, Outside
-
-from .plan import Plan, router_interface
 
 ROUTER, PORT = "internet", "out0"
 MAC, NEXT_HOP_MAC = "02:00:13:00:00:01", "02:00:13:00:00:02"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import EmulationError, WaitError
+from emulation.errors import EmulationError, WaitError
 
 
 class OvsError(EmulationError):

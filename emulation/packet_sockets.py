@@ -11,9 +11,8 @@ import struct
 import time
 from collections.abc import Sequence
 
+from emulation.errors import EmulationError
 from wire import bpf, ethernet
-
-from .errors import EmulationError
 
 ETH_P_ALL = 0x0003
 _SO_ATTACH_FILTER = 26

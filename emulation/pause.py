@@ -17,12 +17,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from emulation.control_group import VmGroup
+from emulation.errors import EmulationError
+from emulation.holders import TAP_FRAMES
+from emulation.wiring import Wiring
 from vocabulary.moves import PAUSES
-
-from .control_group import VmGroup
-from .errors import EmulationError
-from .holders import TAP_FRAMES
-from .wiring import Wiring
 
 SENDER_TIMERS_BOUND_S = 0.2
 """TCP_RTO_MIN of Linux: in a shorter pause no timer of a paused sender runs out."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from emulation.plan import Plan, Route
 from topologies.names import interface_name
-
-from .plan import Plan, Route
 
 PORT = "plain0"
 _MAC, _NEXT_HOP_MAC = "02:00:14:00:00", "02:00:15:00:00"

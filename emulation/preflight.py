@@ -17,12 +17,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from emulation import neighbours
+from emulation.errors import PreflightError
+from emulation.nve import Datapath
+from emulation.plan import Plan
 from topologies.model import Topology
-
-from . import neighbours
-from .errors import PreflightError
-from .nve import Datapath
-from .plan import Plan
 
 PORT_TYPES = ("auto", "kernel", "afxdp", "afpacket")
 AF_XDP_BYTES_PER_PORT = 84_000_000

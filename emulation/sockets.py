@@ -14,7 +14,7 @@ import os
 import socket
 from pathlib import Path
 
-from .errors import SystemCallError
+from emulation.errors import SystemCallError
 
 _SYS_PIDFD_GETFD = 438  # the same number on all architectures since Linux 5.6
 _SO_SNDBUFFORCE, _SO_DOMAIN = 32, 39

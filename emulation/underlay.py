@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from emulation import plain
+from emulation.plan import (
+    MANAGEMENT_BRIDGE,
+    MANAGEMENT_PREFIX_LENGTH,
+    UPLINK,
+    AccessLink,
+    Plan,
+    router_interface,
+)
 from topologies.model import LinkProperties, Topology
 from topologies.names import interface_name
-
-from . import plain
-from .plan import MANAGEMENT_BRIDGE, MANAGEMENT_PREFIX_LENGTH, UPLINK, AccessLink, Plan, router_interface
 
 _NETEM_LIMIT = 100_000  # packets under way; the queue proper is the bucket's
 _TICKS_PER_S = 250  # HZ of Debian's kernels: a bucket is filled once a tick

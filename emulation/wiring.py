@@ -19,13 +19,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from wire import ethernet
-
-from . import commands, holders
-from .announcer import Announcer
-from .errors import EmulationError
-from .holders import HOLDERS, OUTBOUND, HolderGauge, Holders, entry_device, exit_device
-from .legs import (
+from emulation import commands, holders
+from emulation.announcer import Announcer
+from emulation.errors import EmulationError
+from emulation.holders import HOLDERS, OUTBOUND, HolderGauge, Holders, entry_device, exit_device
+from emulation.legs import (
     DIRECT,
     REDIRECTED,
     SINK,
@@ -40,8 +38,9 @@ from .legs import (
     sink_lines,
     undoubling_line,
 )
-from .netlink import TrafficControl, interface_index
-from .packet_sockets import MarkerListener
+from emulation.netlink import TrafficControl, interface_index
+from emulation.packet_sockets import MarkerListener
+from wire import ethernet
 
 __all__ = [
     "DIRECT",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from . import commands
+from emulation import commands
 
 WRITTEN_BY_RUNS = ("README.md", "results/ANSWERS.md", "results/answers.html", "results/reference")
 """Kept in git or lying about, but written from runs: a change of these changes nothing of what runs."""

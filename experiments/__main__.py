@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .running.command_line import Command, run_command
+from experiments.running.command_line import Command, run_command
 
 USAGE = (
     "usage: python -m experiments list [NAME] | run NAME [NAME=value ...] | record NAME [NAME=value ...]\n"
@@ -25,8 +25,8 @@ def results_folder() -> Path:
 
 
 def _list(words: Sequence[str]) -> int:
-    from .catalog import EXPERIMENTS, find
-    from .listing import brief_lines, full_lines
+    from experiments.catalog import EXPERIMENTS, find
+    from experiments.listing import brief_lines, full_lines
 
     if words:
         print("\n".join(full_lines(find(words[0]))))
@@ -37,7 +37,7 @@ def _list(words: Sequence[str]) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    from .running.concluding import conclude
+    from experiments.running.concluding import conclude
 
     started = _start(words)
     return conclude(*started) if started is not None else 0
@@ -55,9 +55,9 @@ def _record(words: Sequence[str]) -> int:
 
 def _start(words: Sequence[str]) -> tuple[int, Path] | None:
     """Exit status and folder of the run; None when its plan alone was asked for, and has been said."""
-    from . import catalog
-    from .running.parameters import plan_only, read_parameters
-    from .running.start import say_plan, start_run
+    from experiments import catalog
+    from experiments.running.parameters import plan_only, read_parameters
+    from experiments.running.start import say_plan, start_run
 
     if not words:
         raise catalog.UnknownExperimentError(
@@ -67,7 +67,7 @@ def _start(words: Sequence[str]) -> tuple[int, Path] | None:
     only, rest = plan_only(words[1:])
     values = read_parameters(experiment.parameters, rest)
     if experiment.as_sweep is not None:
-        from .sweeping.sweep import do_sweep, say_sweep_plan
+        from experiments.sweeping.sweep import do_sweep, say_sweep_plan
 
         asked = experiment.as_sweep(values)
         if not only:
@@ -81,37 +81,37 @@ def _start(words: Sequence[str]) -> tuple[int, Path] | None:
 
 
 def _cli(words: Sequence[str]) -> int:
-    from .console.session import start_cli
+    from experiments.console.session import start_cli
 
     return start_cli(words, results_folder())
 
 
 def _shell(words: Sequence[str]) -> int:
-    from .console.enter import shell
+    from experiments.console.enter import shell
 
     return shell(words, results_folder())
 
 
 def _bench(words: Sequence[str]) -> int:
-    from .bench import bench
+    from experiments.bench import bench
 
     return bench(words, results_folder())
 
 
 def _sweep(words: Sequence[str]) -> int:
-    from .sweeping.words import start_sweep
+    from experiments.sweeping.words import start_sweep
 
     return start_sweep(words, results_folder())
 
 
 def _decide(words: Sequence[str]) -> int:
-    from .deciding.decide import decide
+    from experiments.deciding.decide import decide
 
     return decide(words, results_folder())
 
 
 def _topology(words: Sequence[str]) -> int:
-    from .running.topology_again import write_topology
+    from experiments.running.topology_again import write_topology
 
     return write_topology(words, results_folder())
 
@@ -131,7 +131,7 @@ COMMANDS: dict[str, Command] = {
 
 def main(words: Sequence[str]) -> int:
     """Run one command; the exit status."""
-    from .running.refusals import refusals
+    from experiments.running.refusals import refusals
 
     return run_command(words, COMMANDS, USAGE, refusals)
 

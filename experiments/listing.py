@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from .experiment import Experiment
-from .running.parameters import Parameter
+from experiments.running.experiment import Experiment
+from experiments.running.parameters import Parameter
 
 
 def opening(experiment: Experiment) -> list[str]:

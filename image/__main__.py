@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 from experiments.running.command_line import Command, run_command
 from experiments.running.parameters import taken
-
-from .errors import ImageError
+from image.errors import ImageError
 
 if TYPE_CHECKING:
-    from experiments.experiment import Experiment
-
-    from .accelerator import Choice
-    from .folder import Image
+    from experiments.running.experiment import Experiment
+    from image.accelerator import Choice
+    from image.folder import Image
 
 USAGE = (
     "usage: python -m image build | verify | disk\n"
@@ -37,8 +35,8 @@ def _say(text: str) -> None:
 
 
 def _build(_words: Sequence[str]) -> int:
-    from .build import build
-    from .folder import FOLDER, Image
+    from image.build import build
+    from image.folder import FOLDER, Image
 
     if not build(Image(FOLDER), _say):
         _say("up to date")
@@ -46,15 +44,15 @@ def _build(_words: Sequence[str]) -> int:
 
 
 def _verify(_words: Sequence[str]) -> int:
-    from .folder import FOLDER, Image
-    from .verify import verify
+    from image.folder import FOLDER, Image
+    from image.verify import verify
 
     return verify(Image(FOLDER), _say)
 
 
 def _disk(_words: Sequence[str]) -> int:
-    from .folder import FOLDER, Image, digest
-    from .self_booting import TRIED_WITH, build
+    from image.folder import FOLDER, Image, digest
+    from image.self_booting import TRIED_WITH, build
 
     path = build(Image(FOLDER))
     _say(
@@ -66,10 +64,9 @@ def _disk(_words: Sequence[str]) -> int:
 
 def _run(words: Sequence[str]) -> int:
     from experiments.running.concluding import conclude
-
-    from .pace import gentler
-    from .project import PYTHON
-    from .running import run_inside
+    from image.pace import gentler
+    from image.project import PYTHON
+    from image.running import run_inside
 
     wanted, rest = _asked(words)
     if not rest or "=" in rest[0]:
@@ -103,9 +100,8 @@ def check(words: Sequence[str]) -> Experiment:
 
 def _brought(topology: str) -> list[str]:
     """The topology file that is asked for, when the guest would not get it with the work tree."""
+    from image.project import outside_of_tree
     from topologies import shipped, topology_file
-
-    from .project import outside_of_tree
 
     if not topology or topology in shipped() or not outside_of_tree(topology_file(topology)):
         return []
@@ -114,7 +110,7 @@ def _brought(topology: str) -> list[str]:
 
 
 def _evaluate(words: Sequence[str]) -> int:
-    from .evaluation import evaluate, read_length
+    from image.evaluation import evaluate, read_length
 
     wanted, rest = _asked(words)
     length = read_length(rest)
@@ -123,8 +119,8 @@ def _evaluate(words: Sequence[str]) -> int:
 
 
 def _imports(words: Sequence[str]) -> int:
-    from .project import PYTHON
-    from .running import run_inside
+    from image.project import PYTHON
+    from image.running import run_inside
 
     image, results, choice = _ready(_accelerator_alone(words))
     outcome = run_inside(image, [PYTHON, "-m", "image.imports"], results, _say, choice)
@@ -132,8 +128,8 @@ def _imports(words: Sequence[str]) -> int:
 
 
 def _shell(words: Sequence[str]) -> int:
-    from .pace import first_try
-    from .running import check_terminal, interact_inside
+    from image.pace import first_try
+    from image.running import check_terminal, interact_inside
 
     wanted = _accelerator_alone(words)
     check_terminal()
@@ -145,9 +141,8 @@ def _shell(words: Sequence[str]) -> int:
 
 def _cli(words: Sequence[str]) -> int:
     from experiments.console.session import read_words
-
-    from .project import PYTHON
-    from .running import check_terminal, interact_inside
+    from image.project import PYTHON
+    from image.running import check_terminal, interact_inside
 
     wanted, rest = _asked(words)
     _, values = read_words(rest)
@@ -163,7 +158,7 @@ def _cli(words: Sequence[str]) -> int:
 
 def _asked(words: Sequence[str]) -> tuple[str, list[str]]:
     """The accelerator that is asked for, and the words that are left. Raises ImageError."""
-    from .accelerator import check_wanted
+    from image.accelerator import check_wanted
 
     wanted, rest = taken(words, "accel", "auto")
     check_wanted(wanted)
@@ -184,10 +179,9 @@ def _ready(wanted: str) -> tuple[Image, Path, Choice]:
     Called when the words are known to be good.
     """
     from experiments.__main__ import results_folder
-
-    from .build import build
-    from .folder import FOLDER, Image
-    from .running import accelerator_for
+    from image.build import build
+    from image.folder import FOLDER, Image
+    from image.running import accelerator_for
 
     image = Image(FOLDER)
     build(image, _say)

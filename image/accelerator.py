@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from image.boot import Accelerator, Guest
+from image.errors import ImageError
+from image.folder import Image
 from results.paths import portable_text
-
-from .boot import Accelerator, Guest
-from .errors import ImageError
-from .folder import Image
 
 DEVICE = Path("/dev/kvm")
 ACCELERATORS = ("auto", "kvm", "tcg")

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from emulation import commands
 from emulation.errors import CommandError
-
-from . import recipe
-from .errors import ImageError
-from .folder import BOOT_FILES, Image, digests, locked
+from image import recipe
+from image.errors import ImageError
+from image.folder import BOOT_FILES, Image, digests, locked
 
 Say = Callable[[str], None]
 LARGEST_BYTES = 250_000_000

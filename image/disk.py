@@ -7,8 +7,7 @@ from pathlib import Path
 
 from emulation import commands
 from emulation.errors import CommandError
-
-from .errors import ImageError
+from image.errors import ImageError
 
 SIZE_BYTES = 4_000_000_000  # sparse: what is written counts
 LABEL = "overland"

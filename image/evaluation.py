@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from results.reading import Record
-
-from . import project
-from .accelerator import Choice
-from .errors import ImageError
-from .folder import Image
+from image import project
+from image.accelerator import Choice
+from image.errors import ImageError
+from image.folder import Image
+from results.record.reading import Record
 
 if TYPE_CHECKING:
-    from experiments.experiment import Experiment
+    from experiments.running.experiment import Experiment
 
 Say = Callable[[str], None]
 
@@ -103,12 +102,11 @@ def evaluate(image: Image, results: Path, say: Say, choice: Choice, length: Leng
     """Run what remains, write the answers; 0 when every experiment has its answer. Raises ImageError."""
     from experiments.catalog import EXPERIMENTS
     from experiments.running.concluding import conclude
-    from results.answers import read_all
-    from results.answers_pages import write_answers
-    from results.questions import QUESTIONS
-
-    from .pace import gentler
-    from .running import run_inside
+    from image.pace import gentler
+    from image.running import run_inside
+    from results.figures.answers import read_all
+    from results.figures.questions import QUESTIONS
+    from results.pages.answers_pages import write_answers
 
     now = project.commit()
     if now["commit_changed"]:

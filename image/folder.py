@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ImageError
-from .recipe import PROJECT, image_hash
+from image.errors import ImageError
+from image.recipe import PROJECT, image_hash
 
 FOLDER = PROJECT / ".build" / "image"
 BOOT_FILES = ("vmlinuz", "initrd", "root.sqfs")

@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from emulation import commands
-
-from .recipe import PROJECT
+from image.recipe import PROJECT
 
 EVERYTHING = (
     "controller.framework",  # os-ken

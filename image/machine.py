@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 
 from emulation import commands
 from emulation.errors import CommandError
-
-from .boot import QEMU, Guest, qemu_argv
-from .console import PATIENCE, Console, Patience, how_it_ended, silent_too_long
-from .errors import ImageError
+from image.boot import QEMU, Guest, qemu_argv
+from image.console import PATIENCE, Console, Patience, how_it_ended, silent_too_long
+from image.errors import ImageError
 
 Show = Callable[[str], None]
 _LOOK_EVERY_S = 0.1

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from experiments.running.parameters import Parameter
-
-from .boot import Accelerator
+from image.boot import Accelerator
 
 PATIENCE: Mapping[Accelerator, int] = {"kvm": 2, "tcg": 10}
 """How much slower than a host a guest may be before a wait is given up."""
@@ -43,7 +42,7 @@ def gentler(words: Sequence[str], parameters: Sequence[Parameter], accelerator: 
 
 def first_try(accelerator: Accelerator) -> str:
     """What somebody who logs in may type first."""
-    from experiments.hot_l2 import EXPERIMENT
+    from experiments.studies.hot_l2 import EXPERIMENT
 
     return " ".join([f"make {EXPERIMENT.name} quick=1", *gentler([], EXPERIMENT.parameters, accelerator)])
 

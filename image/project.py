@@ -18,9 +18,8 @@ from typing import Any
 from emulation import commands, work_tree
 from emulation.errors import CommandError
 from experiments.probes.build import BUILD_FOLDER, SOURCES, BuildError, probe_binary
-
-from .errors import ImageError
-from .recipe import PROJECT, VENV
+from image.errors import ImageError
+from image.recipe import PROJECT, VENV
 
 PYTHON = f"{VENV}/bin/python"
 GUEST_PYTHON = (3, 11)  # Debian 12's

@@ -10,16 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from results.files import point_link
-from results.ownership import give_to_owner_of, make_folder
-
-from . import disk, machine, project
-from .accelerator import Choice, as_record, choose
-from .boot import Guest, Mode
-from .errors import ImageError
-from .folder import Image
-from .pace import PATIENCE
-from .scratch import scratch_folder
+from image import disk, machine, project
+from image.accelerator import Choice, as_record, choose
+from image.boot import Guest, Mode
+from image.errors import ImageError
+from image.folder import Image
+from image.pace import PATIENCE
+from image.scratch import scratch_folder
+from results.record.files import point_link
+from results.record.ownership import give_to_owner_of, make_folder
 
 Say = Callable[[str], None]
 MOST_PROCESSORS = 8  # more make TCG no faster

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .folder import locked
+from image.folder import locked
 
 PREFIX = "guest-"
 IN_USE = "in-use"

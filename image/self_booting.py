@@ -18,12 +18,11 @@ from typing import Any
 
 from emulation import commands, work_tree
 from emulation.errors import CommandError
-
-from .boot import QUICKER
-from .errors import ImageError
-from .folder import BOOT_FILES, DISK_FILE, Image
-from .pace import PATIENCE, first_try
-from .recipe import EPOCH, PROJECT
+from image.boot import QUICKER
+from image.errors import ImageError
+from image.folder import BOOT_FILES, DISK_FILE, Image
+from image.pace import PATIENCE, first_try
+from image.recipe import EPOCH, PROJECT
 
 SECTOR_BYTES = 512
 FIRST_SECTOR = 2048

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import self_booting
-from .build import Say, build
-from .errors import ImageError
-from .folder import DISK_FILE, Image, digest
+from image import self_booting
+from image.build import Say, build
+from image.errors import ImageError
+from image.folder import DISK_FILE, Image, digest
 
 SAME, DIFFERENT = 0, 1
 

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Protocol
 
-from .record import EmitsEvents
+from mobility.record import EmitsEvents
 
 
 class Gauge(Protocol):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 
+from mobility.copy import CopyModel, precopy
+from mobility.move import Move, wait_until_s
+from mobility.options import BANDWIDTH_BPS, MoveOptions
+from mobility.stream import MemoryStream
 from topologies.model import Vm
-
-from .copy import CopyModel, precopy
-from .move import Move, wait_until_s
-from .options import BANDWIDTH_BPS, MoveOptions
-from .stream import MemoryStream
 
 MEMORY_BYTES = 512 * 1024 * 1024  # of a VM whose topology does not say
 

@@ -6,11 +6,10 @@ import time
 from collections.abc import Collection, Mapping
 
 from emulation.packet_sockets import MarkerListener
+from mobility import drain
+from mobility.flows import connections_of, still_there
+from mobility.move import Move, wait_until_s
 from wire.markers import decode_end_marker
-
-from . import drain
-from .flows import connections_of, still_there
-from .move import Move, wait_until_s
 
 END_MARKER_BOUND_S = 0.1
 

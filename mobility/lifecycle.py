@@ -24,9 +24,8 @@ from controller.client import NvaClient, NvaError
 from emulation.errors import EmulationError
 from emulation.network import EmulatedNetwork
 from emulation.pause import Pause
+from mobility.policies import MigrationRefusedError
 from vocabulary.lifecycle import MOVE, VERBS
-
-from .policies import MigrationRefusedError
 
 
 class Life:

@@ -18,15 +18,14 @@ from typing import Any
 
 from controller.client import NvaClient
 from emulation.network import EmulatedNetwork
+from mobility.move import Move
+from mobility.options import MoveOptions
+from mobility.order import NEEDED, PHASES, PlannedPhase, plan
+from mobility.policies import MigrationRefusedError, check_forwarding
+from mobility.record import EmitsEvents, MigrationRecord, Phase, ignore_events
+from mobility.steps import STEPS
 from vocabulary.moves import KINDS, REBIND, REPLUG
 from vocabulary.policies import OldNvePolicy
-
-from .move import Move
-from .options import MoveOptions
-from .order import NEEDED, PHASES, PlannedPhase, plan
-from .policies import MigrationRefusedError, check_forwarding
-from .record import EmitsEvents, MigrationRecord, Phase, ignore_events
-from .steps import STEPS
 
 __all__ = [
     "PHASES",

@@ -9,14 +9,13 @@ from typing import Any
 from controller.client import NvaClient
 from emulation.network import EmulatedNetwork
 from emulation.wiring import DIRECT, REDIRECTED, Wiring
+from mobility.buffer_watch import BufferWatch
+from mobility.copy import CopyPlan
+from mobility.flows import Connection
+from mobility.options import MoveOptions
+from mobility.record import EmitsEvents, MigrationRecord
+from mobility.stream import MemoryStream
 from vocabulary.policies import OldNvePolicy
-
-from .buffer_watch import BufferWatch
-from .copy import CopyPlan
-from .flows import Connection
-from .options import MoveOptions
-from .record import EmitsEvents, MigrationRecord
-from .stream import MemoryStream
 
 # A port's share of buffers, which a held frame keeps: 2,048 were held and the rest lost (measured).
 AF_XDP_FRAMES = 2048

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from mobility.copy import DOWNTIME_LIMIT_S, MAX_ROUNDS
+from mobility.drain import DrainRule, parse_drain
+from mobility.policies import MigrationRefusedError, policy_for
 from vocabulary.moves import ANNOUNCED_WITH, ATTACHMENTS, KINDS, ORDERS, PAUSES, REPLUG
 from vocabulary.policies import OldNvePolicy
-
-from .copy import DOWNTIME_LIMIT_S, MAX_ROUNDS
-from .drain import DrainRule, parse_drain
-from .policies import MigrationRefusedError, policy_for
 
 ANNOUNCEMENTS = 5
 """As many as QEMU makes (announce-rounds)."""

@@ -23,10 +23,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mobility.options import MoveOptions
 from vocabulary.moves import REBIND
 from vocabulary.policies import OldNvePolicy
-
-from .options import MoveOptions
 
 # fmt: off
 PHASES = ("allocate", "prepare", "copy", "stop", "switch", "resume", "announce", "converge", "drain", "release")

@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from emulation.pause import is_faithful, sender_timers_faithful
-
-from .copy import Round
-from .options import MoveOptions
+from mobility.copy import Round
+from mobility.options import MoveOptions
 
 
 class EmitsEvents(Protocol):

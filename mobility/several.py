@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from .policies import MigrationRefusedError
-from .record import MigrationRecord
+from mobility.policies import MigrationRefusedError
+from mobility.record import MigrationRecord
 
 DoMove = Callable[[str, str], MigrationRecord]
 """``move(vm, new_nve)``: does one move and returns when it has ended."""

@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 
 from controller.client import NvaClient
 from emulation.network import EmulatedNetwork
+from mobility.datapath import stale_at_new_nve, stale_at_peer_nve
+from mobility.policies import MigrationRefusedError
 from topologies.names import interface_name
-
-from .datapath import stale_at_new_nve, stale_at_peer_nve
-from .policies import MigrationRefusedError
 
 POLICY = "silent-drop"  # nobody is left at the failed place who could tunnel
 

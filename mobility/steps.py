@@ -14,18 +14,17 @@ from emulation.announcements import announcements
 from emulation.announcer import announcement_times_s
 from emulation.errors import EmulationError, WaitError
 from emulation.wiring import DIRECT, OUTBOUND, REDIRECTED
-
-from . import copying, draining
-from .buffer_watch import BufferWatch
-from .datapath import (
+from mobility import copying, draining
+from mobility.buffer_watch import BufferWatch
+from mobility.datapath import (
     stale_at_forwarding_nve,
     stale_at_new_nve,
     stale_at_old_nve,
     stale_at_peer_nve,
     stale_delivery,
 )
-from .flows import connections_of
-from .move import Move
+from mobility.flows import connections_of
+from mobility.move import Move
 
 CLEAR_BOUND_S = 0.05
 EMPTY_BOUND_S = 1.0

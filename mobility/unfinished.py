@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from .record import MigrationRecord
+from mobility.record import MigrationRecord
 
 EVERY_S = 0.5
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from results.contract import RecordError
-from results.ownership import as_owner_of, leave_no_bytecode
-from results.reading import Record, list_runs, load_record, open_run
+from results.record.contract import RecordError
+from results.record.ownership import as_owner_of, leave_no_bytecode
+from results.record.reading import Record, list_runs, load_record, open_run
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 DEFAULT_RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).resolve().parent).absolute()
@@ -149,8 +149,8 @@ def _list(results_dir: Path) -> None:
 
 
 def _precision(record: Record, width: str, measure: str | None) -> None:
-    from results.precision import lines, parse_width
-    from results.statistics import measures_of
+    from results.figures.precision import lines, parse_width
+    from results.figures.statistics import measures_of
 
     if measure is not None and measure not in (known := measures_of(record.trials)):
         raise RecordError(f"{record.name}: no measure {measure!r}; there are: {', '.join(known) or 'none'}")
@@ -163,16 +163,16 @@ def _run(options: argparse.Namespace) -> int:
         _list(options.results_dir)
         return 0
     if options.command == "compare":
-        from results.gate import compare_runs
+        from results.figures.gate import compare_runs
 
         return compare_runs(options.results_dir, options.a, options.b)
     if options.command == "gate":
-        from results.gate import gate
+        from results.figures.gate import gate
 
         return gate(options.results_dir, options.baseline, options.run)
     if options.command == "reference":
-        from results.answers_pages import write_kept
-        from results.reference import compare_reference, write_reference
+        from results.pages.answers_pages import write_kept
+        from results.pages.reference import compare_reference, write_reference
 
         if options.write:
             written = write_reference(options.results_dir, options.reference_dir)
@@ -184,33 +184,33 @@ def _run(options: argparse.Namespace) -> int:
             print(path)
         return 0
     if options.command == "answers":
-        from results.answers_pages import write_answers
+        from results.pages.answers_pages import write_answers
 
         for path in write_answers(options.results_dir, options.output):
             print(path)
         return 0
     record = open_run(options.results_dir, options.run)
     if options.command in ("report", "timeline") and record.trials and not record.unfinished:
-        from results.samples import missing_samples
+        from results.record.samples import missing_samples
 
         if missing := missing_samples(record.folder):
             print(f"note: {missing}", file=sys.stderr)
     if options.command == "report":
-        from results.report import write_report
+        from results.pages.report import write_report
 
         print(write_report(record, options.output, trials=options.trials))
     elif options.command == "table":
-        from results.table import print_table
+        from results.pages.table import print_table
 
         print_table(record)
     elif options.command == "pcap":
-        from results.capture_view import print_captures
+        from results.captures.capture_view import print_captures
 
         print_captures(record, options.packet)
     elif options.command == "precision":
         _precision(record, options.width, options.measure)
     else:
-        from results.timeline import save_timeline
+        from results.timeline.picture import save_timeline
 
         for path in save_timeline(record, options.trial, options.output, options.window):
             print(path)

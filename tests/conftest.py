@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from results.ownership import give_to_owner_of
+from results.record.ownership import give_to_owner_of
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from results.record import load_record, read_events, read_samples, sample_names
+from results.record.writer import load_record, read_events, read_samples, sample_names
 
 FORMAT = Path(__file__).parents[1] / "results/FORMAT.md"
 _ENDS = re.compile(r"(_(to|from)_vm)?(_by_(peer|vm))?\Z")

@@ -17,17 +17,16 @@ import numpy as np
 from emulation import commands
 from emulation.errors import CommandError
 from emulation.network import EmulatedNetwork
-
-from ..probes.measures import Window
-from ..probes.packets import Packets
-from ..probes.process import Spawn
-from ..probes.tap import PacketTap
-from .causes import Facts, MoveFacts
-from .move_facts import Event, move_facts, stays_until_s
-from .packet_fates import Flow, TrialCauses, counted, packet_causes, places
-from .rule_drops import Drops, Meter, read_drops, read_limits
-from .seen import Seen
-from .tap_points import Role, Stage, points_for
+from experiments.attribution.causes import Facts, MoveFacts
+from experiments.attribution.move_facts import Event, move_facts, stays_until_s
+from experiments.attribution.packet_fates import Flow, TrialCauses, counted, packet_causes, places
+from experiments.attribution.rule_drops import Drops, Meter, read_drops, read_limits
+from experiments.attribution.seen import Seen
+from experiments.attribution.tap_points import Role, Stage, points_for
+from experiments.probes.measures import Window
+from experiments.probes.packets import Packets
+from experiments.probes.process import Spawn
+from experiments.probes.tap import PacketTap
 
 EVENTS = ("hold", "release", "switch", "northbound")
 """Kinds of events that causes are judged by."""

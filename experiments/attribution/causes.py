@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from controller.pipeline import ANTI_SPOOF, CLASSIFY, FORWARD
-
-from .tap_points import Stage
+from experiments.attribution.tap_points import Stage
 
 SLACK_S = 0.002
 """A frame is stamped on a device and acted on a little later; a step's own time is taken after it was done."""
@@ -31,7 +30,7 @@ QUEUE_S = 0.005
 
 
 class Cause(StrEnum):
-    """What each one means: ``results.causes.MEANINGS``."""
+    """What each one means: ``results.figures.causes.MEANINGS``."""
 
     IN_FLIGHT = "in_flight"
     MISDIRECTED = "misdirected"

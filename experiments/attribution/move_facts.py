@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.attribution.causes import Hold, MoveFacts
 from vocabulary.policies import POLICIES
-
-from .causes import Hold, MoveFacts
 
 EMPTYING_S = 0.1
 """A holder that was opened lets its frames out at its own pace; what comes meanwhile queues behind them."""

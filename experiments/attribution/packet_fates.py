@@ -9,12 +9,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from experiments.attribution.causes import (
+    Cause,
+    Facts,
+    Packet,
+    Sighting,
+    cause_of_copies,
+    cause_of_disorder,
+    cause_of_loss,
+)
+from experiments.probes.measures import Window
+from experiments.probes.packets import Packets
+from experiments.probes.tap import TappedFlow
 from vocabulary.moves import DIRECTIONS
-
-from ..probes.measures import Window
-from ..probes.packets import Packets
-from ..probes.tap import TappedFlow
-from .causes import Cause, Facts, Packet, Sighting, cause_of_copies, cause_of_disorder, cause_of_loss
 
 
 class AttributionError(Exception):

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..probes.logs import seconds
-from ..probes.tap import NOBODY, Kind
-from .causes import Sighting
-from .tap_points import Point, Role, Stage
+from experiments.attribution.causes import Sighting
+from experiments.attribution.tap_points import Point, Role, Stage
+from experiments.probes.logs import seconds
+from experiments.probes.tap import NOBODY, Kind
 
 _BLIND_BEFORE_S = 0.2
 """A ring that was full is noticed at most so long after it began to be."""

@@ -16,8 +16,7 @@ from emulation import outside, plain
 from emulation.legs import port_device
 from emulation.network import EmulatedNetwork
 from emulation.plan import router_interface
-
-from ..probes.tap import TappedDevice
+from experiments.probes.tap import TappedDevice
 
 OWN_NAMESPACE = 0
 

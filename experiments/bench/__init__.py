@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from emulation import preflight
-
-from ..running.parameters import Parameter, ParameterError, read_parameters, text, whole
-from .analysis import analysis_rows, report_rows
-from .attribution import attribution_rows
-from .captures import pcap_rows
-from .moves import call_rows, fast_move_rows, move_rows
-from .networks import large_rows, start_rows
-from .probes import prober_rows
-from .rows import Row
-from .sweeps import sweep_rows
+from experiments.bench.analysis import analysis_rows, report_rows
+from experiments.bench.attribution import attribution_rows
+from experiments.bench.captures import pcap_rows
+from experiments.bench.moves import call_rows, fast_move_rows, move_rows
+from experiments.bench.networks import large_rows, start_rows
+from experiments.bench.probes import prober_rows
+from experiments.bench.rows import Row
+from experiments.bench.sweeps import sweep_rows
+from experiments.running.parameters import Parameter, ParameterError, read_parameters, text, whole
 
 Part = Callable[[Mapping[str, Any], Path], list[Row]]
 

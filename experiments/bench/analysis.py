@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from emulation import commands
-from results.record import RunRecord, load_record
-from results.statistics import summarise
-
-from ..probes.log_format import Header
-from ..probes.logs import record_type
-from ..probes.measures import udp_measures
-from ..probes.tcp import (
+from experiments.bench.rows import Row
+from experiments.designs.schedules import PATHS
+from experiments.probes.log_format import Header
+from experiments.probes.logs import record_type
+from experiments.probes.measures import udp_measures
+from experiments.probes.tcp import (
     INFO_LAYOUT,
     STREAM_LAYOUT,
     info_measures,
@@ -27,9 +26,9 @@ from ..probes.tcp import (
     tcp_measures,
     timeline,
 )
-from ..probes.udp import RECEIVED_LAYOUT, SENT_LAYOUT, UdpProbe, UdpStream
-from ..running.trials import PATHS
-from .rows import Row
+from experiments.probes.udp import RECEIVED_LAYOUT, SENT_LAYOUT, UdpProbe, UdpStream
+from results.figures.statistics import summarise
+from results.record.writer import RunRecord, load_record
 
 TRIAL_S, RATE_PPS = 60.0, 5000
 READS_PPS, POLLS_PPS = 850, 200  # of a TCP receiver at 5 Mbit/s and more; of the poller of tcp_info

@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from results.reading import load_record
-from results.statistics import compare_paired
-
-from .. import hot_l2
-from ..experiment import Experiment
-from ..running.parameters import QUICK, ParameterError, read_parameters, whole
-from ..running.run import Run
-from ..running.start import start_run
-from .rows import Row
+from experiments.bench.rows import Row
+from experiments.running.experiment import Experiment
+from experiments.running.parameters import QUICK, ParameterError, read_parameters, whole
+from experiments.running.run import Run
+from experiments.running.start import start_run
+from experiments.studies import hot_l2
+from results.figures.statistics import compare_paired
+from results.record.reading import load_record
 
 RATE_PPS = 5000
 SETTLE_S = 0.15  # the NVEs' datapaths learn all flows anew when their counters have been read

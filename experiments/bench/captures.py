@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from results.pcap import PROBE_MAGIC, read_pcap
-
-from .rows import Row
+from experiments.bench.rows import Row
+from results.captures.pcap import PROBE_MAGIC, read_pcap
 
 WANTED_PPS = 500_000
 TUNNEL_PORT, VNI = 4789, 5001

@@ -10,15 +10,14 @@ from typing import Any
 
 from emulation.network import Options
 from emulation.nve import Datapath
-from results.reading import load_record
-from results.statistics import quantile, values_of
+from experiments.bench.rows import Row, measured_inside, ms
+from experiments.catalog import find
+from experiments.running.laboratory import Laboratory
+from experiments.running.parameters import ParameterError, read_parameters
+from experiments.running.start import start_run
+from results.figures.statistics import quantile, values_of
+from results.record.reading import load_record
 from topologies import load_topology, topology_file
-
-from ..catalog import find
-from ..running.laboratory import Laboratory
-from ..running.parameters import ParameterError, read_parameters
-from ..running.start import start_run
-from .rows import Row, measured_inside, ms
 
 
 def _moves(results_folder: Path, moves: int, *words: str) -> tuple[Any, float]:

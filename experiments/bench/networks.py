@@ -11,10 +11,9 @@ from typing import Any
 from emulation import commands
 from emulation.network import RUN_FOLDER, Options
 from emulation.nve import Datapath
+from experiments.bench.rows import Row, measured_inside
+from experiments.running.laboratory import Laboratory
 from topologies import generated
-
-from ..running.laboratory import Laboratory
-from .rows import Row, measured_inside
 
 MEMORY_BOUND_BYTES = 6_000_000_000
 

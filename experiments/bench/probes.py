@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 
 from emulation import commands
-
-from ..probes.build import probe_binary
-from ..probes.udp import UdpProbe, UdpStream
-from .rows import Row
+from experiments.bench.rows import Row
+from experiments.probes.build import probe_binary
+from experiments.probes.udp import UdpProbe, UdpStream
 
 PROBE_SECONDS = 10.0
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emulation.sandbox import run_in_sandbox
-
-from ..running.parameters import ParameterError
-from ..running.start import keep_visible
+from experiments.running.parameters import ParameterError
+from experiments.running.start import keep_visible
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from results.reading import load_record
-
-from ..catalog import find
-from ..running.parameters import ParameterError
-from ..sweeping.plan import read_plan
-from ..sweeping.sweep import Asked, do_sweep
-from .rows import Row
+from experiments.bench.rows import Row
+from experiments.catalog import find
+from experiments.running.parameters import ParameterError
+from experiments.sweeping.plan import read_plan
+from experiments.sweeping.sweep import Asked, do_sweep
+from results.record.reading import load_record
 
 KINDS = 4  # hot-l2's three paths and the null trial make a block
 CELLS = 5

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from emulation import commands
 from emulation.errors import EmulationError, WaitError
 from emulation.nve import NVE
-
-from .flow_words import action_words, match_words, vni_of
-from .names import Names
-from .openflow_text import TABLE_NAMES, FlowLine, parse_flows
+from experiments.console.flow_words import action_words, match_words, vni_of
+from experiments.console.names import Names
+from experiments.console.openflow_text import TABLE_NAMES, FlowLine, parse_flows
 
 AGREE = "agree"
 FOLLOWS_WITHIN_S = 2.0

@@ -7,22 +7,29 @@ import sys
 from typing import IO
 
 from controller.pipeline import describe
+from experiments.console.hooks import HookVerb
+from experiments.console.life import LIFE, LifeVerbs
+from experiments.console.migrate import (
+    AUTO,
+    Wanted,
+    choice_lines,
+    completions,
+    read_moves,
+    summary_line,
+    trouble_lines,
+)
+from experiments.console.mininet_console import NOT_HERE, ConsoleError, MininetConsole
+from experiments.console.text import columns, help_lines, move_lines, policy_lines
+from experiments.console.truth import TRUTH, TruthVerbs
+from experiments.console.upkeep import UPKEEP, UpkeepVerbs
+from experiments.console.watching import EventTap, watch_command, watch_live
+from experiments.running.interrupts import interrupts_between
+from experiments.running.laboratory import Laboratory, LaboratoryError
+from experiments.running.refusals import refusals
 from mobility.lifecycle import check_running
 from mobility.migration import PHASES, MigrationRecord, MoveOptions
 from mobility.several import Outcome, move_several
 from mobility.several import check as check_several
-
-from ..running.interrupts import interrupts_between
-from ..running.laboratory import Laboratory, LaboratoryError
-from ..running.refusals import refusals
-from .hooks import HookVerb
-from .life import LIFE, LifeVerbs
-from .migrate import AUTO, Wanted, choice_lines, completions, read_moves, summary_line, trouble_lines
-from .mininet_console import NOT_HERE, ConsoleError, MininetConsole
-from .text import columns, help_lines, move_lines, policy_lines
-from .truth import TRUTH, TruthVerbs
-from .upkeep import UPKEEP, UpkeepVerbs
-from .watching import EventTap, watch_command, watch_live
 
 OWN = ("migrate", *TRUTH, "watch", "hook", "tables", *LIFE, *UPKEEP)
 _SWITCH = PHASES.index("switch")

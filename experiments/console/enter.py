@@ -23,8 +23,8 @@ from typing import Any
 from emulation import commands, preflight
 from emulation.errors import EmulationError, WaitError
 from emulation.network import RUN_FOLDER, EmulatedNetwork
-from results.files import write_atomic
-from results.ownership import make_folder
+from results.record.files import write_atomic
+from results.record.ownership import make_folder
 
 SANDBOX = "sandbox"
 _UNNAMED = "."  # what `make shell` passes when NODE is not given

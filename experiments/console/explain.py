@@ -11,13 +11,22 @@ from emulation import addressing, outside
 from emulation.network import EmulatedNetwork
 from emulation.plan import router_interface
 from emulation.wiring import DIRECT
+from experiments.console import kernel
+from experiments.console.journey import (
+    QUESTIONS,
+    Hop,
+    Packet,
+    Place,
+    Verdict,
+    ask,
+    follow,
+    journey_lines,
+    verdict,
+)
+from experiments.console.names import OUTSIDE, aside
+from experiments.console.question import Question, clients
+from experiments.console.whereabouts import CUT, HELD, places, wire_of
 from topologies.model import Client, Vm
-
-from . import kernel
-from .journey import QUESTIONS, Hop, Packet, Place, Verdict, ask, follow, journey_lines, verdict
-from .names import OUTSIDE, aside
-from .question import Question, clients
-from .whereabouts import CUT, HELD, places, wire_of
 
 
 @dataclass(frozen=True)

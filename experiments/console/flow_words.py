@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from controller.meanings import CAUSES, ORIGINS, REASONS
 from controller.pipeline import ORIGIN, OUT, REASON, VNI
+from experiments.console.names import Names, aside
+from experiments.console.openflow_text import TABLE_NAMES, is_to_nva
 from wire import ethernet
-
-from .names import Names, aside
-from .openflow_text import TABLE_NAMES, is_to_nva
 
 Vni = int | None
 """The network in which a flow's addresses are read; None: not known from the flow."""

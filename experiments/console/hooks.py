@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from experiments.console.mininet_console import ConsoleError, starting
 from mobility.migration import PHASES
-
-from .mininet_console import ConsoleError, starting
 
 Hooks = dict[str, Callable[[], None]]
 """Phase -> what is called when it begins, as ``Migration`` takes them."""

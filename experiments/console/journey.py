@@ -12,11 +12,10 @@ from ipaddress import IPv6Address
 
 from controller.meanings import REASONS
 from controller.pipeline import DHCP_ANSWER, MISDIRECTED, MISS
+from experiments.console.flow_words import action_words, match_words, vni_of
+from experiments.console.names import Names, aside
+from experiments.console.openflow_text import End, Trace, parse_trace
 from wire import ethernet, nd
-
-from .flow_words import action_words, match_words, vni_of
-from .names import Names, aside
-from .openflow_text import End, Trace, parse_trace
 
 PROTOCOLS = ("icmp", "tcp", "udp", "arp", "nd")
 QUESTIONS = ("arp", "nd")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.console.mininet_console import ConsoleError, starting
 from vocabulary.lifecycle import TRANSITIONS, VERBS
 
-from .mininet_console import ConsoleError, starting
-
 if TYPE_CHECKING:
-    from ..running.laboratory import Laboratory
+    from experiments.running.laboratory import Laboratory
 
 LIFE = TRANSITIONS
 

@@ -6,14 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.console.mininet_console import ConsoleError, starting
+from experiments.running.parameters import (
+    Parameter,
+    choice,
+    duration_s,
+    rate_bps,
+    read_parameters,
+    text,
+    whole,
+)
 from mobility.migration import MigrationRecord
 from mobility.options import ANNOUNCEMENTS
 from mobility.several import Itinerary, Outcome, at_once_s
 from vocabulary.moves import ANNOUNCED_WITH, KINDS, ORDERS, PAUSES
 from vocabulary.policies import POLICIES
-
-from ..running.parameters import Parameter, choice, duration_s, rate_bps, read_parameters, text, whole
-from .mininet_console import ConsoleError, starting
 
 AUTO = "auto"
 USAGE = (

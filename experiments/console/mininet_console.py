@@ -15,11 +15,10 @@ from mininet.cli import CLI
 from mininet.log import lg, output
 
 from emulation.network import EmulatedNetwork
-
-from ..running.interrupts import ignored_interrupts
-from ..running.refusals import refusals
-from . import mininet_view
-from .user_files import files_line, private_paths
+from experiments.console import mininet_view
+from experiments.console.user_files import files_line, private_paths
+from experiments.running.interrupts import ignored_interrupts
+from experiments.running.refusals import refusals
 
 NOT_HERE = ("xterm", "gterm", "x")
 

@@ -7,10 +7,9 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from experiments.console.journey import PROTOCOLS
+from experiments.console.mininet_console import ConsoleError
 from topologies.model import Client, Topology, Vm
-
-from .journey import PROTOCOLS
-from .mininet_console import ConsoleError
 
 VERSIONS = ("ipv4", "ipv6")
 FRAGMENT, FROM = "fragment", "from="

@@ -16,23 +16,22 @@ from emulation import neighbours, preflight
 from emulation.network import Options
 from emulation.nve import Datapath
 from emulation.sandbox import PRIVATE_FOLDERS, run_in_sandbox
+from experiments.console.console import Console
+from experiments.console.enter import begin_session, remove_stale_sessions, session_folder, write_nodes
+from experiments.console.migrate import AUTO
+from experiments.console.text import greeting
+from experiments.console.watching import EventTap
+from experiments.running.laboratory import Laboratory
+from experiments.running.parameters import Parameter, ParameterError, choice, read_parameters, text
+from experiments.running.progress import Progress
+from experiments.running.refusals import refusals
+from experiments.running.start import keep_visible
+from experiments.running.surroundings import inside_image
 from mobility.policies import policy_for
 from topologies import load_topology, topology_file
 from topologies.model import Topology
 from vocabulary.moves import ATTACHMENTS
 from vocabulary.policies import POLICIES
-
-from ..running.laboratory import Laboratory
-from ..running.parameters import Parameter, ParameterError, choice, read_parameters, text
-from ..running.progress import Progress
-from ..running.refusals import refusals
-from ..running.start import keep_visible
-from ..running.surroundings import inside_image
-from .console import Console
-from .enter import begin_session, remove_stale_sessions, session_folder, write_nodes
-from .migrate import AUTO
-from .text import greeting
-from .watching import EventTap
 
 DEFAULT_TOPOLOGY = "two_racks"
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT

@@ -10,19 +10,18 @@ from controller.meanings import MISSES
 from controller.pipeline import TABLES
 from emulation import outside
 from emulation.nve import Datapath
+from experiments.console.flow_words import action_words, match_words, vni_of
+from experiments.console.names import Names
+from experiments.console.openflow_text import TABLE_NAMES, FlowLine
+from experiments.console.user_files import files_line
+from experiments.console.whereabouts import Whereabouts
 from mobility.migration import MigrationRecord, Phase
 from mobility.options import BANDWIDTH_BPS
-from results.display import count_text
+from results.figures.display import count_text
 from topologies.model import Client, Topology
 from topologies.notes import notes
 from topologies.units import format_rate, format_size
 from vocabulary.policies import POLICIES
-
-from .flow_words import action_words, match_words, vni_of
-from .names import Names
-from .openflow_text import TABLE_NAMES, FlowLine
-from .user_files import files_line
-from .whereabouts import Whereabouts
 
 _NVES_IN_GREETING = 10
 _VMS_IN_GREETING = 6

@@ -8,22 +8,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from controller.client import NvaError
-
-from ..attribution.rule_drops import unmatched
-from .audit import audit, audit_lines
-from .explain import explain
-from .journey import PROTOCOLS
-from .kernel import holders_of
-from .mininet_console import ConsoleError, starting
-from .openflow_text import TABLE_NAMES, parse_flows
-from .question import FRAGMENT, FROM, VERSIONS, clients, names, read_question
-from .text import client_rows, flow_lines, where_lines
-from .whereabouts import names_at, whereabouts
+from experiments.attribution.rule_drops import unmatched
+from experiments.console.audit import audit, audit_lines
+from experiments.console.explain import explain
+from experiments.console.journey import PROTOCOLS
+from experiments.console.kernel import holders_of
+from experiments.console.mininet_console import ConsoleError, starting
+from experiments.console.openflow_text import TABLE_NAMES, parse_flows
+from experiments.console.question import FRAGMENT, FROM, VERSIONS, clients, names, read_question
+from experiments.console.text import client_rows, flow_lines, where_lines
+from experiments.console.whereabouts import names_at, whereabouts
 
 if TYPE_CHECKING:
     from emulation.network import EmulatedNetwork
-
-    from ..running.laboratory import Laboratory
+    from experiments.running.laboratory import Laboratory
 
 TRUTH = ("where", "why", "flows", "audit")
 

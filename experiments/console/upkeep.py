@@ -7,15 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from controller.client import PARTLY, UNREACHABLE, NvaError
+from experiments.console.mininet_console import ConsoleError, starting
+from experiments.console.text import columns
 from mobility.unfinished import unfinished_words
-
-from .mininet_console import ConsoleError, starting
-from .text import columns
 
 if TYPE_CHECKING:
     from emulation.network import EmulatedNetwork
-
-    from ..running.laboratory import Laboratory
+    from experiments.running.laboratory import Laboratory
 
 UPKEEP = ("move", "nva", "nve")
 HINT = (

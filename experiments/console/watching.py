@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from controller.client import NvaClient
-
-from .text import event_line
+from experiments.console.text import event_line
 
 _AFTERMATH_S = 0.2  # events of a command come a little after it has ended
 _OF_A_MOVE = ("phase", "switch", "hold", "release", "note")  # the NVA tells of the rest, and is nearer to it

@@ -15,10 +15,9 @@ from emulation.holders import CLOSED_RATE_BYTES_PER_S, HOLDERS, entry_device, ex
 from emulation.network import EmulatedNetwork
 from emulation.plan import TUNNEL_PORT
 from emulation.wiring import DIRECT, REDIRECTED, SINK, Wiring, nve_device, port_device
+from experiments.console.journey import Place
+from experiments.console.names import OUTSIDE, Names
 from topologies.model import Topology
-
-from .journey import Place
-from .names import OUTSIDE, Names
 
 HELD, CUT = "held", "cut"
 

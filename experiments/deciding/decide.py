@@ -9,15 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from mobility.options import MoveOptions
-from results.contract import RecordError
-from results.display import label, scale, three_digits
-from results.merging import finished_runs
-from results.reading import list_runs, load_record
-from vocabulary.moves import KINDS
-from vocabulary.policies import POLICIES
-
-from ..running.parameters import (
+from experiments.deciding.model import FIGURES, Move, Price, advice, learn_model, moves_of, unseen
+from experiments.running.parameters import (
     Parameter,
     ParameterError,
     choice,
@@ -26,7 +19,13 @@ from ..running.parameters import (
     read_parameters,
     whole,
 )
-from .model import FIGURES, Move, Price, advice, learn_model, moves_of, unseen
+from mobility.options import MoveOptions
+from results.figures.display import label, scale, three_digits
+from results.figures.merging import finished_runs
+from results.record.contract import RecordError
+from results.record.reading import list_runs, load_record
+from vocabulary.moves import KINDS
+from vocabulary.policies import POLICIES
 
 FEWEST_MOVES = 6
 PARAMETERS: tuple[Parameter, ...] = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from .model import FIGURES, Move, Price, advice, unseen
+from experiments.deciding.model import FIGURES, Move, Price, advice, unseen
 
 RESAMPLES = 2_000
 FEWEST_RUNS = 3

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emulation import commands
 from emulation.errors import CommandError
-from results.ownership import give_to_owner_of, make_folder
+from results.record.ownership import give_to_owner_of, make_folder
 
 SOURCE = Path(__file__).with_name("udp_probe.c")
 TAP_SOURCE = Path(__file__).with_name("packet_tap.c")

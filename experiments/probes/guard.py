@@ -28,11 +28,10 @@ import numpy as np
 import numpy.typing as npt
 
 from emulation.commands import PATIENCE
-
-from .build import probe_binary
-from .logs import ProbeLog, read_log, seconds
-from .measures import Window
-from .process import ProbeError, ProbeProcess, Spawn
+from experiments.probes.build import probe_binary
+from experiments.probes.logs import ProbeLog, read_log, seconds
+from experiments.probes.measures import Window
+from experiments.probes.process import ProbeError, ProbeProcess, Spawn
 
 LAG_LAYOUT = "t_ns:<i8,lag_ns:<i8,cpu:<i4,is_event:<i4"
 COVER_TIMEOUT_S = 2.0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .log_format import HEADER_BYTES, LogError, decode_header
+from experiments.probes.log_format import HEADER_BYTES, LogError, decode_header
 
 NS_PER_S = 1e9
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from .packets import Integers, Packets
+from experiments.probes.packets import Integers, Packets
 
 Measure = int | float | str | None
 Window = tuple[float, float]

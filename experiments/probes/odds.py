@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .measures import Window
+from experiments.probes.measures import Window
 
 LOWER_SHARE = 0.25
 """Of the bound: waits beyond this are what the rate of longer ones is read from."""

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from .logs import ProbeLog, seconds
+from experiments.probes.logs import ProbeLog, seconds
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

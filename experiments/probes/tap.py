@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from .build import TAP_SOURCE, probe_binary
-from .logs import ProbeLog, read_log
-from .process import ProbeError, ProbeProcess, Spawn
-from .tap_filter import filter_program
+from experiments.probes.build import TAP_SOURCE, probe_binary
+from experiments.probes.logs import ProbeLog, read_log
+from experiments.probes.process import ProbeError, ProbeProcess, Spawn
+from experiments.probes.tap_filter import filter_program
 
 SEEN_LAYOUT = (
     "t_ns:<i8,seq:<u4,vni:<u4,point:<u1,flow:<u1,kind:<u1,outgoing:<u1,sender:<u1,target:<u1,bytes:<u2"

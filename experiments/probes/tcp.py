@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from emulation.commands import EMULATED
-
-from .build import STREAM_SOURCE, probe_binary
-from .logs import ProbeLog, read_log, seconds
-from .measures import Measure, Window
-from .process import python_argv
-from .tcp_info import FIELDS
+from experiments.probes.build import STREAM_SOURCE, probe_binary
+from experiments.probes.logs import ProbeLog, read_log, seconds
+from experiments.probes.measures import Measure, Window
+from experiments.probes.process import python_argv
+from experiments.probes.tcp_info import FIELDS
 
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "mptcp": 262, "sctp": 132}
 """What ``tcp_stream.c`` carries, with its IP protocol number; IPPROTO_MPTCP (linux/in.h) names a kind of socket, on the

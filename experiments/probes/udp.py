@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .build import probe_binary
-from .log_format import HEADER_BYTES, decode_header, read_counters
-from .logs import ProbeLog, read_log, seconds
-from .measures import Window
-from .packets import Packets, match
-from .process import ProbeError, ProbeProcess, Spawn
+from experiments.probes.build import probe_binary
+from experiments.probes.log_format import HEADER_BYTES, decode_header, read_counters
+from experiments.probes.logs import ProbeLog, read_log, seconds
+from experiments.probes.measures import Window
+from experiments.probes.packets import Packets, match
+from experiments.probes.process import ProbeError, ProbeProcess, Spawn
 
 SENT_LAYOUT = "tx_ns:<i8,error:<i4,late_ns:<i4"
 RECEIVED_LAYOUT = "stream:<u4,bytes:<u4,seq:<i8,tx_ns:<i8,rx_ns:<i8"

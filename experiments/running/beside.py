@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..attribution.packet_fates import Flow
-from ..probes.measures import Measure, Window, udp_measures
-from ..probes.packets import Packets
-from ..probes.process import Spawn
-from ..probes.tap import TappedFlow
-from ..probes.transports.base import Offered
-from ..probes.udp import ANY_ADDRESS, UdpProbe, UdpStream, leaked_packets, stop_together
+from experiments.attribution.packet_fates import Flow
+from experiments.probes.measures import Measure, Window, udp_measures
+from experiments.probes.packets import Packets
+from experiments.probes.process import Spawn
+from experiments.probes.tap import TappedFlow
+from experiments.probes.transports.base import Offered
+from experiments.probes.udp import ANY_ADDRESS, UdpProbe, UdpStream, leaked_packets, stop_together
 
 PAYLOAD_BYTES = 64
 

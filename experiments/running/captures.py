@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 from emulation import preflight
 from emulation.capture import Capture, CapturePoint, capture_points, chosen_points
 from emulation.network import RUN_FOLDER
-from results.ownership import give_to_owner_of, make_folder
+from experiments.running.experiment import Experiment
+from experiments.running.gathering import Gathered
+from experiments.running.laboratory import Laboratory
+from experiments.running.parameters import text, whole
+from results.record.ownership import give_to_owner_of, make_folder
 from topologies.model import Topology
 
-from ..experiment import Experiment
-from .gathering import Gathered
-from .laboratory import Laboratory
-from .parameters import text, whole
-
 if TYPE_CHECKING:
-    from results.record import RunRecord
+    from results.record.writer import RunRecord
 
 NONE = "0"
 PARAMETERS = (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from results.chosen import chosen_trials
-from results.ownership import as_owner_of
-from results.reading import load_record
-from results.report import write_report
-from results.table import print_table
-from results.timeline import save_timeline
-from results.timeline_data import gather
+from results.figures.chosen import chosen_trials
+from results.pages.report import write_report
+from results.pages.table import print_table
+from results.record.ownership import as_owner_of
+from results.record.reading import load_record
+from results.timeline.data import gather
+from results.timeline.picture import save_timeline
 
 
 def conclude(status: int, folder: Path) -> int:

@@ -14,8 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from emulation.commands import PATIENCE
-
-from ..probes.transports.base import Progress
+from experiments.probes.transports.base import Progress
 
 FIRST_TIMEOUT_S = 2.0
 """More than any first timeout: TCP's is 0.2 s and the round trip, SCTP's 1 s (RFC 9260 section 16), QUIC's below."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 
 from emulation.errors import EmulationError
+from experiments.running.parameters import ParameterError
 from mobility.policies import MigrationRefusedError
 from topologies import UnknownNameError
-
-from .parameters import ParameterError
 
 REFUSALS = (ParameterError, MigrationRefusedError, UnknownNameError, EmulationError)
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from experiments.probes.guard import Bounds, LoadGuard
+from experiments.probes.odds import POOR_SHARE, Odds, odds_of
+from experiments.running.experiment import Experiment
+from experiments.running.parameters import Parameter
+from experiments.running.planning import in_words
+from experiments.running.surroundings import bounds_here
 from topologies.units import format_duration, parse_duration
-
-from ..experiment import Experiment
-from ..probes.guard import Bounds, LoadGuard
-from ..probes.odds import POOR_SHARE, Odds, odds_of
-from .parameters import Parameter
-from .planning import in_words
-from .surroundings import bounds_here
 
 LOOKED_AT_S = 1.0
 SHORTEST_BOUND_S = 0.005  # the meters' own error is up to 2 ms

@@ -12,13 +12,12 @@ from typing import Any
 
 from controller.pipeline import CLASSIFY, FORWARD, ORIGIN, TABLES, TUNNEL
 from emulation.network import EmulatedNetwork
+from experiments.running.laboratory import Hooks
+from experiments.running.parameters import ParameterError, choice
+from experiments.running.traffic import UDP_HEADERS_BYTES, ends_are_there, path_mtu_bytes
 from topologies import TUNNEL_OVERHEAD_BYTES
 from topologies.model import Topology
 from vocabulary.policies import DROPPING
-
-from .laboratory import Hooks
-from .parameters import ParameterError, choice
-from .traffic import UDP_HEADERS_BYTES, ends_are_there, path_mtu_bytes
 
 NONE, UNPROGRAMMED, SMALL_MTU, OLD_LEG_OPEN = "none", "new-nve-unprogrammed", "small-mtu", "old-leg-open"
 FAULT = choice(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.probes.measures import LATER_S
 from mobility.several import overlap_s
-
-from ..probes.measures import LATER_S
 
 Measure = int | float | None
 _CAUSES = {"not told": "not_told", "told, on the way": "on_the_way"}

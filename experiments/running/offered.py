@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..probes.transports.base import Offered
+from experiments.probes.transports.base import Offered
 
 MISSED_SHARE = 0.05
 """A trial in which so much of a flow was not offered is of another load than was asked for."""

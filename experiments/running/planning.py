@@ -14,11 +14,10 @@ from typing import Any
 
 from emulation.nve import Datapath
 from emulation.preflight import network_bytes
+from experiments.running.experiment import Experiment
+from experiments.running.laboratory import named_in, pairs_that_talk
+from experiments.running.rehearsal import SLOWNESS, Rehearsal
 from topologies.model import Topology
-
-from ..experiment import Experiment
-from .laboratory import named_in, pairs_that_talk
-from .rehearsal import SLOWNESS, Rehearsal
 
 BEGIN_S = 4.5
 """A network of a few NVEs built, probes started for the first time, the machine looked at, the record closed."""

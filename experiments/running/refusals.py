@@ -7,15 +7,14 @@ def refusals() -> tuple[type[Exception], ...]:
     """Their types; each one's text says what, where, what is allowed, what to do."""
     from controller.client import NvaError
     from emulation.errors import EmulationError
+    from experiments.attribution.packet_fates import AttributionError
+    from experiments.catalog import UnknownExperimentError
+    from experiments.probes.build import BuildError
+    from experiments.probes.process import ProbeError
+    from experiments.running.parameters import ParameterError
     from mobility.policies import MigrationRefusedError
-    from results.contract import RecordError
+    from results.record.contract import RecordError
     from topologies import TopologyErrors, UnknownNameError
-
-    from ..attribution.packet_fates import AttributionError
-    from ..catalog import UnknownExperimentError
-    from ..probes.build import BuildError
-    from ..probes.process import ProbeError
-    from .parameters import ParameterError
 
     return (
         AttributionError,

@@ -15,13 +15,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from emulation.commands import EMULATED, PATIENCE
+from experiments.running.beside import SideFlow
+from experiments.running.traffic import traffic_plan
 from mobility.copying import expected_s
 from mobility.options import MoveOptions
 from topologies.model import Topology
 from vocabulary.moves import DIRECTIONS
-
-from .beside import SideFlow
-from .traffic import traffic_plan
 
 SLOWNESS = PATIENCE if EMULATED else 1.0
 """How many times longer everything but waiting takes on emulated processors."""

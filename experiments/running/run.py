@@ -20,37 +20,36 @@ from typing import Any
 
 from emulation.network import RUN_FOLDER, Options
 from emulation.nve import Datapath
+from experiments.attribution.attribute import Attribution
+from experiments.attribution.move_facts import Event
+from experiments.attribution.packet_fates import Flow, TrialCauses, cause_columns, check_sums
+from experiments.designs.schedules import too_few_valid
+from experiments.probes.guard import Bounds, LoadGuard
+from experiments.probes.measures import Window
+from experiments.probes.transports.base import Offered, Scope
+from experiments.running import mistakes
+from experiments.running.beside import Beside, SideFlow
+from experiments.running.captures import capturing
+from experiments.running.connections import Connections, connection_measures
+from experiments.running.experiment import Experiment
+from experiments.running.guarding import LOOKED_AT_S, bounds_for, look, warning
+from experiments.running.laboratory import Laboratory, named_in
+from experiments.running.move_measures import later_part, moves_measures
+from experiments.running.offered import missed_reason, offered_measures, offered_rates
+from experiments.running.progress import Progress
+from experiments.running.sentences import ends_of_connections, later_gaps
+from experiments.running.surroundings import delay_backend
+from experiments.running.traffic import Traffic, traffic_plan
+from experiments.running.trial_events import sampled_events
 from mobility.migration import MigrationRecord
-from results.files import write_atomic
-from results.grouping import label_of, without_unset
-from results.offered import BUSY_MACHINE, MISSED_RATE, advice
-from results.offered import missed as missed_by
-from results.record import RunRecord
-from results.statistics import summarise
+from results.figures.grouping import label_of, without_unset
+from results.figures.offered import BUSY_MACHINE, MISSED_RATE, advice
+from results.figures.offered import missed as missed_by
+from results.figures.statistics import summarise
+from results.record.files import write_atomic
+from results.record.writer import RunRecord
 from topologies.model import Topology
 from vocabulary.moves import DIRECTIONS
-
-from ..attribution.attribute import Attribution
-from ..attribution.move_facts import Event
-from ..attribution.packet_fates import Flow, TrialCauses, cause_columns, check_sums
-from ..experiment import Experiment
-from ..probes.guard import Bounds, LoadGuard
-from ..probes.measures import Window
-from ..probes.transports.base import Offered, Scope
-from . import mistakes
-from .beside import Beside, SideFlow
-from .captures import capturing
-from .connections import Connections, connection_measures
-from .guarding import LOOKED_AT_S, bounds_for, look, warning
-from .laboratory import Laboratory, named_in
-from .move_measures import later_part, moves_measures
-from .offered import missed_reason, offered_measures, offered_rates
-from .progress import Progress
-from .sentences import ends_of_connections, later_gaps
-from .surroundings import delay_backend
-from .traffic import Traffic, traffic_plan
-from .trial_events import sampled_events
-from .trials import too_few_valid
 
 DRAIN_S = 0.1  # what is under way at a window's end has arrived by then
 LAST_SAMPLES_S = 0.3

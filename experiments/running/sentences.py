@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.display import begun
-from results.statistics import median_interval
-
-from ..probes.measures import LATER_S
+from experiments.probes.measures import LATER_S
+from results.figures.display import begun
+from results.figures.statistics import median_interval
 
 
 def figure(values: Sequence[float], scale: float, unit: str, digits: int = 3) -> str:

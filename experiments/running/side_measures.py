@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .run import Run
+from experiments.running.run import Run
 
 
 def flow_mods(run: Run) -> Callable[[], dict[str, float]]:

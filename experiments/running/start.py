@@ -13,19 +13,18 @@ from emulation import preflight
 from emulation.errors import PreflightError
 from emulation.nve import Datapath
 from emulation.sandbox import run_in_sandbox
-from results.files import write_atomic
-from results.record import RunRecord
+from experiments.probes.build import build_probes
+from experiments.running.experiment import Experiment
+from experiments.running.laboratory import PROJECT
+from experiments.running.parameters import as_words, origins, with_topology
+from experiments.running.planning import plan_run
+from experiments.running.run import Run
+from experiments.running.surroundings import environment
+from experiments.running.topology_again import topology_named
+from results.record.files import write_atomic
+from results.record.writer import RunRecord
 from topologies import Topology
 from topologies.notes import notes
-
-from ..experiment import Experiment
-from ..probes.build import build_probes
-from .laboratory import PROJECT
-from .parameters import as_words, origins, with_topology
-from .planning import plan_run
-from .run import Run
-from .surroundings import environment
-from .topology_again import topology_named
 
 
 def keep_visible(results_folder: Path) -> list[Path]:

@@ -14,10 +14,9 @@ from mininet.net import VERSION as MININET_VERSION
 from emulation import preflight, work_tree
 from emulation.errors import CommandError
 from emulation.nve import Datapath
+from experiments.probes.guard import Bounds, bounds_on
+from experiments.running.laboratory import PROJECT
 from topologies.model import Topology
-
-from ..probes.guard import Bounds, bounds_on
-from .laboratory import PROJECT
 
 MACHINE_FILE = "OVERLAND_MACHINE"
 """Environment variable: the file in which the VM image's host says what it is."""

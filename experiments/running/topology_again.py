@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from results.contract import RecordError
-from results.files import write_atomic
-from results.reading import Record, list_runs, load_record, open_run
+from experiments.running.parameters import ParameterError
+from results.record.contract import RecordError
+from results.record.files import write_atomic
+from results.record.reading import Record, list_runs, load_record, open_run
 from topologies import Topology, TopologyErrors, load_topology, parse_topology, topology_file
 from topologies.from_record import file_text
-
-from .parameters import ParameterError
 
 FOLDER = "topologies"
 """Beneath the results folder: what is written there changes nothing of the work tree."""

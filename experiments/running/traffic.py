@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from emulation.network import EmulatedNetwork
-from topologies.model import Topology, UnknownNameError
-from vocabulary.moves import DIRECTIONS
-
-from ..attribution.packet_fates import Flow
-from ..probes.measures import Measure, Window
-from ..probes.packets import Packets
-from ..probes.process import Spawn
-from ..probes.tap import TappedFlow
-from ..probes.transports.base import (
+from experiments.attribution.packet_fates import Flow
+from experiments.probes.measures import Measure, Window
+from experiments.probes.packets import Packets
+from experiments.probes.process import Spawn
+from experiments.probes.tap import TappedFlow
+from experiments.probes.transports.base import (
     WHOLE,
     Ends,
     Files,
@@ -32,9 +29,11 @@ from ..probes.transports.base import (
     Transport,
     Windows,
 )
-from ..probes.transports.streams import Streams
-from ..probes.transports.udp import PORT as UDP_PORT
-from ..probes.transports.udp import Udp, UdpOutcome
+from experiments.probes.transports.streams import Streams
+from experiments.probes.transports.udp import PORT as UDP_PORT
+from experiments.probes.transports.udp import Udp, UdpOutcome
+from topologies.model import Topology, UnknownNameError
+from vocabulary.moves import DIRECTIONS
 
 FAMILIES = ("ipv4", "ipv6")
 UDP_HEADERS_BYTES = {"ipv4": 28, "ipv6": 48}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from results.timeline_signals import resent_of
+from results.timeline.signals import resent_of
 from vocabulary.moves import DIRECTIONS
 
 Columns = Mapping[str, np.ndarray[Any, Any]]

@@ -11,17 +11,16 @@ from typing import Any
 
 from emulation.network import RUN_FOLDER, Options
 from emulation.nve import Datapath
-from results.record import RunRecord
+from experiments.running.experiment import Experiment
+from experiments.running.laboratory import Laboratory
+from experiments.running.parameters import with_topology
+from experiments.running.planning import plan_block
+from experiments.running.progress import Progress
+from experiments.running.run import Run, verdict
+from experiments.running.surroundings import delay_backend
+from experiments.sweeping.plan import Block, SweepPlan, cell_parameters
+from results.record.writer import RunRecord
 from topologies.model import Topology
-
-from ..experiment import Experiment
-from ..running.laboratory import Laboratory
-from ..running.parameters import with_topology
-from ..running.planning import plan_block
-from ..running.progress import Progress
-from ..running.run import Run, verdict
-from ..running.surroundings import delay_backend
-from .plan import Block, SweepPlan, cell_parameters
 
 
 class _Silent(Progress):

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from results.grouping import groups_of, null_groups
-from results.reading import Record
-from results.statistics import LAST_BARRIER, compare_paired, values_of
-
-from ..experiment import Experiment
+from experiments.running.experiment import Experiment
+from results.figures.grouping import groups_of, null_groups
+from results.figures.statistics import LAST_BARRIER, compare_paired, values_of
+from results.record.reading import Record
 
 ALPHA = 0.05
 MOST_SHIFT = 0.25

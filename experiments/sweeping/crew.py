@@ -15,9 +15,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from emulation.sandbox import die_with_parent
-
-from ..running.parameters import ParameterError
-from .order import Dispatcher, Given
+from experiments.running.parameters import ParameterError
+from experiments.sweeping.order import Dispatcher, Given
 
 STOP_BOUND_S = 5.0
 MOST_LOSSES_IN_A_ROW = 3

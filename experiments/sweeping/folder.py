@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 
 from emulation.nve import Datapath
-from results.files import write_atomic
-from results.merging import finished_runs
-from results.reading import Record, list_runs
-from results.record import new_folder
-
-from ..running.parameters import ParameterError
-from ..running.surroundings import environment
-from .plan import SweepPlan
+from experiments.running.parameters import ParameterError
+from experiments.running.surroundings import environment
+from experiments.sweeping.plan import SweepPlan
+from results.figures.merging import finished_runs
+from results.record.files import write_atomic
+from results.record.reading import Record, list_runs
+from results.record.writer import new_folder
 
 PLAN = "sweep.json"
 PLAN_VERSION = 1

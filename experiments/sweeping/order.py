@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .plan import Block
+from experiments.sweeping.plan import Block
 
 CHECK_PAIRS = 3
 MOST_ATTEMPTS = 2

@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
+from experiments.running.experiment import Experiment
+from experiments.running.parameters import Parameter, ParameterError, read_parameters
 from topologies.units import format_duration, format_rate
-
-from ..experiment import Experiment
-from ..running.parameters import Parameter, ParameterError, read_parameters
 
 MOST_VALUES = 1000  # of one range; a typing error otherwise fills the memory
 MOST_BLOCKS = 100_000

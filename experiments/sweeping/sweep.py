@@ -18,33 +18,25 @@ from typing import Any
 from emulation import preflight
 from emulation.nve import Datapath
 from emulation.sandbox import run_in_sandbox
-from results.files import write_atomic
-from results.merging import write_sweep_record
-from results.reading import Record, find_run
+from experiments.probes.build import build_probes
+from experiments.running import mistakes
+from experiments.running.experiment import Experiment
+from experiments.running.parameters import ParameterError, with_topology
+from experiments.running.planning import RunPlan, network_s, plan_block, together
+from experiments.running.run import verdict
+from experiments.running.start import keep_visible, planned_datapath, tell_of_memory
+from experiments.running.surroundings import environment
+from experiments.running.topology_again import topology_named
+from experiments.sweeping.block import SharedLaboratory, serve
+from experiments.sweeping.check import Comparison, compare_control
+from experiments.sweeping.crew import Crew
+from experiments.sweeping.folder import PARALLEL, PLAN, blocks_done, earlier_check, folder_of, found_harmless
+from experiments.sweeping.order import Dispatcher
+from experiments.sweeping.plan import Block, SweepPlan, cell_parameters, network_key
+from results.figures.merging import write_sweep_record
+from results.record.files import write_atomic
+from results.record.reading import Record, find_run
 from topologies.model import Topology
-
-from ..experiment import Experiment
-from ..probes.build import build_probes
-from ..running import mistakes
-from ..running.parameters import ParameterError, with_topology
-from ..running.planning import RunPlan, network_s, plan_block, together
-from ..running.run import verdict
-from ..running.start import keep_visible, planned_datapath, tell_of_memory
-from ..running.surroundings import environment
-from ..running.topology_again import topology_named
-from .block import SharedLaboratory, serve
-from .check import Comparison, compare_control
-from .crew import Crew
-from .folder import (
-    PARALLEL,
-    PLAN,
-    blocks_done,
-    earlier_check,
-    folder_of,
-    found_harmless,
-)
-from .order import Dispatcher
-from .plan import Block, SweepPlan, cell_parameters, network_key
 
 MOST_JOBS = 64
 INTERRUPTED = 130

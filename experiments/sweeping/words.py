@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from results.ownership import as_owner_of
-from results.reading import Record, find_run, load_record
-
-from ..catalog import EXPERIMENTS, find
-from ..running.parameters import ParameterError, plan_only
-from .folder import read_plan_file
-from .plan import read_plan
-from .sweep import INTERRUPTED, MOST_JOBS, Asked, do_sweep, say_sweep_plan
+from experiments.catalog import EXPERIMENTS, find
+from experiments.running.parameters import ParameterError, plan_only
+from experiments.sweeping.folder import read_plan_file
+from experiments.sweeping.plan import read_plan
+from experiments.sweeping.sweep import INTERRUPTED, MOST_JOBS, Asked, do_sweep, say_sweep_plan
+from results.record.ownership import as_owner_of
+from results.record.reading import Record, find_run, load_record
 
 
 def read_words(words: Sequence[str], results_folder: Path) -> Asked:
@@ -57,8 +56,8 @@ def start_sweep(words: Sequence[str], results_folder: Path) -> int:
 
 
 def _show(record: Record) -> int:
-    from results.report import write_report
-    from results.table import print_table
+    from results.pages.report import write_report
+    from results.pages.table import print_table
 
     print_table(record, write_report(record) if record.trials else None)
     return 0 if record.status == "answered" else 1

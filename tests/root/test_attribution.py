@@ -19,10 +19,10 @@ from experiments.attribution.attribute import Attribution
 from experiments.attribution.packet_fates import check_sums
 from experiments.attribution.rule_drops import read_drops, read_limits
 from experiments.running.traffic import Traffic, TrafficPlan
-from results.causes import attributed, counted
-from results.findings import findings
-from results.record import load_record
-from results.report import render_report
+from results.figures.causes import attributed, counted
+from results.figures.findings import findings
+from results.pages.report import render_report
+from results.record.writer import load_record
 from tests.root.sandboxed import in_sandbox, laboratory, topology
 from tests.root.test_run import started
 

@@ -11,8 +11,8 @@ from scapy.layers.vxlan import VXLAN
 from scapy.utils import PcapReader
 
 from experiments.running.captures import clock_offset_ns
-from results.capture_view import load_trace
-from results.record import Record, load_record, read_events, read_samples
+from results.captures.capture_view import load_trace
+from results.record.writer import Record, load_record, read_events, read_samples
 from tests.root.test_run import RUN_BOUND_S, SMALL, started
 
 pytestmark = pytest.mark.root

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.decision import QUICK_MOVES, QUICK_RUNS
-from results.reading import load_record
+from experiments.studies.decision import QUICK_MOVES, QUICK_RUNS
+from results.record.reading import load_record
 from tests.root.sandboxed import REPOSITORY
 
 pytestmark = pytest.mark.root

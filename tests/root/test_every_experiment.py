@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from experiments import transports
 from experiments.catalog import EXPERIMENTS
-from results.answer import answer_sentence
-from results.causes import attributed, counted
-from results.findings import UNKNOWN_SHARE, findings
-from results.record import load_record
+from experiments.studies import transports
+from results.figures.answer import answer_sentence
+from results.figures.causes import attributed, counted
+from results.figures.findings import UNKNOWN_SHARE, findings
+from results.record.writer import load_record
 from tests.documented import undocumented
 from tests.root.test_run import started
 

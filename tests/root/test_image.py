@@ -21,7 +21,7 @@ from image.folder import FOLDER, Image
 from image.machine import DIES_WITH_US
 from image.project import PYTHON
 from image.running import accelerator_for, run_inside
-from results.reading import load_record
+from results.record.reading import load_record
 
 pytestmark = pytest.mark.root
 

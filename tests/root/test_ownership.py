@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from results import ownership
-from results.ownership import as_owner_of, make_folder
+from results.record import ownership
+from results.record.ownership import as_owner_of, make_folder
 from tests.root.sandboxed import REPOSITORY
 
 pytestmark = pytest.mark.root

@@ -19,7 +19,7 @@ import pytest
 from emulation import preflight
 from emulation.commands import wait_until
 from experiments.__main__ import main
-from results.contract import DIED
+from results.record.contract import DIED
 from tests.root.sandboxed import GONE_BOUND_S, REPOSITORY, children, processes_of
 
 pytestmark = pytest.mark.root

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from emulation.commands import wait_until
-from results.merging import finished_runs
-from results.reading import load_record
+from results.figures.merging import finished_runs
+from results.record.reading import load_record
 from tests.root.sandboxed import GONE_BOUND_S, REPOSITORY, children
 
 pytestmark = pytest.mark.root

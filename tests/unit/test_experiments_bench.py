@@ -11,8 +11,8 @@ from experiments.bench import PARTS, bench
 from experiments.bench.analysis import RATE_PPS, analyse, make_logs, make_record
 from experiments.bench.attribution import MEASURES, difference_row, valid_pairs
 from experiments.running.parameters import ParameterError
-from results.reading import load_record
-from results.record import RunRecord, read_samples
+from results.record.reading import load_record
+from results.record.writer import RunRecord, read_samples
 
 STEMS = [stem for _, stem, _, _ in MEASURES]
 

@@ -9,7 +9,7 @@ import pytest
 from experiments import catalog
 from experiments.running.beside import leaked_packets
 from experiments.running.parameters import ParameterError, read_parameters, repetitions
-from experiments.tenants import flows
+from experiments.studies.tenants import flows
 from tests.ipv4_only import without_ipv6
 from tests.unit.test_probes_logs import received_log
 from topologies import Topology, load_topology, topology_file

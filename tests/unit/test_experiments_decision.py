@@ -22,9 +22,9 @@ from experiments.deciding.model import (
     until_timeout_s,
 )
 from experiments.deciding.verdict import judge
-from experiments.decision import EXPERIMENT, draw
 from experiments.running.move_measures import move_measures
 from experiments.running.parameters import ParameterError, read_parameters
+from experiments.studies.decision import EXPERIMENT, draw
 from mobility.copy import Round
 from mobility.options import MoveOptions
 from mobility.record import MigrationRecord, Phase

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from experiments import catalog
-from experiments.buffer_fit import fit_buffer
-from experiments.in_flight_tunnel import (
+from experiments.running.parameters import ParameterError, read_parameters
+from experiments.studies.in_flight_tunnel import (
     LEARNING,
     check,
     conclude,
@@ -17,7 +17,7 @@ from experiments.in_flight_tunnel import (
     stop_groups,
     thin_flows,
 )
-from experiments.running.parameters import ParameterError, read_parameters
+from experiments.studies.in_flight_tunnel_fit import fit_buffer
 from topologies import load_topology, topology_file
 
 THIN = load_topology(topology_file("thin_flows"))

@@ -12,7 +12,7 @@ from experiments.attribution.move_facts import Event, move_facts, stays_until_s
 from experiments.attribution.rule_drops import Meter, meter_of, unmatched
 from experiments.running.mistakes import check
 from experiments.running.parameters import ParameterError
-from results.causes import MEANINGS
+from results.figures.causes import MEANINGS
 from topologies import load_topology, topology_file
 
 PHASES = [

@@ -14,9 +14,9 @@ from experiments.running.offered import (
     offered_rates,
 )
 from experiments.running.run import verdict
-from results.answer import answer_sentence, where_sentence
-from results.offered import advice
-from results.reading import Record
+from results.figures.answer import answer_sentence, where_sentence
+from results.figures.offered import advice
+from results.record.reading import Record
 
 PAUSED = {"vm": "vm1", "paused_s": 10.2, "resumed_s": 12.2}
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.old_nve_policy import (
+from experiments.running.parameters import ParameterError, read_parameters
+from experiments.studies.old_nve_policy import (
     ESTABLISHED_ALONE,
     EXPERIMENT,
     IPV6_CODES,
@@ -12,7 +13,6 @@ from experiments.old_nve_policy import (
     groups,
     icmp_received,
 )
-from experiments.running.parameters import ParameterError, read_parameters
 from mobility.policies import MigrationRefusedError
 from tests.ipv4_only import without_ipv6
 from topologies import load_topology, topology_file

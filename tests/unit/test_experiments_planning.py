@@ -15,7 +15,7 @@ from experiments.running.parameters import read_parameters, with_topology
 from experiments.running.planning import RunPlan, in_words, plan_run, size
 from experiments.sweeping.plan import network_key, read_plan
 from experiments.sweeping.sweep import Asked, plan_sweep
-from results.reading import load_record
+from results.record.reading import load_record
 from topologies import load_topology, topology_file
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"

@@ -1,6 +1,5 @@
 """The words of answers, and every experiment's own sentence of made-up trials."""
 
-from experiments import cold, external_client, hot_l2, hot_l2_v6, hot_warm_cold, stage_order, tenants
 from experiments.running.sentences import (
     BOTH_WAYS,
     all_went_on,
@@ -13,8 +12,9 @@ from experiments.running.sentences import (
     packets,
     stalls,
 )
+from experiments.studies import cold, external_client, hot_l2, hot_l2_v6, hot_warm_cold, stage_order, tenants
 from mobility.order import PHASES
-from results.statistics import summarise
+from results.figures.statistics import summarise
 
 
 def trial(parameters=None, *, valid=True, migration=None, **measures):

@@ -9,10 +9,10 @@ import pytest
 from experiments import catalog
 from experiments.running.move_measures import move_measures, moves_measures
 from experiments.running.parameters import ParameterError, read_parameters
-from experiments.several_moves import PATTERNS, conclude, flows, patterns
+from experiments.studies.several_moves import PATTERNS, conclude, flows, patterns
 from mobility.record import MigrationRecord, Phase
 from mobility.several import check
-from results.timeline_data import build
+from results.timeline.data import build
 from topologies import load_topology, topology_file
 
 TOPOLOGY = load_topology(topology_file("two_movers"))

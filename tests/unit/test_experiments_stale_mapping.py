@@ -4,7 +4,7 @@ import pytest
 
 from experiments.running.parameters import ParameterError, read_parameters
 from experiments.running.sentences import figure, milliseconds, packets
-from experiments.stale_mapping import EXPERIMENT, NEAR_WORST, Way, conclude, ways
+from experiments.studies.stale_mapping import EXPERIMENT, NEAR_WORST, Way, conclude, ways
 
 
 def values(*words):

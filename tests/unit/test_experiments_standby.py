@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from emulation import commands
-from experiments.standby import conclude, seen_by_clients
-from experiments.standby_ends import state_of
+from experiments.studies.standby.ends import state_of
+from experiments.studies.standby.study import conclude, seen_by_clients
 
 PROJECT = Path(__file__).resolve().parents[2]
 PORT, STATE_PORT = 45301, 45302
@@ -23,7 +23,7 @@ def ends(tmp_path):
     started = []
 
     def start(*words):
-        argv = [sys.executable, "-S", "-m", "experiments.standby_ends", *words]
+        argv = [sys.executable, "-S", "-m", "experiments.studies.standby.ends", *words]
         process = subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": str(PROJECT)}, cwd=tmp_path)
         started.append(process)
         return process

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from experiments.catalog import EXPERIMENTS
-from experiments.hot_l2 import EXPERIMENT as HOT_L2
 from experiments.running.parameters import ParameterError
+from experiments.studies.hot_l2 import EXPERIMENT as HOT_L2
 from experiments.sweeping.folder import earlier_check
 from experiments.sweeping.order import CHECK_PAIRS, MOST_ATTEMPTS, Dispatcher, control_pairs
 from experiments.sweeping.plan import Block, SweepPlan, cell_parameters, network_key, read_plan

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from experiments.hot_l2 import EXPERIMENT as HOT_L2
-from experiments.running.trials import PATHS
+from experiments.designs.schedules import PATHS
+from experiments.studies.hot_l2 import EXPERIMENT as HOT_L2
 from experiments.sweeping.check import compare_control
-from results.reading import Record
+from results.record.reading import Record
 
 MIGRATION = {"kind": "hot", "old_nve": "a", "new_nve": "b", "phases": [], "call_to_last_barrier_s": 0.004}
 

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.running.topology_again import MissingTopologyError, topology_named
-from results.record import RunRecord
+from results.record.writer import RunRecord
 from topologies import TopologyErrors, load_topology, topology_file
 
 ROOT = Path(__file__).parents[2]

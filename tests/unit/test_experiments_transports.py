@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from emulation import preflight
-from experiments import transport_impact, transports
+from experiments.designs.by_transport import compare, rounds_of
 from experiments.probes.transports import streams
-from experiments.running.by_transport import compare, rounds_of
 from experiments.running.parameters import read_parameters
-from results.grouping import numeric_parameter
+from experiments.studies import transports
+from experiments.studies.transport_impact import study as transport_impact
+from results.figures.grouping import numeric_parameter
 from topologies import load_topology, topology_file
 
 

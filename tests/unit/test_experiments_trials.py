@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import catalog, cold, external_client, hot_l2, hot_l2_v6, hot_warm_cold
+from experiments import catalog
+from experiments.designs.schedules import NULL, PATHS, Mix, Schedule, path_of, too_few_valid
 from experiments.running import mistakes
 from experiments.running.parameters import (
     ParameterError,
@@ -20,7 +21,7 @@ from experiments.running.parameters import (
 )
 from experiments.running.run import verdict
 from experiments.running.traffic import path_mtu_bytes
-from experiments.running.trials import NULL, PATHS, Mix, Schedule, path_of, too_few_valid
+from experiments.studies import cold, external_client, hot_l2, hot_l2_v6, hot_warm_cold
 from mobility.policies import MigrationRefusedError
 from topologies import Topology, load_topology, topology_file
 

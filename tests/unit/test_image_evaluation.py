@@ -13,12 +13,12 @@ from experiments.catalog import EXPERIMENTS
 from image.errors import ImageError
 from image.evaluation import OVER_A_DISTANCE, Length, Step, plan, read_length, remaining, unanswered
 from results.__main__ import main
-from results.answers_pages import write_answers
-from results.comparison import compare
-from results.questions import QUESTIONS
-from results.reading import Record, load_record
-from results.record import RunRecord
-from results.reference import counterpart, reduced, worth_keeping
+from results.figures.comparison import compare
+from results.figures.questions import QUESTIONS
+from results.pages.answers_pages import write_answers
+from results.pages.reference import counterpart, reduced, worth_keeping
+from results.record.reading import Record, load_record
+from results.record.writer import RunRecord
 from topologies import load_topology, topology_file
 
 MADE = runpy.run_path(str(Path(__file__).parent / "test_results_comparison.py"))

@@ -8,7 +8,7 @@ import pytest
 import emulation.wiring
 from controller.client import NvaClient, NvaError
 from emulation.errors import EmulationError
-from experiments.lifecycle import conclude, way
+from experiments.studies.lifecycle import conclude, way
 from mobility.lifecycle import Life
 from mobility.policies import MigrationRefusedError
 from tests.faithful import like

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from results.__main__ import main
-from results.answer import EMULATED_MEANS, UNFAITHFUL, answer_sentence, limits, where_sentence
-from results.answers import conditions, read_all, rows_of
-from results.answers_pages import as_html, as_markdown, write_answers
-from results.contract import RecordError
-from results.published import PUBLISHED, published_for
-from results.questions import BY_NUMBER, QUESTIONS, TO_COME
-from results.reading import load_record
-from results.record import RunRecord
-from results.reference import worth_keeping
-from results.report import render_report
+from results.figures.answer import EMULATED_MEANS, UNFAITHFUL, answer_sentence, limits, where_sentence
+from results.figures.answers import conditions, read_all, rows_of
+from results.figures.published import PUBLISHED, published_for
+from results.figures.questions import BY_NUMBER, QUESTIONS, TO_COME
+from results.pages.answers_pages import as_html, as_markdown, write_answers
+from results.pages.reference import worth_keeping
+from results.pages.report import render_report
+from results.record.contract import RecordError
+from results.record.reading import load_record
+from results.record.writer import RunRecord
 
 GROUPED = runpy.run_path(str(Path(__file__).parent / "test_results_groups.py"))
 ROOT = Path(__file__).parents[2]

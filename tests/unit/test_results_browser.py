@@ -15,9 +15,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from results.answers_pages import write_answers
-from results.record import load_record
-from results.report import write_report
+from results.pages.answers_pages import write_answers
+from results.pages.report import write_report
+from results.record.writer import load_record
 from tests.chromium import PROGRAM, Browser, browser
 
 pytestmark = pytest.mark.skipif(

@@ -3,8 +3,8 @@
 import pytest
 from rich.console import Console
 
-from results.capture_view import _flows_table, _links_table
-from results.trace import Carried, Flow, FlowSeen, Lost
+from results.captures.capture_view import _flows_table, _links_table
+from results.captures.trace import Carried, Flow, FlowSeen, Lost
 
 VMS = ("red-a", "trunk-client-a1", "trunk-client-a2")
 NVES = ("vtep-a", "vtep-in-rack-01", "vtep-in-rack-02")

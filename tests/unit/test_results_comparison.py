@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from results.__main__ import main
-from results.comparison import NotComparableError, compare, unequal_parameters
-from results.reading import Record
-from results.record import RunRecord
+from results.figures.comparison import NotComparableError, compare, unequal_parameters
+from results.record.reading import Record
+from results.record.writer import RunRecord
 
 ENVIRONMENT = {"datapath": "userspace", "port_type": "afpacket", "accelerator": None}
 

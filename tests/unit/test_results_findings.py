@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from results.causes import cause_rows, cause_sentence, direction_text, meanings_of
-from results.findings import findings
-from results.reading import Record
-from results.report import render_report
-from results.table import cause_table
+from results.figures.causes import cause_rows, cause_sentence, direction_text, meanings_of
+from results.figures.findings import findings
+from results.pages.report import render_report
+from results.pages.table import cause_table
+from results.record.reading import Record
 
 PHASES = [{"name": "switch", "start_s": 10.0, "end_s": 10.001}]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from results.record import RunRecord
+from results.record.writer import RunRecord
 from tests.documented import is_named, undocumented, without_flows
 
 SYNTHETIC = runpy.run_path(str(Path(__file__).parents[1] / "data/records/synthetic.py"))

@@ -8,19 +8,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments import transports
-from experiments.in_flight_tunnel import RULES
-from experiments.running.trials import PATHS
-from experiments.several_moves import PATTERNS
-from results.answer import answer_sentence, environment_rows
-from results.answer_groups import floor_figures, lead_figures
-from results.charts import draw_distributions
-from results.chosen import chosen_trials
-from results.contract import RecordError
-from results.curves import curve_points, floors, log_scale
-from results.display import columns_of, paired
-from results.figures import to_svg
-from results.grouping import (
+from experiments.designs.schedules import PATHS
+from experiments.studies import transports
+from experiments.studies.in_flight_tunnel import RULES
+from experiments.studies.several_moves import PATTERNS
+from results.figures.answer import answer_sentence, environment_rows
+from results.figures.answer_groups import floor_figures, lead_figures
+from results.figures.chosen import chosen_trials
+from results.figures.display import columns_of, paired
+from results.figures.grouping import (
     groups_of,
     label_of,
     named,
@@ -29,10 +25,14 @@ from results.grouping import (
     parameter_label,
     value_text,
 )
-from results.record import RunRecord, load_record
-from results.report import render_report
-from results.statistics import summarise_by
-from results.table import print_table
+from results.figures.statistics import summarise_by
+from results.pages.report import render_report
+from results.pages.table import print_table
+from results.pictures.charts import draw_distributions
+from results.pictures.curves import curve_points, floors, log_scale
+from results.pictures.panels import to_svg
+from results.record.contract import RecordError
+from results.record.writer import RunRecord, load_record
 from vocabulary.lifecycle import STATES, VERBS
 from vocabulary.moves import KINDS, ORDERS
 from vocabulary.policies import POLICIES as ALL_POLICIES
@@ -438,7 +438,7 @@ def test_a_curve_stands_with_few_values_and_without_null():
     for parameters in ([{"peers": 0}, {"peers": 5}, {"peers": 500}], [{"peers": n} for n in range(30)]):
         trials = [trial(number, one, {"x_s": float(number)}) for number, one in enumerate(parameters)]
         trials.append(trial(99, {"peers": 7}, {"x_s": None}))
-        from results.curves import draw_curve
+        from results.pictures.curves import draw_curve
 
         assert "<svg" in to_svg(draw_curve(trials, "x_s", "peers", []), salt="x")
 

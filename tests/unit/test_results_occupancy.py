@@ -1,7 +1,7 @@
 """The fill of the holders over time."""
 
-from results.figures import to_svg
-from results.occupancy import curves_of, draw_occupancy
+from results.pictures.occupancy import curves_of, draw_occupancy
+from results.pictures.panels import to_svg
 
 
 def event(t_s, kind, holder, frames, trial=3):

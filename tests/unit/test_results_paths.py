@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from results.merging import write_sweep_record
+from results.figures.merging import write_sweep_record
 from results.paths import portable_text
-from results.reading import load_record
-from results.record import RunRecord
+from results.record.reading import load_record
+from results.record.writer import RunRecord
 
 TREE = Path("/home/me/overland")
 ROOT = Path(__file__).parents[2]

@@ -17,10 +17,10 @@ from scapy.packet import Packet, Raw
 from scapy.utils import PcapNgWriter, PcapWriter
 
 from results.__main__ import main
-from results.contract import RecordError
-from results.pcap import PROBE_MAGIC, Frames, read_pcap
-from results.record import RunRecord
-from results.trace import Flow, Names, Trace, names_of, range_text, ranges
+from results.captures.pcap import PROBE_MAGIC, Frames, read_pcap
+from results.captures.trace import Flow, Names, Trace, names_of, range_text, ranges
+from results.record.contract import RecordError
+from results.record.writer import RunRecord
 
 A, B = "02:00:00:00:00:01", "02:00:00:00:00:02"
 TOPOLOGY = {

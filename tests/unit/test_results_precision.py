@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results.contract import RecordError
-from results.precision import Width, forecasts, lines, more_trials, parse_width, usual_sentence
-from results.reading import Record
-from results.statistics import compare_paired, median_interval, rank_biserial
+from results.figures.precision import Width, forecasts, lines, more_trials, parse_width, usual_sentence
+from results.figures.statistics import compare_paired, median_interval, rank_biserial
+from results.record.contract import RecordError
+from results.record.reading import Record
 
 
 def record(values: list[float]) -> Record:

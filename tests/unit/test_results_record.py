@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results import files, record
-from results.contract import DIED, FORMAT_VERSION
-from results.reading import open_run
-from results.record import RecordError, RunRecord, find_run, load_record, read_events, read_samples
+from results.record import files
+from results.record import writer as record
+from results.record.contract import DIED, FORMAT_VERSION
+from results.record.reading import open_run
+from results.record.writer import RecordError, RunRecord, find_run, load_record, read_events, read_samples
 
 ROOT = Path(__file__).parents[2]
 BAD_RECORDS = ROOT / "tests/data/records"
@@ -91,9 +92,9 @@ def test_a_killed_run_keeps_its_trials_and_says_that_it_died(tmp_path):
     code = f"""
 import os, signal, sys
 from pathlib import Path
-from results.record import RunRecord
-import results.record
-results.record.SLOW_WRITE_S = 60  # however busy the disk is
+from results.record.writer import RunRecord
+import results.record.writer
+results.record.writer.SLOW_WRITE_S = 60  # however busy the disk is
 run = RunRecord.create(Path({str(tmp_path)!r}), "hot-l2", ["Q1"], {{}}, {{}})
 run.event(1.0, "switch", trial=0)
 run.add_trial({trial(0)!r})
@@ -284,8 +285,8 @@ def test_a_disk_that_fills_up_later_keeps_the_last_whole_record(tmp_path):
     code = f"""
 import resource
 from pathlib import Path
-from results.reading import open_run
-from results.record import RecordError, RunRecord
+from results.record.reading import open_run
+from results.record.writer import RecordError, RunRecord
 run = RunRecord.create(Path({str(tmp_path)!r}), "hot-l2", ["Q1"], {{}}, {{}})
 run.event(1.0, "note", text="kept"); run._flush_events()
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
@@ -447,7 +448,7 @@ def test_an_experiments_name_means_its_newest_run_and_is_told(tmp_path, capsys):
 
 
 def test_reading_and_writing_records_loads_no_heavy_library():
-    code = "import results.record, results.statistics, results.table, results.report, results.timeline, sys;"
+    code = "import results.record.writer, results.figures.statistics, results.pages.table, results.pages.report, results.timeline.picture, sys;"
     code += (
         "print({'numpy', 'scipy', 'pyarrow', 'matplotlib', 'jinja2', 'rich'} & set(sys.modules) or 'none')"
     )

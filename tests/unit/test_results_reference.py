@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from experiments import hot_warm_cold
 from experiments.catalog import EXPERIMENTS
-from experiments.in_flight_tunnel import most_held
+from experiments.studies import hot_warm_cold
+from experiments.studies.in_flight_tunnel import most_held
 from results.__main__ import main
-from results.answers import read_kept, rows_of
-from results.answers_pages import as_markdown
-from results.contract import RecordError
-from results.questions import QUESTIONS, TO_COME
-from results.reading import load_record
-from results.readme import BRIEFLY, written
+from results.figures.answers import read_kept, rows_of
+from results.figures.questions import QUESTIONS, TO_COME
+from results.pages.answers_pages import as_markdown
+from results.pages.readme import BRIEFLY, written
+from results.record.contract import RecordError
+from results.record.reading import load_record
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "results" / "reference"
@@ -85,7 +85,7 @@ def test_a_changed_figure_or_mark_changes_the_readme(monkeypatch):
     assert "at most 3 lost" in changed
     assert "| packets lost | → 3, ← 0 |" in changed
     review = [replace(question, review="It is not so.") for question in QUESTIONS]
-    monkeypatch.setattr("results.readme.QUESTIONS", review)
+    monkeypatch.setattr("results.pages.readme.QUESTIONS", review)
     assert written(readme, kept).count("*under review:* It is not so.") == 18
 
 

@@ -13,17 +13,17 @@ import pytest
 from rich.console import Console
 
 from results.__main__ import main
-from results.answer import answer_sentence, limits, reproduce_command
-from results.charts import charted_measures
-from results.display import label, median_text, number, spread_text
-from results.figures import to_png, to_svg
-from results.published import published_for
-from results.reading import Record
-from results.record import RunRecord, load_record, read_events
-from results.report import chosen_trials, render_report
-from results.table import grid, print_table
-from results.timeline import draw_timeline
-from results.timeline_data import build, gather, packets_of
+from results.figures.answer import answer_sentence, limits, reproduce_command
+from results.figures.display import label, median_text, number, spread_text
+from results.figures.published import published_for
+from results.pages.report import chosen_trials, render_report
+from results.pages.table import grid, print_table
+from results.pictures.charts import charted_measures
+from results.pictures.panels import to_png, to_svg
+from results.record.reading import Record
+from results.record.writer import RunRecord, load_record, read_events
+from results.timeline.data import build, gather, packets_of
+from results.timeline.picture import draw_timeline
 
 SYNTHETIC = runpy.run_path(str(Path(__file__).parents[1] / "data/records/synthetic.py"))
 LOSSY, REORDERED, INVALID, NULL = 4, 6, 8, 3

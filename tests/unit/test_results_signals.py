@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results.figures import to_png, to_svg
-from results.record import RunRecord, load_record
-from results.timeline import draw_timeline
-from results.timeline_data import build, gather
-from results.timeline_signals import Lag, lags_of, resent_of
+from results.pictures.panels import to_png, to_svg
+from results.record.writer import RunRecord, load_record
+from results.timeline.data import build, gather
+from results.timeline.picture import draw_timeline
+from results.timeline.signals import Lag, lags_of, resent_of
 
 SYNTHETIC = runpy.run_path(str(Path(__file__).parents[1] / "data/records/synthetic.py"))
 POLL_S = 0.005
@@ -82,7 +82,7 @@ def make_run(results_dir):
     with RunRecord.create(results_dir / "made", "hot-l2", ["Q1"], {"rate_pps": 5000}, {}) as record:
         for event in source_events(source):
             record.event(event.pop("t_s"), event.pop("kind"), **event)
-        from results.record import read_samples
+        from results.record.writer import read_samples
 
         for name in ("udp_to_vm", "udp_from_vm", "tcp_to_vm", "tcp_from_vm"):
             record.add_samples(name, read_samples(source.folder, name, trial=4))
@@ -109,7 +109,7 @@ def make_run(results_dir):
 
 
 def source_events(source):
-    from results.record import read_events
+    from results.record.writer import read_events
 
     return [event for event in read_events(source.folder) if event["trial"] == 4]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from results.statistics import (
+from results.figures.statistics import (
     RESAMPLES,
     cliffs_delta,
     compare_paired,
@@ -128,7 +128,7 @@ def test_the_interval_is_the_one_of_scipy_and_a_run_need_not_load_it(n):
     options = {"n_resamples": RESAMPLES, "method": "percentile", "vectorized": True}
     theirs = bootstrap((values,), np.median, rng=np.random.default_rng(0), **options).confidence_interval
     assert median_interval(values) == pytest.approx([theirs.low, theirs.high])
-    code = f"import sys; from results.statistics import median_interval as it; it({values})"
+    code = f"import sys; from results.figures.statistics import median_interval as it; it({values})"
     code += "; print('scipy' in sys.modules)"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

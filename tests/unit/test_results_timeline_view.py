@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results.record import load_record
-from results.report import render_report
-from results.timeline_data import Packets, Timeline, gather
-from results.timeline_view import DUPLICATED, LOST, MOST_PACKETS, REORDERED, view
+from results.pages.report import render_report
+from results.record.writer import load_record
+from results.timeline.data import Packets, Timeline, gather
+from results.timeline.view import DUPLICATED, LOST, MOST_PACKETS, REORDERED, view
 
 SYNTHETIC = runpy.run_path(str(Path(__file__).parents[1] / "data/records/synthetic.py"))
 LOSSY = 4

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from results import reading, record
 from results.__main__ import main
-from results.contract import FORMAT_VERSION, RecordError
-from results.merging import finished_runs, write_sweep_record
-from results.reading import load_record
-from results.timeline_data import gather
-from results.upgrade import STEPS, upgraded
+from results.figures.merging import finished_runs, write_sweep_record
+from results.record import reading
+from results.record import writer as record
+from results.record.contract import FORMAT_VERSION, RecordError
+from results.record.reading import load_record
+from results.record.upgrade import STEPS, upgraded
+from results.timeline.data import gather
 
 SYNTHETIC = Path(__file__).parents[1] / "data" / "records" / "synthetic.py"
 

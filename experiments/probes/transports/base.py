@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..measures import Measure, Window
-from ..process import ProbeProcess, Spawn
+from experiments.probes.measures import Measure, Window
+from experiments.probes.process import ProbeProcess, Spawn
 
 STOP_BOUND_S = 5.0
 WINDOW_SLACK_S = 0.2  # samples kept on either side of a trial's window, for the picture

@@ -13,12 +13,10 @@ from itertools import product
 
 import numpy as np
 
-from vocabulary.moves import DIRECTIONS
-
-from ..log_format import read_counters
-from ..logs import NS_PER_S, ProbeLog
-from ..measures import Measure, Window
-from ..tcp import (
+from experiments.probes.log_format import read_counters
+from experiments.probes.logs import NS_PER_S, ProbeLog
+from experiments.probes.measures import Measure, Window
+from experiments.probes.tcp import (
     PROTOCOLS,
     TcpStream,
     Timeline,
@@ -30,7 +28,7 @@ from ..tcp import (
     tcp_measures,
     timeline,
 )
-from .base import (
+from experiments.probes.transports.base import (
     WHOLE,
     Columns,
     Ends,
@@ -44,6 +42,7 @@ from .base import (
     Windows,
     rows_of,
 )
+from vocabulary.moves import DIRECTIONS
 
 PORT = 5201
 INITIATORS = ("by_peer", "by_vm")

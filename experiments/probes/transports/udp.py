@@ -6,12 +6,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vocabulary.moves import DIRECTIONS
-
-from ..logs import ProbeLog
-from ..measures import Measure, Window, longest_arrival_gap, udp_measures, with_direction
-from ..packets import Packets
-from ..udp import (
+from experiments.probes.logs import ProbeLog
+from experiments.probes.measures import Measure, Window, longest_arrival_gap, udp_measures, with_direction
+from experiments.probes.packets import Packets
+from experiments.probes.transports.base import (
+    WHOLE,
+    Ends,
+    Files,
+    Logs,
+    Offered,
+    Outcome,
+    Scope,
+    Transport,
+    Windows,
+    rows_of,
+)
+from experiments.probes.udp import (
     ANY_ADDRESS,
     UdpProbe,
     UdpStream,
@@ -21,7 +31,7 @@ from ..udp import (
     parse_sent,
     stop_together,
 )
-from .base import WHOLE, Ends, Files, Logs, Offered, Outcome, Scope, Transport, Windows, rows_of
+from vocabulary.moves import DIRECTIONS
 
 PORT = 5001
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..emodel import call_mos
-from ..measures import Measure, Window, with_direction
-from ..packets import Packets
-from .base import WHOLE, Ends, Scope
-from .udp import Udp, UdpOutcome
+from experiments.probes.emodel import call_mos
+from experiments.probes.measures import Measure, Window, with_direction
+from experiments.probes.packets import Packets
+from experiments.probes.transports.base import WHOLE, Ends, Scope
+from experiments.probes.transports.udp import Udp, UdpOutcome
 
 PORT = 5004
 FRAME_S = 0.020

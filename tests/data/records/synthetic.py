@@ -10,8 +10,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from results.record import RunRecord
-from results.statistics import summarise
+from results.figures.statistics import summarise
+from results.record.writer import RunRecord
 
 PATHS = ("co-located to remote", "remote to co-located", "remote to remote")
 RATE_PPS = 5_000

@@ -1,0 +1,42 @@
+"""What an experiment is: a name, the questions it answers, its parameters, and how its trials are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.running.parameters import Parameter
+from topologies.model import Topology
+
+Trials = Callable[[Any], None]
+"""The part of an experiment that runs inside the sandbox: does all trials of an ``experiments.running.run.Run``."""
+
+
+NOTHING_COPIED = (
+    "memory: nothing is copied: the figures are the network's share of a move (hot-warm-cold and cold copy)"
+)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One named experiment. ``check`` refuses impossible values and topologies before anything is built."""
+
+    name: str
+    questions: tuple[str, ...]
+    question: str
+    answer: str
+    parameters: tuple[Parameter, ...]
+    trials: Trials
+    check: Callable[[Mapping[str, Any], Topology], None]
+    group_by: tuple[str, ...] = ("path",)
+    shown_measures: tuple[str, ...] = ()
+    """What its table and charts show; without it the measures of the contract."""
+    conclude: Callable[[Sequence[Mapping[str, Any]]], str | None] | None = None
+    """Makes the answer's sentence of a run's trials (as in the record); without it one is made of the measures."""
+    memory: str = NOTHING_COPIED
+    """What a run says, before it begins, of the memory's copy; "" where nothing is to be said."""
+    rehearse: Trials | None = None
+    """Does to a ``Rehearsal`` what its trials take, where ``trials`` itself needs a network that is there."""
+    as_sweep: Callable[[Mapping[str, Any]], Any] | None = None
+    """For one that is made of several runs: the sweep (``sweeping.sweep.Asked``) that its values ask for."""

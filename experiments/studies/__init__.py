@@ -1,0 +1,1 @@
+"""Experiments, one a file (or a folder with a `study.py`): found by being here."""

@@ -1,0 +1,1 @@
+"""Warm and hot standby: redundancy, no move."""

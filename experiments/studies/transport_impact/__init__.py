@@ -1,0 +1,1 @@
+"""What a pause does to congestion control and to voice."""

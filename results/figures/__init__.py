@@ -1,0 +1,1 @@
+"""What a record says: groups, statistics, comparisons, causes, answers. Pure."""

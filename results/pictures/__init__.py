@@ -1,0 +1,1 @@
+"""Pictures of figures: charts, curves, and what all pictures share."""

@@ -1,0 +1,1 @@
+"""One trial on one clock, as a picture and as data for a page."""
