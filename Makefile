@@ -3,7 +3,7 @@
 
 VENV ?= .venv
 RESULTS ?= results
-export RESULTS VENV
+export RESULTS VENV STUDIES
 
 # `sudo make ..`: what needs no root is done as the user whose clone this is.
 FOREIGN := $(and $(filter 0,$(shell id -u)),$(filter-out 0,$(shell stat -c %u .)))
@@ -13,41 +13,28 @@ ROOT_PYTHON := $(SUDO) '$(VENV)/bin/python'
 # plan=only says what a run will be: that needs no root.
 PLANNER := $(if $(plan)$(PLAN),$(PYTHON),$(ROOT_PYTHON))
 # Every NAME=value given on make's command line goes to the experiment, which knows which there are.
-given = $(strip $(foreach name,$(filter-out VENV RESULTS ARGS MAKE% -% $(1),$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))')))
+given = $(strip $(foreach name,$(filter-out VENV RESULTS STUDIES ARGS MAKE% -% $(1),$(.VARIABLES)),$(if $(filter command line,$(origin $(name))),'$(name)=$($(name))')))
 # What has parameters gets all of them: it refuses those of other targets with a hint.
 PARAMETERS := $(call given)
 # A target that takes none but these refuses the rest: a misspelt RUN= would silently mean another run.
 only = $(if $(call given,$(1)),$(error make $@ takes $(if $(1),$(addsuffix =,$(1)),no parameters), not $(call given,$(1))))
 
-EXPERIMENTS := hot-l2 hot-l2-v6 several-moves stale-mapping old-nve-policy in-flight-tunnel hot-warm-cold stage-order cold tenants l3-host-route external-client dhcp-client decision lifecycle standby transports transport-impact
+# An experiment is there because its file is: NAME.py or NAME/study.py, with _ for -. STUDIES=folder: your own, too.
+STUDIES ?=
+studies = $(wildcard $(1)/[a-z]*.py $(1)/[a-z]*/study.py)
+name_of = $(subst _,-,$(notdir $(patsubst %/study,%,$(basename $(1)))))
+STUDY_FILES := $(foreach folder,experiments/studies $(STUDIES),$(call studies,$(folder)))
+EXPERIMENTS := $(sort $(foreach file,$(STUDY_FILES),$(call name_of,$(file))))
 
 .DEFAULT_GOAL := help
 .PHONY: $(EXPERIMENTS) help list sweep decide compare gate precision pcap topology answers cli shell validate runs report bench test test-unit test-root check format clean setup setup-test setup-image image image-verify image-disk image-run image-imports image-shell image-cli evaluate evaluate-compare evaluate-reference lock ryu-check
 
 help: ## This list
+	@awk -F '"""|: ' 'FNR == 1 {printf "  make %-18s %s\n", $$2, $$3}' $(STUDY_FILES)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 list: setup ## The experiments, a line each (EXP=cold: question, what varies, what the answer looks like, parameters)
 	$(call only,EXP)@$(PYTHON) -m experiments list $(EXP)
-
-hot-l2: ## Move a VM along all three paths under traffic and say what it cost
-hot-l2-v6: ## The same on IPv6, in a network with both
-several-moves: ## Back and forth, a chain, two VMs at once, two towards each other
-stale-mapping: ## How long traffic still goes through the old NVE: push, pull, announcements, timeouts
-old-nve-policy: ## What the old NVE should do with packets for a VM that has left
-in-flight-tunnel: ## How much buffer a move needs, and when the tunnel may stop
-hot-warm-cold: ## The stages of each kind of move and what each costs
-stage-order: ## Which comes first: mapping update, stop or resume
-cold: ## A cold move with and without quiescing
-tenants: ## Tenants with the same addresses while a VM moves, and routing that follows it
-l3-host-route: ## A move into another subnet, the address kept by a host route
-external-client: ## An Internet client behind the gateway NVE while the VM moves
-standby: ## What warm and hot standby lose at a failover (redundancy, no move)
-transports: ## What a hot move costs UDP, voice, TCP, MPTCP, SCTP, QUIC
-transport-impact: ## What a pause of 0 to 2 s does to congestion control and to voice
-lifecycle: ## Every verb of a VM's life in every state: accepted or refused, and nothing changed by a refusal
-dhcp-client: ## A DHCP client that confirms its lease after a move
-decision: ## What a move will cost, predicted from other runs, and whether the advice to move was right
 
 $(EXPERIMENTS): setup
 	@$(PLANNER) -m experiments run $@ $(PARAMETERS)

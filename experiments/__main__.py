@@ -6,8 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.running.command_line import Command, run_command
+
+if TYPE_CHECKING:
+    from experiments.catalog import Catalog
 
 USAGE = (
     "usage: python -m experiments list [NAME] | run NAME [NAME=value ...] | record NAME [NAME=value ...]\n"
@@ -24,14 +28,22 @@ def results_folder() -> Path:
     return Path(os.environ.get("RESULTS") or Path(__file__).resolve().parents[1] / "results").absolute()
 
 
+def catalog() -> Catalog:
+    """All experiments, those of the user's folder $STUDIES too. Raises StudyError."""
+    from experiments.catalog import EXPERIMENTS
+
+    if folder := os.environ.get("STUDIES"):
+        EXPERIMENTS.add_folder(Path(folder).expanduser())
+    return EXPERIMENTS
+
+
 def _list(words: Sequence[str]) -> int:
-    from experiments.catalog import EXPERIMENTS, find
-    from experiments.listing import brief_lines, full_lines
+    from experiments.listing import brief_lines, by_question, full_lines
 
     if words:
-        print("\n".join(full_lines(find(words[0]))))
+        print("\n".join(full_lines(catalog().find(words[0]), catalog().opening(words[0]))))
         return 0
-    print("\n".join(brief_lines(list(EXPERIMENTS.values()))))
+    print("\n".join(brief_lines(by_question(catalog().values()))))
     print("make list EXP=NAME says what an experiment varies and holds fixed, and explains its parameters.")
     return 0
 
@@ -55,15 +67,13 @@ def _record(words: Sequence[str]) -> int:
 
 def _start(words: Sequence[str]) -> tuple[int, Path] | None:
     """Exit status and folder of the run; None when its plan alone was asked for, and has been said."""
-    from experiments import catalog
+    from experiments.running.experiment import UnknownExperimentError
     from experiments.running.parameters import plan_only, read_parameters
     from experiments.running.start import say_plan, start_run
 
     if not words:
-        raise catalog.UnknownExperimentError(
-            f"run which experiment? (there are: {', '.join(catalog.EXPERIMENTS)})"
-        )
-    experiment = catalog.find(words[0])
+        raise UnknownExperimentError(f"run which experiment? (there are: {', '.join(catalog())})")
+    experiment = catalog().find(words[0])
     only, rest = plan_only(words[1:])
     values = read_parameters(experiment.parameters, rest)
     if experiment.as_sweep is not None:
@@ -101,7 +111,7 @@ def _bench(words: Sequence[str]) -> int:
 def _sweep(words: Sequence[str]) -> int:
     from experiments.sweeping.words import start_sweep
 
-    return start_sweep(words, results_folder())
+    return start_sweep(words, catalog(), results_folder())
 
 
 def _decide(words: Sequence[str]) -> int:

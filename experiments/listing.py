@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Sequence
-from importlib import import_module
+import math
+from collections.abc import Iterable, Sequence
 
 from experiments.running.experiment import Experiment
 from experiments.running.parameters import Parameter
 
 
-def opening(experiment: Experiment) -> list[str]:
+def opening(experiment: Experiment, text: str) -> list[str]:
     """Question, what varies, what is held fixed, what the answer looks like: the text its file opens with."""
-    try:
-        module = import_module(f"{__package__}.{experiment.name.replace('-', '_')}")
-    except ModuleNotFoundError:  # a file of another name
-        module = sys.modules[experiment.check.__module__]
-    text = inspect.cleandoc(module.__doc__ or "").partition("\n\n")[2].replace("``", "")
-    return text.splitlines() or [f"Question   {experiment.question}", f"Answer     {experiment.answer}"]
+    lines = text.replace("``", "").splitlines()
+    return lines or [f"Question   {experiment.question}", f"Answer     {experiment.answer}"]
+
+
+def by_question(experiments: Iterable[Experiment]) -> list[Experiment]:
+    """In the order of the questions they answer; those of none (a user's own) last, by name."""
+
+    def place(one: Experiment) -> tuple[float, str]:
+        numbers = [int(number[1:]) for number in one.questions if number[1:].isdigit()]
+        return min(numbers, default=math.inf), one.name
+
+    return sorted(experiments, key=place)
 
 
 def brief_lines(experiments: Sequence[Experiment]) -> list[str]:
@@ -29,13 +33,13 @@ def brief_lines(experiments: Sequence[Experiment]) -> list[str]:
     ]
 
 
-def full_lines(experiment: Experiment) -> list[str]:
-    """Its heading and opening, and a line a parameter: its default, what it means, what is allowed."""
+def full_lines(experiment: Experiment, text: str) -> list[str]:
+    """Its heading, what its file opens with (``text``), and a line a parameter: default, meaning, what is allowed."""
     shown = [(f"{one.name}={_default(one)}", one) for one in experiment.parameters]
     width = max((len(text) for text, _ in shown), default=0)
     return [
         *_heading(experiment),
-        *(f"    {line}" for line in opening(experiment)),
+        *(f"    {line}" for line in opening(experiment, text)),
         "",
         *(f"    {text:<{width}}  {one.meaning} ({one.allowed})" for text, one in shown),
     ]

@@ -87,11 +87,11 @@ def _run(words: Sequence[str]) -> int:
 
 def check(words: Sequence[str]) -> Experiment:
     """Refuse what the guest would refuse, before it is booted; raises what `experiments.running.refusals` lists."""
-    from experiments import catalog
+    from experiments.catalog import EXPERIMENTS
     from experiments.running.parameters import read_parameters
     from topologies import load_topology, topology_file
 
-    experiment = catalog.find(words[0])
+    experiment = EXPERIMENTS.find(words[0])
     values = read_parameters(experiment.parameters, words[1:])
     if "topology" in values:
         experiment.check(values, load_topology(topology_file(values["topology"])))

@@ -11,7 +11,7 @@ from typing import Any
 from emulation.network import Options
 from emulation.nve import Datapath
 from experiments.bench.rows import Row, measured_inside, ms
-from experiments.catalog import find
+from experiments.catalog import EXPERIMENTS
 from experiments.running.laboratory import Laboratory
 from experiments.running.parameters import ParameterError, read_parameters
 from experiments.running.start import start_run
@@ -22,7 +22,7 @@ from topologies import load_topology, topology_file
 
 def _moves(results_folder: Path, moves: int, *words: str) -> tuple[Any, float]:
     """Run hot-l2 with so many moves; its record and how long it took."""
-    experiment = find("hot-l2")
+    experiment = EXPERIMENTS.find("hot-l2")
     begin_s = time.monotonic()
     values = read_parameters(experiment.parameters, [f"repeat={-(-moves // 3)}", *words])
     status, folder = start_run(experiment, values, results_folder)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from experiments.bench.rows import Row
-from experiments.catalog import find
+from experiments.catalog import EXPERIMENTS
 from experiments.running.parameters import ParameterError
 from experiments.sweeping.plan import read_plan
 from experiments.sweeping.sweep import Asked, do_sweep
@@ -22,7 +22,7 @@ def sweep_rows(trials: int, jobs: int, results_folder: Path) -> list[Row]:
     rates = ",".join(str(500 + 100 * number) for number in range(CELLS))
     words = [f"rate_pps={rates}", "tcp_rate=1Mbit", "before=1s", "after=2s", "ports=afpacket"]
     words.append(f"repeat={max(1, -(-trials // (KINDS * CELLS)))}")
-    experiment = find("hot-l2")
+    experiment = EXPERIMENTS.find("hot-l2")
     begin_s = time.monotonic()
     status, folder = do_sweep(
         Asked(experiment, read_plan(experiment, words), jobs, None, True), results_folder

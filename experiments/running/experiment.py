@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,3 +41,22 @@ class Experiment:
     """Does to a ``Rehearsal`` what its trials take, where ``trials`` itself needs a network that is there."""
     as_sweep: Callable[[Mapping[str, Any]], Any] | None = None
     """For one that is made of several runs: the sweep (``sweeping.sweep.Asked``) that its values ask for."""
+
+
+class UnknownExperimentError(LookupError):
+    """There is no experiment of that name; says which there are."""
+
+
+class StudyError(ValueError):
+    """A file that should hold an experiment does not, or cannot be loaded; says which, where and why."""
+
+
+def find_experiment(experiments: Mapping[str, Experiment], name: str) -> Experiment:
+    """The experiment of that name. Raises UnknownExperimentError."""
+    if name in experiments:
+        return experiments[name]
+    near = difflib.get_close_matches(name, experiments, n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    raise UnknownExperimentError(
+        f"there is no experiment {name!r}{meant} (there are: {', '.join(experiments)})"
+    )

@@ -8,9 +8,9 @@ def refusals() -> tuple[type[Exception], ...]:
     from controller.client import NvaError
     from emulation.errors import EmulationError
     from experiments.attribution.packet_fates import AttributionError
-    from experiments.catalog import UnknownExperimentError
     from experiments.probes.build import BuildError
     from experiments.probes.process import ProbeError
+    from experiments.running.experiment import StudyError, UnknownExperimentError
     from experiments.running.parameters import ParameterError
     from mobility.policies import MigrationRefusedError
     from results.record.contract import RecordError
@@ -25,6 +25,7 @@ def refusals() -> tuple[type[Exception], ...]:
         ParameterError,
         ProbeError,
         RecordError,
+        StudyError,
         TopologyErrors,
         UnknownExperimentError,
         UnknownNameError,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.catalog import EXPERIMENTS, find
+from experiments.running.experiment import Experiment, find_experiment
 from experiments.running.parameters import ParameterError, plan_only
 from experiments.sweeping.folder import read_plan_file
 from experiments.sweeping.plan import read_plan
@@ -14,7 +14,7 @@ from results.record.ownership import as_owner_of
 from results.record.reading import Record, find_run, load_record
 
 
-def read_words(words: Sequence[str], results_folder: Path) -> Asked:
+def read_words(words: Sequence[str], experiments: Mapping[str, Experiment], results_folder: Path) -> Asked:
     """EXP, JOBS, RESUME and FRESH, and the plan of the rest. Raises ParameterError."""
     own = {"exp": "", "jobs": "1", "resume": "", "fresh": ""}
     rest = []
@@ -30,21 +30,23 @@ def read_words(words: Sequence[str], results_folder: Path) -> Asked:
         if rest or own["exp"]:
             raise ParameterError("RESUME goes on with the plan of that sweep; give no other words but JOBS")
         plan = read_plan_file(find_run(results_folder, own["resume"]))
-        return Asked(find(plan.experiment), plan, int(own["jobs"]), own["resume"], False)
+        return Asked(
+            find_experiment(experiments, plan.experiment), plan, int(own["jobs"]), own["resume"], False
+        )
     if not own["exp"]:
         raise ParameterError(
-            f"sweep which experiment? EXP=hot-l2 rate_pps=1000,2000 (there are: {', '.join(EXPERIMENTS)})"
+            f"sweep which experiment? EXP=hot-l2 rate_pps=1000,2000 (there are: {', '.join(experiments)})"
         )
-    experiment = find(own["exp"])
+    experiment = find_experiment(experiments, own["exp"])
     return Asked(
         experiment, read_plan(experiment, rest), int(own["jobs"]), None, own["fresh"] not in ("", "0")
     )
 
 
-def start_sweep(words: Sequence[str], results_folder: Path) -> int:
+def start_sweep(words: Sequence[str], experiments: Mapping[str, Experiment], results_folder: Path) -> int:
     """Do a sweep, or go on with one; the exit status: 0 when every cell is answered."""
     only, words = plan_only(words)
-    asked = read_words(words, results_folder)
+    asked = read_words(words, experiments, results_folder)
     if only:
         say_sweep_plan(asked, results_folder)
         return 0

@@ -13,7 +13,7 @@ from scapy.layers.l2 import Ether
 from emulation.dhcp import Dhcp, client_argv, server_argv
 from emulation.dhcp_messages import confirmation
 from emulation.errors import EmulationError
-from experiments import catalog
+from experiments.catalog import EXPERIMENTS
 from experiments.running.parameters import ParameterError, read_parameters
 from topologies import load_topology, topology_file
 from wire.dhcp import ACK, DISCOVER, NAK, OFFER, REQUEST, Message, decode
@@ -77,7 +77,7 @@ def test_a_vm_with_a_static_address_has_nothing_to_confirm() -> None:
 
 
 def test_dhcp_client_refuses_a_vm_that_leases_nothing() -> None:
-    experiment = catalog.find("dhcp-client")
+    experiment = EXPERIMENTS.find("dhcp-client")
     values = read_parameters(experiment.parameters, ["topology=two_racks"])
     with pytest.raises(ParameterError, match=r"vm=vm1: has a static address in topology two_racks"):
         experiment.check(values, load_topology(topology_file("two_racks")))

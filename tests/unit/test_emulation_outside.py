@@ -11,7 +11,7 @@ from controller.config import state_from_config
 from emulation.addressing import network_entry
 from emulation.outside import ROUTER, client_lines, link_lines, nva_entry, router_lines
 from emulation.plan import Plan
-from experiments import catalog
+from experiments.catalog import EXPERIMENTS
 from experiments.running.parameters import ParameterError, read_parameters
 from topologies import Outside, Topology, load_topology, topology_file
 
@@ -74,7 +74,7 @@ def test_the_nva_accepts_what_it_is_told_of_the_outside() -> None:
     ],
 )
 def test_external_client_refuses_what_cannot_be(words: list[str], topology: Topology, told: str) -> None:
-    experiment = catalog.find("external-client")
+    experiment = EXPERIMENTS.find("external-client")
     values: dict[str, Any] = read_parameters(experiment.parameters, words)
     with pytest.raises(ParameterError) as refused:
         experiment.check(values, topology)

@@ -35,7 +35,7 @@ def test_what_runs_write_changes_no_commit(tree: Path) -> None:
     assert work_tree.state(tree) == before
 
 
-@pytest.mark.parametrize("name", ["run.py", "new.py", "results/pages/table.py"])
+@pytest.mark.parametrize("name", ["run.py", "new.py", "results/table.py"])
 def test_a_change_of_what_runs_does(tree: Path, name: str) -> None:
     (tree / name).write_text("2\n")
     assert work_tree.state(tree)["commit_changed"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments import catalog
+from experiments.catalog import EXPERIMENTS
 from experiments.running.beside import leaked_packets
 from experiments.running.parameters import ParameterError, read_parameters, repetitions
 from experiments.studies.tenants import flows
@@ -18,7 +18,7 @@ TENANTS = load_topology(topology_file("two_tenants"))
 
 
 def values(name: str, *words: str) -> dict[str, Any]:
-    return read_parameters(catalog.find(name).parameters, words)
+    return read_parameters(EXPERIMENTS.find(name).parameters, words)
 
 
 def test_a_packet_of_another_flow_is_a_leak_while_the_window_is_open() -> None:
@@ -77,11 +77,11 @@ def test_what_cannot_be_is_refused_with_the_reason(
     name: str, words: list[str], topology: Topology, told: str
 ) -> None:
     with pytest.raises(ParameterError) as refused:
-        catalog.find(name).check(values(name, *words), topology)
+        EXPERIMENTS.find(name).check(values(name, *words), topology)
     assert told in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["tenants", "l3-host-route"])
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_the_shipped_topology_suits(name: str, family: str) -> None:
-    catalog.find(name).check(values(name, f"family={family}"), TENANTS)
+    EXPERIMENTS.find(name).check(values(name, f"family={family}"), TENANTS)

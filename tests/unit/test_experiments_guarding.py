@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.catalog import EXPERIMENTS, find
+from experiments.catalog import EXPERIMENTS
 from experiments.probes.odds import Odds
 from experiments.running.guarding import LAG_BOUND, bounds_for, warning
 from experiments.running.parameters import ParameterError, read_parameters
@@ -13,7 +13,7 @@ BUSY = Odds(1.0, 0.020, 0.8, 0.055)
 
 
 def test_poor_odds_are_said_with_what_helps() -> None:
-    names = [parameter.name for parameter in find("old-nve-policy").parameters]
+    names = [parameter.name for parameter in EXPERIMENTS.find("old-nve-policy").parameters]
     told = warning(BUSY, [1.3, 1.3, 25.0], names, 4.2)
     assert told is not None
     assert "processes wait for more than 20 ms every 1.2 s (the longest wait in 1.0 s was 55 ms)" in told

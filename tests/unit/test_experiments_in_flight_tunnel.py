@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from experiments import catalog
+from experiments.catalog import EXPERIMENTS
 from experiments.running.parameters import ParameterError, read_parameters
-from experiments.studies.in_flight_tunnel import (
+from experiments.studies.in_flight_tunnel.fit import fit_buffer
+from experiments.studies.in_flight_tunnel.study import (
     LEARNING,
     check,
     conclude,
@@ -17,14 +18,13 @@ from experiments.studies.in_flight_tunnel import (
     stop_groups,
     thin_flows,
 )
-from experiments.studies.in_flight_tunnel_fit import fit_buffer
 from topologies import load_topology, topology_file
 
 THIN = load_topology(topology_file("thin_flows"))
 
 
 def values(*words: str) -> dict[str, Any]:
-    return read_parameters(catalog.find("in-flight-tunnel").parameters, words)
+    return read_parameters(EXPERIMENTS.find("in-flight-tunnel").parameters, words)
 
 
 def test_flows_are_from_one_millisecond_to_a_minute_each_from_an_nve_of_its_own() -> None:

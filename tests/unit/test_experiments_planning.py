@@ -10,7 +10,7 @@ import pytest
 
 from emulation.nve import Datapath
 from experiments.__main__ import main
-from experiments.catalog import EXPERIMENTS, find
+from experiments.catalog import EXPERIMENTS
 from experiments.running.parameters import read_parameters, with_topology
 from experiments.running.planning import RunPlan, in_words, plan_run, size
 from experiments.sweeping.plan import network_key, read_plan
@@ -26,7 +26,7 @@ FACTOR = 1.5
 
 
 def planned(name: str, *words: str) -> RunPlan:
-    experiment = find(name)
+    experiment = EXPERIMENTS.find(name)
     values = read_parameters(experiment.parameters, words)
     if experiment.as_sweep is not None:
         asked: Asked = experiment.as_sweep(values)
@@ -74,7 +74,7 @@ def test_a_plan_follows_the_parameters() -> None:
 
 
 def test_a_sweep_has_its_blocks_trials_in_networks_that_are_built_once_a_round() -> None:
-    experiment = find("hot-l2")
+    experiment = EXPERIMENTS.find("hot-l2")
     asked = Asked(experiment, read_plan(experiment, ["rate_pps=500,1000,2000", "repeat=4"]), 2, None, True)
     values = asked.plan.all_values(experiment)
     keys = [network_key(own) for own in values]

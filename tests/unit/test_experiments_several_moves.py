@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments import catalog
+from experiments.catalog import EXPERIMENTS
 from experiments.running.move_measures import move_measures, moves_measures
 from experiments.running.parameters import ParameterError, read_parameters
 from experiments.studies.several_moves import PATTERNS, conclude, flows, patterns
@@ -20,7 +20,7 @@ NVES = ["nve1", "nve2", "nve3"]
 
 
 def values(*words: str) -> dict[str, Any]:
-    return read_parameters(catalog.find("several-moves").parameters, words)
+    return read_parameters(EXPERIMENTS.find("several-moves").parameters, words)
 
 
 @pytest.mark.parametrize("turns", [1, 3])
@@ -47,7 +47,7 @@ def test_the_patterns_are_what_they_are_called() -> None:
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_every_flow_has_a_number_of_its_own(family: str) -> None:
-    catalog.find("several-moves").check(values(f"family={family}"), TOPOLOGY)
+    EXPERIMENTS.find("several-moves").check(values(f"family={family}"), TOPOLOGY)
     found = flows(values(f"family={family}"), TOPOLOGY)
     assert {one.stream for one in found} == {1, 2, 3, 4}  # 0 is that of the two VMs with each other
     assert {(one.sender, one.receiver) for one in found} == {
@@ -70,7 +70,7 @@ def test_every_flow_has_a_number_of_its_own(family: str) -> None:
 )
 def test_what_cannot_be_is_refused_with_the_reason(words: list[str], topology: str, told: str) -> None:
     with pytest.raises(ParameterError) as refused:
-        catalog.find("several-moves").check(values(*words), load_topology(topology_file(topology)))
+        EXPERIMENTS.find("several-moves").check(values(*words), load_topology(topology_file(topology)))
     assert told in str(refused.value)
 
 

@@ -77,7 +77,7 @@ def test_what_cannot_be_swept_is_refused_in_one_line(words: tuple[str, ...], sai
 
 
 def test_the_command_has_words_of_its_own(tmp_path: Any) -> None:
-    asked = read_words(["EXP=hot-l2", "rate_pps=1000,2000", "JOBS=3"], tmp_path)
+    asked = read_words(["EXP=hot-l2", "rate_pps=1000,2000", "JOBS=3"], EXPERIMENTS, tmp_path)
     assert (asked.experiment.name, asked.jobs, asked.fresh) == ("hot-l2", 3, False)
     for words, said in (
         (["rate_pps=1000,2000"], "sweep which experiment?"),
@@ -85,16 +85,16 @@ def test_the_command_has_words_of_its_own(tmp_path: Any) -> None:
         (["RESUME=nothing", "EXP=hot-l2"], "give no other words"),
     ):
         with pytest.raises(ParameterError, match=said.replace("?", r"\?")):
-            read_words(words, tmp_path)
+            read_words(words, EXPERIMENTS, tmp_path)
     (tmp_path / "runs" / "foreign").mkdir(parents=True)
     with pytest.raises(ParameterError, match="is no sweep"):
-        read_words([f"RESUME={tmp_path / 'runs' / 'foreign'}"], tmp_path)
+        read_words([f"RESUME={tmp_path / 'runs' / 'foreign'}"], EXPERIMENTS, tmp_path)
     (tmp_path / "runs" / "foreign" / "sweep.json").write_text('{"format_version": 9, "plan": {}}')
     with pytest.raises(ParameterError, match=r"written in format 9, .* update Overland"):
-        read_words([f"RESUME={tmp_path / 'runs' / 'foreign'}"], tmp_path)
+        read_words([f"RESUME={tmp_path / 'runs' / 'foreign'}"], EXPERIMENTS, tmp_path)
     (tmp_path / "runs" / "foreign" / "sweep.json").write_text("{")
     with pytest.raises(ParameterError, match="is not the plan of a sweep"):
-        read_words([f"RESUME={tmp_path / 'runs' / 'foreign'}"], tmp_path)
+        read_words([f"RESUME={tmp_path / 'runs' / 'foreign'}"], EXPERIMENTS, tmp_path)
 
 
 def test_every_experiment_can_be_swept_or_says_why_not() -> None:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import catalog
+from experiments.catalog import EXPERIMENTS
 from experiments.designs.schedules import NULL, PATHS, Mix, Schedule, path_of, too_few_valid
 from experiments.running import mistakes
+from experiments.running.experiment import UnknownExperimentError
 from experiments.running.parameters import (
     ParameterError,
     as_words,
@@ -198,9 +199,9 @@ def test_the_words_of_a_run_run_the_same_again(words: list[str]) -> None:
 
 
 def test_every_experiment_can_be_found_by_its_name() -> None:
-    assert catalog.find("hot-l2").name == "hot-l2"
-    with pytest.raises(catalog.UnknownExperimentError, match="did you mean 'hot-l2'"):
-        catalog.find("hotl2")
+    assert EXPERIMENTS.find("hot-l2").name == "hot-l2"
+    with pytest.raises(UnknownExperimentError, match="did you mean 'hot-l2'"):
+        EXPERIMENTS.find("hotl2")
 
 
 # What hot-l2 refuses.
@@ -365,7 +366,7 @@ MEMORY_OF_VM = [
 def test_a_vms_memory_is_what_the_topology_says(
     words: list[str], said: dict[str, Any], memory_mib: int, dirty_rate: int, line: str
 ) -> None:
-    known, topology = catalog.find("hot-warm-cold").parameters, with_memory(**said)
+    known, topology = EXPERIMENTS.find("hot-warm-cold").parameters, with_memory(**said)
     values = read_parameters(known, words)
     found = with_topology(known, values, topology)
     assert (found["memory_mib"], found["dirty_rate"]) == (memory_mib, dirty_rate)

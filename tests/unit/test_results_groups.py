@@ -10,7 +10,7 @@ from rich.console import Console
 
 from experiments.designs.schedules import PATHS
 from experiments.studies import transports
-from experiments.studies.in_flight_tunnel import RULES
+from experiments.studies.in_flight_tunnel.study import RULES
 from experiments.studies.several_moves import PATTERNS
 from results.figures.answer import answer_sentence, environment_rows
 from results.figures.answer_groups import floor_figures, lead_figures

@@ -448,7 +448,8 @@ def test_an_experiments_name_means_its_newest_run_and_is_told(tmp_path, capsys):
 
 
 def test_reading_and_writing_records_loads_no_heavy_library():
-    code = "import results.record.writer, results.figures.statistics, results.pages.table, results.pages.report, results.timeline.picture, sys;"
+    modules = ("record.writer", "figures.statistics", "pages.table", "pages.report", "timeline.picture")
+    code = f"import sys, {', '.join(f'results.{name}' for name in modules)};"
     code += (
         "print({'numpy', 'scipy', 'pyarrow', 'matplotlib', 'jinja2', 'rich'} & set(sys.modules) or 'none')"
     )

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.catalog import EXPERIMENTS
 from experiments.studies import hot_warm_cold
-from experiments.studies.in_flight_tunnel import most_held
+from experiments.studies.in_flight_tunnel.study import most_held
 from results.__main__ import main
 from results.figures.answers import read_kept, rows_of
 from results.figures.questions import QUESTIONS, TO_COME

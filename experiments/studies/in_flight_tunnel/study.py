@@ -30,7 +30,7 @@ from experiments.running.parameters import ParameterError, duration_s, repetitio
 from experiments.running.run import Run
 from experiments.running.sentences import milliseconds
 from experiments.running.traffic import UDP_PORT, address_of
-from experiments.studies.in_flight_tunnel_fit import fit_buffer
+from experiments.studies.in_flight_tunnel.fit import fit_buffer
 from mobility.migration import MigrationRecord
 from mobility.options import MoveOptions
 from topologies.model import Topology
