@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.bench.rows import Row
+from experiments.designs import moving_vm
 from experiments.running.experiment import Experiment
 from experiments.running.parameters import QUICK, ParameterError, read_parameters, whole
 from experiments.running.run import Run
 from experiments.running.start import start_run
-from experiments.studies import hot_l2
 from results.figures.statistics import compare_paired
 from results.record.reading import load_record
 
@@ -60,9 +60,9 @@ EXPERIMENT = Experiment(
     questions=(),
     question="What does it cost to follow every packet?",
     answer="loss, delay and stalls with the taps and without, in null trials",
-    parameters=(*hot_l2.PARAMETERS, QUICK, PAIRS),
+    parameters=(*moving_vm.PARAMETERS, QUICK, PAIRS),
     trials=trials,
-    check=hot_l2.check,
+    check=moving_vm.check,
     group_by=("taps",),
 )
 """Not in the catalog: it measures the instrument."""

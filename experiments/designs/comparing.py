@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from experiments.designs import moving_vm
 from experiments.designs.schedules import NULL, Mix
 from experiments.running.gathering import Gathered
 from experiments.running.parameters import QUICK, Parameter, ParameterError, repetitions, with_defaults
 from experiments.running.run import Observe, Run
 from experiments.running.traffic import address_of
-from experiments.studies import hot_l2
 from mobility.options import MoveOptions
 from topologies.model import Topology, UnknownNameError
 
@@ -25,7 +25,7 @@ _NOT_HERE = ("policy", "attachment", "quick")  # what is compared is not a param
 
 def traffic_parameters(**defaults: Any) -> tuple[Parameter, ...]:
     """hot-l2's parameters of traffic and trials, some with other defaults, and ``quick``."""
-    known = [parameter for parameter in hot_l2.PARAMETERS if parameter.name not in _NOT_HERE]
+    known = [parameter for parameter in moving_vm.PARAMETERS if parameter.name not in _NOT_HERE]
     return (*with_defaults(known, **defaults), QUICK)
 
 
@@ -57,7 +57,7 @@ def checker(groups: Groups) -> Callable[[Mapping[str, Any], Topology], None]:
     def check(values: Mapping[str, Any], topology: Topology) -> None:
         ways, each = groups(values), Gathered()
         with each:
-            hot_l2.check({**values, "policy": ways[0].options.policy, "attachment": "rebind"}, topology)
+            moving_vm.check({**values, "policy": ways[0].options.policy, "attachment": "rebind"}, topology)
         with each:
             check_three_nves(values, topology)
         for way in ways:
@@ -82,7 +82,7 @@ def check_family(values: Mapping[str, Any], topology: Topology) -> None:
     each = Gathered()
     for name in ("vm", "peer"):
         with each:
-            hot_l2.vm_of(topology, name, values[name])
+            moving_vm.vm_of(topology, name, values[name])
             try:
                 address_of(topology, values[name], values["family"])
             except UnknownNameError as error:

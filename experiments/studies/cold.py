@@ -15,6 +15,8 @@ from functools import partial
 from typing import Any
 
 from experiments.designs.comparing import Group, checker, comparison, traffic_parameters
+from experiments.designs.copying_vm import MEMORY, check_copy
+from experiments.designs.moving_vm import PAUSE
 from experiments.running.experiment import Experiment
 from experiments.running.gathering import Gathered
 from experiments.running.parameters import with_topology
@@ -26,8 +28,6 @@ from experiments.running.sentences import (
     packets,
     sentences,
 )
-from experiments.studies.hot_l2 import PAUSE
-from experiments.studies.hot_warm_cold import MEMORY, check_copy
 from mobility.options import MoveOptions
 from topologies.model import Topology
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from emulation.commands import wait_until
 from emulation.dhcp_messages import Listener, confirmation
+from experiments.designs import moving_vm
 from experiments.designs.schedules import NULL, Schedule, path_of
 from experiments.running.experiment import Experiment
 from experiments.running.gathering import Gathered
@@ -32,7 +33,6 @@ from experiments.running.parameters import (
 )
 from experiments.running.run import Run
 from experiments.running.sentences import BOTH_WAYS, measured, milliseconds, moves_cost, stalls
-from experiments.studies import hot_l2
 from mobility.migration import MigrationRecord
 from topologies.model import Topology
 from wire.dhcp import Message
@@ -41,7 +41,7 @@ CONFIRMED_BOUND_S = 3.0
 WAYS = ("renew", "restart")
 
 PARAMETERS: tuple[Parameter, ...] = (
-    *with_defaults(hot_l2.PARAMETERS, topology="dhcp", peer="peer2", rate_pps=2000, tcp_rate=2_000_000),
+    *with_defaults(moving_vm.PARAMETERS, topology="dhcp", peer="peer2", rate_pps=2000, tcp_rate=2_000_000),
     choice("confirm", "renew", "how the client asks for its address again", WAYS),
     QUICK,
 )
@@ -51,14 +51,14 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's; and the VM leases its address."""
     each = Gathered()
     with each:
-        hot_l2.check(values, topology)
+        moving_vm.check(values, topology)
     with each:
         _check_leases(values, topology)
     each.tell()
 
 
 def _check_leases(values: Mapping[str, Any], topology: Topology) -> None:
-    if hot_l2.vm_of(topology, "vm", values["vm"]).address != "dhcp":
+    if moving_vm.vm_of(topology, "vm", values["vm"]).address != "dhcp":
         leasing = ", ".join(vm.name for vm in topology.vms if vm.address == "dhcp") or "none"
         raise ParameterError(
             f"vm={values['vm']}: has a static address in topology {topology.name} (VMs with address: dhcp: {leasing}); "
@@ -118,7 +118,7 @@ class Confirmer:
 
 def rehearse(run: Any) -> None:
     """The same path; to ask for the address takes some ms."""
-    hot_l2.go_round(run, _home(run))
+    moving_vm.go_round(run, _home(run))
 
 
 def _home(run: Run) -> str:

@@ -18,6 +18,8 @@ from typing import Any
 
 from emulation import commands
 from emulation.outside import ROUTER
+from experiments.designs import moving_vm
+from experiments.designs.moving_vm import check_movable, vm_of
 from experiments.running.experiment import Experiment
 from experiments.running.gathering import Gathered
 from experiments.running.parameters import QUICK, Parameter, ParameterError, choice, with_defaults
@@ -33,12 +35,10 @@ from experiments.running.sentences import (
 )
 from experiments.running.side_measures import flow_mods
 from experiments.running.traffic import FAMILIES, address_of
-from experiments.studies import hot_l2
-from experiments.studies.hot_l2 import check_movable, vm_of
 from topologies.model import Topology
 
 PARAMETERS: tuple[Parameter, ...] = (
-    *with_defaults(hot_l2.PARAMETERS, topology="outside", peer="client1", rate_pps=2000),
+    *with_defaults(moving_vm.PARAMETERS, topology="outside", peer="client1", rate_pps=2000),
     choice("family", "ipv4", "IP version of the traffic", FAMILIES),
     QUICK,
 )
@@ -100,7 +100,7 @@ def trials(run: Run) -> None:
     outside = run.laboratory.topology.outside
     assert outside is not None  # checked
     run.observe = partial(watch, run, outside.nve)
-    hot_l2.go_round(run, outside.nve)
+    moving_vm.go_round(run, outside.nve)
 
 
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:

@@ -19,16 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from emulation.addressing import tentative
+from experiments.designs import moving_vm
+from experiments.designs.moving_vm import go_round
 from experiments.running.experiment import Experiment
 from experiments.running.gathering import Gathered
 from experiments.running.parameters import QUICK, Parameter, ParameterError, choice, with_defaults
 from experiments.running.run import Run
 from experiments.running.sentences import BOTH_WAYS, measured, moves_cost, packets, stalls
-from experiments.studies import hot_l2
 from topologies.model import Topology
 
 PARAMETERS: tuple[Parameter, ...] = (
-    *with_defaults(hot_l2.PARAMETERS, topology="dual_stack"),
+    *with_defaults(moving_vm.PARAMETERS, topology="dual_stack"),
     choice("family", "ipv6", "IP version of the traffic", ("ipv6",)),
     QUICK,
 )
@@ -39,7 +40,7 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's; and both VMs need an IPv6 address."""
     each = Gathered()
     with each:
-        hot_l2.check(values, topology)
+        moving_vm.check(values, topology)
     for parameter in ("vm", "peer"):
         with each:
             _check_ipv6(values, topology, parameter)
@@ -47,7 +48,7 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
 
 
 def _check_ipv6(values: Mapping[str, Any], topology: Topology, parameter: str) -> None:
-    if hot_l2.vm_of(topology, parameter, values[parameter]).ipv6 is None:
+    if moving_vm.vm_of(topology, parameter, values[parameter]).ipv6 is None:
         with_one = ", ".join(vm.name for vm in topology.vms if vm.ipv6 is not None) or "none"
         raise ParameterError(
             f"{parameter}={values[parameter]}: has no IPv6 address in topology {topology.name} "
@@ -79,7 +80,7 @@ def watch_discovery(run: Run) -> Callable[[], dict[str, float]]:
 def trials(run: Run) -> None:
     """hot-l2's, with an eye on neighbour discovery."""
     run.observe = partial(watch_discovery, run)
-    hot_l2.trials(run)
+    go_round(run, run.laboratory.network.location[run.values["peer"]])
 
 
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:

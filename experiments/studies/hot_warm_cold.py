@@ -13,27 +13,21 @@ Answer     Per kind: time of every stage (timeline), total time, downtime, bytes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from experiments.designs.comparing import Group, checker, comparison, traffic_parameters
+from experiments.designs.copying_vm import MEMORY, check_copy
+from experiments.designs.moving_vm import PAUSE
 from experiments.running.experiment import Experiment
 from experiments.running.gathering import Gathered
 from experiments.running.parameters import (
-    OfVm,
-    Parameter,
-    ParameterError,
     duration_s,
-    rate_bps,
-    whole,
     with_topology,
 )
 from experiments.running.sentences import figure, groups_tried, measured, milliseconds, packets
-from experiments.studies.hot_l2 import PAUSE
 from mobility.options import MoveOptions
 from topologies.model import Topology
-from topologies.units import format_duration, format_rate, format_size
 from vocabulary.moves import KINDS
 
 
@@ -59,41 +53,9 @@ def groups(values: Mapping[str, Any]) -> Sequence[Group]:
     ]
 
 
-MEMORY_MIB = replace(
-    whole("memory_mib", 64, "memory of the VM, in MiB; else as the topology says, or 64", 1, 2**20),
-    default=None,
-    of_vm=OfVm(
-        "memory", lambda vm: -(-vm.memory_bytes // 2**20), lambda vm: format_size(vm.memory_bytes), 64
-    ),
-)
-DIRTY_RATE = replace(
-    rate_bps(
-        "dirty_rate", 0, "how fast the running VM changes its memory; else as the topology says, or 100Mbit"
-    ),
-    default=None,
-    of_vm=OfVm(
-        "dirty_rate", lambda vm: vm.dirty_rate_bps, lambda vm: format_rate(vm.dirty_rate_bps), 100_000_000
-    ),
-)
-MEMORY: tuple[Parameter, ...] = (
-    MEMORY_MIB,
-    rate_bps("bandwidth", 1_000_000_000, "rate of the copy", above_zero=True),
-    DIRTY_RATE,
-    whole("downtime_limit_ms", 50, "pre-copy goes on until the rest takes less than this, in ms", 1, 10_000),
-    whole(
-        "real",
-        0,
-        "1: copy real bytes over the underlay instead of waiting as long; they load the machine: 200Mbit or so",
-        0,
-        1,
-    ),
-)
-
 DOWNTIME = duration_s(
     "downtime", 0.0, "time the VM stands still, imposed; 0: what its copy leaves for the stop"
 )
-
-LONGEST_COPY_S = 3600.0
 
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
@@ -104,17 +66,6 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
     with each:
         check_copy(settled)
     each.tell()
-
-
-def check_copy(values: Mapping[str, Any]) -> None:
-    """Refuse memory that one round over this bandwidth does not copy within ``LONGEST_COPY_S`` (ParameterError)."""
-    took_s = values["memory_mib"] * 2**20 * 8 / values["bandwidth"]
-    if took_s > LONGEST_COPY_S:
-        raise ParameterError(
-            f"memory_mib={values['memory_mib']} at bandwidth={format_rate(values['bandwidth'])}: one round of the copy "
-            f"takes {format_duration(round(took_s))}; at most {format_duration(LONGEST_COPY_S)} is allowed: give less "
-            "memory or more bandwidth"
-        )
 
 
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:

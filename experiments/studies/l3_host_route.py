@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from experiments.designs import moving_vm
+from experiments.designs.moving_vm import check_movable, vm_of
 from experiments.running.beside import SideFlow
 from experiments.running.experiment import Experiment
 from experiments.running.gathering import Gathered
@@ -33,12 +35,10 @@ from experiments.running.run import Run
 from experiments.running.sentences import BOTH_WAYS, counted, measured, moves_cost, stalls
 from experiments.running.side_measures import flow_mods
 from experiments.running.traffic import FAMILIES, UDP_PORT, address_of
-from experiments.studies import hot_l2
-from experiments.studies.hot_l2 import check_movable, vm_of
 from topologies.model import Topology
 
 PARAMETERS: tuple[Parameter, ...] = (
-    *with_defaults(hot_l2.PARAMETERS, topology="two_tenants", peer="green2", rate_pps=2000),
+    *with_defaults(moving_vm.PARAMETERS, topology="two_tenants", peer="green2", rate_pps=2000),
     choice("family", "ipv4", "IP version of the traffic", FAMILIES),
     text("near", "peer1", "a VM in the subnet of the one that moves"),
     whole("near_pps", 1000, "UDP packets per second with that VM, each way", 100, 5000),
@@ -82,7 +82,7 @@ def trials(run: Run) -> None:
 
     run.observe = partial(flow_mods, run)
     beside = [flow("near_to_vm", near, vm, 1), flow("near_from_vm", vm, near, 2)]
-    hot_l2.go_round(run, run.laboratory.network.location[values["peer"]], beside)
+    moving_vm.go_round(run, run.laboratory.network.location[values["peer"]], beside)
 
 
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:

@@ -22,12 +22,12 @@ from controller.client import NvaError
 from emulation import commands
 from emulation.errors import CommandError
 from emulation.preflight import PORT_TYPES
+from experiments.designs import moving_vm
 from experiments.running.experiment import Experiment
 from experiments.running.laboratory import Laboratory
 from experiments.running.parameters import QUICK, choice, repetitions, text, whole
 from experiments.running.run import Run
 from experiments.running.sentences import milliseconds
-from experiments.studies import hot_l2
 from mobility.policies import MigrationRefusedError
 from topologies.model import Topology
 from vocabulary.lifecycle import STATES, VERBS
@@ -39,7 +39,7 @@ ANSWER_S = 0.3  # a ping within one machine takes some 0.3 ms
 
 def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's: the VM must be able to move."""
-    hot_l2.check({**values, "policy": _policy(values)}, topology)
+    moving_vm.check({**values, "policy": _policy(values)}, topology)
 
 
 def _policy(values: Mapping[str, Any]) -> str:

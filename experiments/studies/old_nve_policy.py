@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.deciding.model import until_timeout_s
+from experiments.designs import moving_vm
 from experiments.designs.comparing import Group, check_family, checker, comparison, traffic_parameters
 from experiments.probes.counters import counters
 from experiments.running.experiment import Experiment
@@ -37,7 +38,6 @@ from experiments.running.sentences import (
     sentences,
 )
 from experiments.running.traffic import FAMILIES
-from experiments.studies import hot_l2
 from mobility.options import MoveOptions
 from mobility.policies import check_forwarding
 from topologies.model import Topology
@@ -96,7 +96,7 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
             )
     with each:
         if values["family"] == "ipv4":
-            check_forwarding(topology, hot_l2.vm_of(topology, "vm", values["vm"]).name)
+            check_forwarding(topology, moving_vm.vm_of(topology, "vm", values["vm"]).name)
     each.tell()
 
 
@@ -233,7 +233,7 @@ EXPERIMENT = Experiment(
         # Between Linux's timeouts 1.4 s and 3 s after the last acknowledgment: who backs off waits another second.
         duration_s("long_downtime", 2.0, "the same for policies that drop, to see senders back off"),
         choice("family", "ipv4", "IP version of the traffic; with ipv6 there is no policy forward", FAMILIES),
-        hot_l2.PAUSE,
+        moving_vm.PAUSE,
     ),
     trials=comparison(groups, icmp_at_peer),
     check=check,

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from experiments.designs import moving_vm
 from experiments.designs.comparing import traffic_parameters
 from experiments.designs.schedules import NULL, Mix
 from experiments.running.beside import SideFlow
@@ -28,7 +29,6 @@ from experiments.running.parameters import Parameter, ParameterError, choice, re
 from experiments.running.run import Run
 from experiments.running.sentences import milliseconds, packets, sentences
 from experiments.running.traffic import FAMILIES, UDP_PORT, address_of
-from experiments.studies import hot_l2
 from mobility.migration import MigrationRecord
 from mobility.several import Itinerary, move_several
 from topologies.model import Topology
@@ -79,17 +79,17 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's; and the peer must be able to move too, a third VM be in their network, and three NVEs be there."""
     each = Gathered()
     with each:
-        hot_l2.check({**values, "attachment": "rebind"}, topology)
+        moving_vm.check({**values, "attachment": "rebind"}, topology)
     with each:
-        peer = hot_l2.vm_of(topology, "peer", values["peer"])
+        peer = moving_vm.vm_of(topology, "peer", values["peer"])
         if not topology.prewired_nves(peer):
             raise ParameterError(
                 f"peer={peer.name}: moves too, and is not pre-wired in topology {topology.name}; give it "
                 "`prewired: all` there, or take the topology two_movers"
             )
-        hot_l2.check_movable({**values, "vm": peer.name, "attachment": "rebind"}, topology)
+        moving_vm.check_movable({**values, "vm": peer.name, "attachment": "rebind"}, topology)
     with each:
-        vm, stays = (hot_l2.vm_of(topology, name, values[name]) for name in ("vm", "stays"))
+        vm, stays = (moving_vm.vm_of(topology, name, values[name]) for name in ("vm", "stays"))
         if stays.name in (vm.name, values["peer"]) or stays.virtual_network != vm.virtual_network:
             raise ParameterError(
                 f"stays={stays.name}: must be a third VM of {vm.name}'s network {vm.virtual_network}; choose another VM"
@@ -101,7 +101,7 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
             )
     for name in ("vm", "peer", "stays"):
         with each:
-            address_of(topology, hot_l2.vm_of(topology, name, values[name]).name, values["family"])
+            address_of(topology, moving_vm.vm_of(topology, name, values[name]).name, values["family"])
     each.tell()
 
 

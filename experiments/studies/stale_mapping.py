@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from experiments.designs import moving_vm
 from experiments.designs.comparing import check_three_nves, traffic_parameters
 from experiments.designs.schedules import NULL, Mix
 from experiments.running.experiment import Experiment
@@ -34,7 +35,6 @@ from experiments.running.parameters import Parameter, choice, repetitions
 from experiments.running.run import Run
 from experiments.running.sentences import measured, milliseconds, packets
 from experiments.running.traffic import FAMILIES, address_of
-from experiments.studies import hot_l2
 from mobility.migration import MigrationRecord
 from mobility.options import MoveOptions
 from topologies.model import Topology
@@ -117,10 +117,10 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's, and a third NVE for a peer that must be told."""
     each = Gathered()
     with each:
-        hot_l2.check({**values, "policy": "tunnel", "attachment": "rebind"}, topology)
+        moving_vm.check({**values, "policy": "tunnel", "attachment": "rebind"}, topology)
     for name in ("vm", "peer"):
         with each:
-            address_of(topology, hot_l2.vm_of(topology, name, values[name]).name, values["family"])
+            address_of(topology, moving_vm.vm_of(topology, name, values[name]).name, values["family"])
     with each:
         check_three_nves(values, topology)
     each.tell()

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.designs import moving_vm
 from experiments.running.beside import SideFlow
 from experiments.running.experiment import Experiment
 from experiments.running.gathering import Gathered
@@ -33,12 +34,11 @@ from experiments.running.parameters import (
 from experiments.running.run import Run
 from experiments.running.sentences import BOTH_WAYS, measured, moves_cost, stalls
 from experiments.running.traffic import FAMILIES, UDP_PORT, address_of
-from experiments.studies import hot_l2
 from topologies.model import Topology, Vm
 
 PARAMETERS: tuple[Parameter, ...] = (
     *with_defaults(
-        hot_l2.PARAMETERS, topology="two_tenants", peer="peer3", rate_pps=2000, tcp_rate=2_000_000
+        moving_vm.PARAMETERS, topology="two_tenants", peer="peer3", rate_pps=2000, tcp_rate=2_000_000
     ),
     choice("family", "ipv4", "IP version of the traffic", FAMILIES),
     text("twin", "red1", "VM of another tenant with the addresses of vm"),
@@ -55,7 +55,7 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's; and the VMs beside must be what their parameters say. All that is not is told at once."""
     each = Gathered()
     with each:
-        hot_l2.check(values, topology)
+        moving_vm.check(values, topology)
     known = {vm.name: vm for vm in topology.vms}
     vm, peer = known.get(values["vm"]), known.get(values["peer"])
     if vm is not None and peer is not None:
@@ -65,7 +65,7 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
     else:  # what the others must be follows from these two
         for name in ("twin", "twin_peer", "routed", "unrouted"):
             with each:
-                hot_l2.vm_of(topology, name, values[name])
+                moving_vm.vm_of(topology, name, values[name])
     for name in ("vm", "peer", "routed", "unrouted"):
         if values[name] in known:
             with each:
@@ -161,7 +161,7 @@ def flows(values: Mapping[str, Any], topology: Topology) -> list[SideFlow]:
 def trials(run: Run) -> None:
     """hot-l2's path, with the other flows beside it."""
     peer_nve = run.laboratory.network.location[run.values["peer"]]
-    hot_l2.go_round(run, peer_nve, flows(run.values, run.laboratory.topology))
+    moving_vm.go_round(run, peer_nve, flows(run.values, run.laboratory.topology))
 
 
 def conclude(trials: Sequence[Mapping[str, Any]]) -> str | None:

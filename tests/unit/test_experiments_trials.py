@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.catalog import EXPERIMENTS
+from experiments.designs import moving_vm
 from experiments.designs.schedules import NULL, PATHS, Mix, Schedule, path_of, too_few_valid
 from experiments.running import mistakes
 from experiments.running.experiment import UnknownExperimentError
@@ -26,7 +27,7 @@ from experiments.studies import cold, external_client, hot_l2, hot_l2_v6, hot_wa
 from mobility.policies import MigrationRefusedError
 from topologies import Topology, load_topology, topology_file
 
-KNOWN = hot_l2.PARAMETERS
+KNOWN = moving_vm.PARAMETERS
 CYCLE = ["nve1", "nve2", "nve3"]
 
 
@@ -208,7 +209,7 @@ def test_every_experiment_can_be_found_by_its_name() -> None:
 
 
 def checked(*words: str, topology: Topology | None = None) -> None:
-    hot_l2.check(read_parameters(KNOWN, words), topology or load_topology(topology_file("two_racks")))
+    moving_vm.check(read_parameters(KNOWN, words), topology or load_topology(topology_file("two_racks")))
 
 
 def changed(**values: Any) -> Topology:
@@ -290,11 +291,11 @@ def test_a_small_mtu_needs_packets_that_do_not_fit(payload: int, fine: bool) -> 
     known = hot_l2.EXPERIMENT.parameters
     values = read_parameters(known, ["fault=small-mtu", f"payload={payload}"])
     if fine:
-        hot_l2.check(values, jumbo(9000))
+        moving_vm.check(values, jumbo(9000))
         assert mistakes.wrong_options(values, jumbo(9000)) == {"underlay_mtu_bytes": 9000}
         return
     with pytest.raises(ParameterError, match=r"fault=small-mtu: .* choose payload from 8923 to 8972"):
-        hot_l2.check(values, jumbo(9000))
+        moving_vm.check(values, jumbo(9000))
 
 
 def test_mix_gives_every_group_its_valid_trials_in_seeded_order() -> None:

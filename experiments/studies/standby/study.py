@@ -27,6 +27,7 @@ from typing import Any
 from emulation import commands
 from emulation.network import RUN_FOLDER
 from emulation.preflight import PORT_TYPES
+from experiments.designs import moving_vm
 from experiments.designs.schedules import NULL, Mix
 from experiments.running.experiment import Experiment
 from experiments.running.gathering import Gathered
@@ -34,7 +35,6 @@ from experiments.running.laboratory import PROJECT
 from experiments.running.parameters import QUICK, ParameterError, choice, duration_s, repetitions, text, whole
 from experiments.running.run import Run
 from experiments.running.sentences import figure, measured, milliseconds
-from experiments.studies import hot_l2
 from experiments.studies.standby.ends import state_of
 from mobility.standby import WarmStandby
 from topologies.model import Topology
@@ -51,11 +51,11 @@ def check(values: Mapping[str, Any], topology: Topology) -> None:
     """As hot-l2's, and a third place: for the client, the primary and the standby each an NVE of its own."""
     each = Gathered()
     with each:
-        hot_l2.check({**values, "policy": "silent-drop", "attachment": "rebind"}, topology)
+        moving_vm.check({**values, "policy": "silent-drop", "attachment": "rebind"}, topology)
     with each:
-        hot_l2.vm_of(topology, "second", values["second"])
+        moving_vm.vm_of(topology, "second", values["second"])
     with each:
-        places = [hot_l2.vm_of(topology, name, values[name]).nve for name in ("vm", "peer", "second")]
+        places = [moving_vm.vm_of(topology, name, values[name]).nve for name in ("vm", "peer", "second")]
         if len(set(places)) < 3:
             raise ParameterError(
                 f"vm={values['vm']}, peer={values['peer']}, second={values['second']}: they begin at "
