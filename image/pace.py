@@ -42,9 +42,9 @@ def gentler(words: Sequence[str], parameters: Sequence[Parameter], accelerator: 
 
 def first_try(accelerator: Accelerator) -> str:
     """What somebody who logs in may type first."""
-    from experiments.studies.hot_l2 import EXPERIMENT
+    from experiments.catalog import EXPERIMENTS
 
-    return " ".join([f"make {EXPERIMENT.name} quick=1", *gentler([], EXPERIMENT.parameters, accelerator)])
+    return " ".join(["make hot-l2 quick=1", *gentler([], EXPERIMENTS["hot-l2"].parameters, accelerator)])
 
 
 def _too_fast(parameters: Sequence[Parameter]) -> Iterator[tuple[Parameter, float]]:

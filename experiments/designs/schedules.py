@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from experiments.running.validity import too_few_valid
+
 PATHS = ("co-located to remote", "remote to remote", "remote to co-located")
 NULL = "null"
-CHANCE = 0.15
-
-
-def too_few_valid(valid: int, done: int) -> bool:
-    """Whether so few of a kind's trials are valid that they are no answer.
-
-    Fewer than half, and that few would be rarer than ``CHANCE`` if every second trial came out valid (binomial). Where
-    one valid trial is wanted, half alone would refuse one in nine kinds of which two trials in three are valid.
-    """
-    return 2 * valid < done and sum(math.comb(done, k) for k in range(valid + 1)) / 2**done < CHANCE
 
 
 def _hopeless(valid: int, done: int, repeat: int) -> bool:

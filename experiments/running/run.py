@@ -23,7 +23,6 @@ from emulation.nve import Datapath
 from experiments.attribution.attribute import Attribution
 from experiments.attribution.move_facts import Event
 from experiments.attribution.packet_fates import Flow, TrialCauses, cause_columns, check_sums
-from experiments.designs.schedules import too_few_valid
 from experiments.probes.guard import Bounds, LoadGuard
 from experiments.probes.measures import Window
 from experiments.probes.transports.base import Offered, Scope
@@ -41,10 +40,9 @@ from experiments.running.sentences import ends_of_connections, later_gaps
 from experiments.running.surroundings import delay_backend
 from experiments.running.traffic import Traffic, traffic_plan
 from experiments.running.trial_events import sampled_events
+from experiments.running.validity import verdict
 from mobility.migration import MigrationRecord
-from results.figures.grouping import label_of, without_unset
-from results.figures.offered import BUSY_MACHINE, MISSED_RATE, advice
-from results.figures.offered import missed as missed_by
+from results.figures.offered import BUSY_MACHINE, MISSED_RATE
 from results.figures.statistics import summarise
 from results.record.files import write_atomic
 from results.record.writer import RunRecord
@@ -53,7 +51,6 @@ from vocabulary.moves import DIRECTIONS
 
 DRAIN_S = 0.1  # what is under way at a window's end has arrived by then
 LAST_SAMPLES_S = 0.3
-MOST_GROUPS_NAMED = 6  # in the verdict; of more only the fewest trials are told
 
 Observe = Callable[[], Callable[[], Mapping[str, float]]]
 """Begins to look at something and returns what, called at the window's end, gives measures of it."""
@@ -404,43 +401,6 @@ class Run:
 def _as_child(argv: list[str]) -> subprocess.Popen[bytes]:
     """Start a probe in the sandbox's own namespace."""
     return subprocess.Popen(argv, stderr=subprocess.PIPE)
-
-
-def verdict(trials: list[dict[str, Any]], group_by: Sequence[str] = ("path",)) -> tuple[str, str]:
-    """``answered`` when one trial in two is valid, and of every group and the null trials enough, else ``invalid``."""
-    groups: dict[str, list[bool]] = {}
-    for trial in trials:
-        groups.setdefault(label_of(trial, group_by), []).append(trial["valid"])
-    if not groups:
-        return "invalid", "no trial was done"
-    poor = [
-        f"{without_unset(group)}: {sum(valid)} of {len(valid)} valid"
-        for group, valid in groups.items()
-        if not any(valid) or too_few_valid(sum(valid), len(valid))
-    ]
-    valid_trials = sum(trial["valid"] for trial in trials)
-    if not poor and 2 * valid_trials < len(trials):
-        poor = [f"{valid_trials} of all {len(trials)} trials valid"]
-    if poor:
-        return "invalid", why_invalid(trials, poor)
-    counts = ", ".join(f"{without_unset(group)} {sum(valid)}" for group, valid in groups.items())
-    if len(groups) > MOST_GROUPS_NAMED:
-        counts = f"at least {min(map(sum, groups.values()))} in each of {len(groups)} groups"
-    bad = sum(not ok for valid in groups.values() for ok in valid)
-    return "answered", f"valid trials: {counts}; invalid and repeated: {bad}"
-
-
-def why_invalid(trials: Sequence[Mapping[str, Any]], poor: Sequence[str]) -> str:
-    """What spoilt too many trials, in which groups, and what to do. Pure."""
-    missed = len(missed_by(trials))
-    invalid = sum(not trial["valid"] for trial in trials)
-    if not missed:
-        return f"the machine was too busy ({'; '.join(poor)}); run it again when it is idle"
-    besides = f"; in {invalid - missed} others the machine was too busy" if invalid > missed else ""
-    return (
-        f"the offered rate was not reached in {missed} of {len(trials)} trials: {advice(trials)} ({'; '.join(poor)})"
-        f"{besides}"
-    )
 
 
 def _as_dicts(moved: MigrationRecord | Sequence[MigrationRecord]) -> list[dict[str, Any]]:

@@ -16,8 +16,9 @@ from experiments.running.laboratory import Laboratory
 from experiments.running.parameters import with_topology
 from experiments.running.planning import plan_block
 from experiments.running.progress import Progress
-from experiments.running.run import Run, verdict
+from experiments.running.run import Run
 from experiments.running.surroundings import delay_backend
+from experiments.running.validity import verdict
 from experiments.sweeping.plan import Block, SweepPlan, cell_parameters
 from results.record.writer import RunRecord
 from topologies.model import Topology

@@ -23,10 +23,10 @@ from experiments.running import mistakes
 from experiments.running.experiment import Experiment
 from experiments.running.parameters import ParameterError, with_topology
 from experiments.running.planning import RunPlan, network_s, plan_block, together
-from experiments.running.run import verdict
 from experiments.running.start import keep_visible, planned_datapath, tell_of_memory
 from experiments.running.surroundings import environment
 from experiments.running.topology_again import topology_named
+from experiments.running.validity import verdict
 from experiments.sweeping.block import SharedLaboratory, serve
 from experiments.sweeping.check import Comparison, compare_control
 from experiments.sweeping.crew import Crew

@@ -114,6 +114,42 @@ def test_no_module_needs_one_that_needs_it() -> None:
     TopologicalSorter(needs).prepare()  # CycleError names the circle
 
 
+def rooms_needed(package: str) -> dict[str, set[str]]:
+    """Each room of a package (a folder or file at its top) and the rooms it imports; for types alone does not count."""
+    needs: dict[str, set[str]] = {}
+    for path in sources():
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[0] != package:
+            continue
+        tree = ast.parse(path.read_text())
+        tree.body = [
+            node
+            for node in tree.body
+            if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+        ]
+        named = {one.split(".")[1] for one in ours(path, tree) if one.startswith(f"{package}.")}
+        needs.setdefault(parts[1], set()).update(named - {parts[1]})
+    return needs
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_arrow_runs_back_between_the_rooms_of_a_package(package: str) -> None:
+    TopologicalSorter(rooms_needed(package)).prepare()  # CycleError names the circle
+
+
+def test_nobody_imports_a_study() -> None:
+    """An experiment is one file, or one folder; what two of them need is a design. The catalog loads it by its name."""
+    wrong = []
+    for path, tree in sources().items():
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        own = ".".join(parts[:3]) if parts[:2] == ("experiments", "studies") else None
+        for module in ours(path, tree):
+            names = module.split(".")
+            if names[:2] == ["experiments", "studies"] and ".".join(names[:3]) != own:
+                wrong.append(f"{name_of(path)} imports {module}")
+    assert wrong == []
+
+
 def test_mobility_knows_only_the_client_side_of_the_controller() -> None:
     wrong = [
         f"{name_of(path)} imports {module}"

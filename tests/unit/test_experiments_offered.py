@@ -13,7 +13,7 @@ from experiments.running.offered import (
     offered_measures,
     offered_rates,
 )
-from experiments.running.run import verdict
+from experiments.running.validity import verdict
 from results.figures.answer import answer_sentence, where_sentence
 from results.figures.offered import advice
 from results.record.reading import Record

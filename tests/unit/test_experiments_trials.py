@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from experiments.catalog import EXPERIMENTS
 from experiments.designs import moving_vm
-from experiments.designs.schedules import NULL, PATHS, Mix, Schedule, path_of, too_few_valid
+from experiments.designs.schedules import NULL, PATHS, Mix, Schedule, path_of
 from experiments.running import mistakes
 from experiments.running.experiment import UnknownExperimentError
 from experiments.running.parameters import (
@@ -21,8 +21,8 @@ from experiments.running.parameters import (
     read_parameters,
     with_topology,
 )
-from experiments.running.run import verdict
 from experiments.running.traffic import path_mtu_bytes
+from experiments.running.validity import too_few_valid, verdict
 from experiments.studies import cold, external_client, hot_l2, hot_l2_v6, hot_warm_cold
 from mobility.policies import MigrationRefusedError
 from topologies import Topology, load_topology, topology_file
