@@ -19,7 +19,7 @@ UNUSABLE = -32000
 """Code of an :class:`NvaError` made by the client: no connection, or it broke."""
 
 REFUSED, UNREACHABLE, REJECTED, PARTLY, NOT_PROGRAMMED = -32001, -32002, -32003, -32004, -32005
-"""Codes of the NVA's own errors (DESIGN.md, "Northbound")."""
+"""Codes of the NVA's own errors (docs/northbound.md)."""
 
 CALL_WITHIN_S = 10.0
 """How long the NVA may take to answer a call."""
@@ -170,7 +170,7 @@ class NvaClient:
     def configure(self, nves: list[Json], networks: list[Json], vms: list[Json], **more: Any) -> Json:
         """Give the NVA its whole mapping; the same again changes nothing.
 
-        ``more``: ``routes``, ``outside`` and what else DESIGN.md lists; None is the same as leaving it out.
+        ``more``: ``routes``, ``outside`` and what else docs/northbound.md lists; None is the same as leaving it out.
         """
         given = {name: value for name, value in more.items() if value is not None}
         return self._json("configure", nves=nves, networks=networks, vms=vms, **given)

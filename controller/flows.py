@@ -1,4 +1,4 @@
-"""The flows of an NVE as a pure function of the mapping: the stage table of DESIGN.md in code."""
+"""The flows of an NVE as a pure function of the mapping: the stage table of docs/nve-pipeline.md."""
 
 from __future__ import annotations
 

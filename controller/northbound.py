@@ -1,4 +1,4 @@
-"""The northbound socket: JSON-RPC 2.0, one object a line, on a unix socket (methods: DESIGN.md).
+"""The northbound socket: JSON-RPC 2.0, one object a line, on a unix socket (methods: docs/northbound.md).
 
 A wrong line is answered by an error and harms nothing. Access is by file mode (0660).
 """

@@ -11,7 +11,7 @@ from mobility.options import MoveOptions
 
 
 class EmitsEvents(Protocol):
-    """Receives events: ``emit(t_s, kind, **fields)`` as in DESIGN.md. May be called from several threads."""
+    """Receives events: ``emit(t_s, kind, **fields)`` as in results/FORMAT.md. May be called from several threads."""
 
     def __call__(self, t_s: float, kind: str, **fields: Any) -> None:
         """Take one event."""

@@ -264,7 +264,7 @@ def _holds(
 
 
 def packets_of(columns: Mapping[str, Array], zero_s: float) -> Packets:
-    """UDP sample columns (DESIGN.md, Samples) as delays and masks.
+    """UDP sample columns (results/FORMAT.md) as delays and masks.
 
     Reordered as in RFC 4737 section 3: a packet that arrives after one with a larger sequence number did.
     """

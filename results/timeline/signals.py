@@ -32,7 +32,7 @@ class Lag:
 
 
 def resent_of(columns: Mapping[str, Array], zero_s: float) -> dict[str, Resent]:
-    """`tcp_info` samples (DESIGN.md, Samples) as moments per side, `to_vm` and `from_vm`.
+    """`tcp_info` samples (results/FORMAT.md) as moments per side, `to_vm` and `from_vm`.
 
     A timeout is a poll with a larger backoff, or the first in TCP_CA_Loss; a retransmission any other with a
     larger retrans_total. Connections are told apart by `direction` and, where there is one, `connection`; the

@@ -35,7 +35,7 @@ PROBES = Path("/run/overland/probes")
 
 @dataclass
 class Event:
-    """One event of a move, as DESIGN.md has it."""
+    """One event of a move, as results/FORMAT.md has it."""
 
     t_s: float
     kind: str

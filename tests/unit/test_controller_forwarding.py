@@ -36,7 +36,7 @@ def ways(network: FakeNetwork, nve: str, packet: dict[str, int | str]) -> Places
 
 
 def expected_from_peer(stage: str, policy: str, nve: str) -> Places:
-    """The stage table of DESIGN.md for a peer at ``nve``; vm1 moves nve1 -> nve2."""
+    """The stage table of docs/nve-pipeline.md for a peer at ``nve``; vm1 moves nve1 -> nve2."""
     redirecting = policy != "silent-drop"
     if stage in ("none", "prepared"):
         return [(("nve1",) if nve == "nve1" else (nve, "nve1"), DIRECT)]
