@@ -330,11 +330,12 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
     def _forgetting(self, hosts: Sequence[Node] | None) -> Forgetting:
         pinged = self.hosts if hosts is None else hosts
 
-        def forget() -> None:
-            for host in pinged:
-                commands.run(["ip", "neigh", "flush", "dev", "eth0"], pid=host.pid, node=host.name)
+        return Forgetting(pinged, lambda: self.forget_neighbours(host.name for host in pinged))
 
-        return Forgetting(pinged, forget)
+    def forget_neighbours(self, hosts: Iterable[str]) -> None:
+        """VMs and clients do not know anybody any more: the kernel's one table has room again."""
+        for name in hosts:
+            commands.run(["ip", "neigh", "flush", "dev", "eth0"], pid=self[name].pid, node=name)
 
     # Details.
 
@@ -363,8 +364,10 @@ class EmulatedNetwork(Mininet):  # type: ignore[misc]  # Mininet ships no types
                 encapsulation=self.topology.tunnel.encapsulation,
                 tunnel_udp_port=self.topology.tunnel.udp_port,
             )
+        # So that `ip netns exec NODE` works inside the sandbox. The folder is mounted after the nodes have got mount
+        # namespaces of their own: they would see the files without what is bound to them, and their `ip link` complain.
+        commands.run(["mount", "-t", "tmpfs", "overland", "/run/netns"])
         for node in (*self.hosts, *self.switches):
-            # So that `ip netns exec NODE` works inside the sandbox.
             named = Path("/run/netns") / node.name
             named.touch()
             commands.run(["mount", "--bind", f"/proc/{node.pid}/ns/net", str(named)], node=node.name)

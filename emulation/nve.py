@@ -77,6 +77,8 @@ class Datapath:
 class NVE(Switch):  # type: ignore[misc]  # Mininet ships no types
     """A network virtualization edge (RFC 7365 section 3.2)."""
 
+    controlIntf = None  # noqa: N815 - Mininet asks for it and sets it only outside of namespaces
+
     def __init__(self, name: str, **params: Any) -> None:
         self.access: AccessLink = params.pop("access")
         self.nva_address: str = params.pop("nva_address")

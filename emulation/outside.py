@@ -23,6 +23,14 @@ CLIENT_MTU_BYTES = 1500
 _GATEWAY_V6, _ROUTER_V6 = "fe80::1", "fe80::2"
 
 
+def router_addresses(plan: Plan, outside: Outside) -> dict[str, str]:
+    """Who is at the other end of a link of the router outside -> the router's address there."""
+    clients = {
+        client.name: plan.outside_address(number) for number, client in enumerate(outside.clients, start=2)
+    }
+    return {outside.nve: plan.outside_address(0), **clients}
+
+
 def link_lines(topology: Topology, outside: Outside, pids: Mapping[str, int]) -> list[str]:
     """``ip -batch`` lines for the links; the one to the NVE has the smallest MTU of the networks behind it."""
     mtu = min(topology.network(name).mtu_bytes for name in outside.reaches)

@@ -2,7 +2,7 @@
 
 Four processes, each the parent of the next:
 
-    supervisor   on the host: waits, forwards Ctrl-C and SIGTERM, reports how it ended
+    supervisor   on the host: waits, forwards SIGTERM and SIGHUP, reports how it ended
     keeper       entered the new namespaces; exists because a PID namespace begins with the next child
     init         PID 1 inside: mounts, reaps orphans; when it ends the kernel kills all that is inside
     runner       the run itself
@@ -20,6 +20,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from emulation import control_group
 from emulation.errors import SystemCallError
@@ -31,6 +32,32 @@ PR_SET_PDEATHSIG = 1
 
 PRIVATE_FOLDERS = (Path("/run"), Path("/tmp"))
 STOP_BOUND_S = 2.0
+BY_SIGNAL = 128
+"""An exit status above it is this and the number of the signal that ended a process, as shells say it."""
+
+
+class EndedBySignalError(BaseException):
+    """A signal other than Ctrl-C's asked this process to end; like KeyboardInterrupt it passes ``except Exception``."""
+
+    def __init__(self, number: int) -> None:
+        self.number = signal.Signals(number)
+        super().__init__(f"ended by {self.number.name}")
+
+    @property
+    def status(self) -> int:
+        """The exit status, as shells say it."""
+        return BY_SIGNAL + self.number
+
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask for the end, besides Ctrl-C's. Where one is ignored, as SIGHUP under nohup, it stays ignored."""
+
+
+def end_by_exception(number: int, _frame: object = None) -> NoReturn:
+    """A signal's handler: EndedBySignalError, once. Who ends a process group may send it several times."""
+    signal.signal(number, signal.SIG_IGN)
+    raise EndedBySignalError(number)
+
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -105,7 +132,9 @@ def _become(body: Callable[[], int]) -> None:
     try:
         status = body()
     except KeyboardInterrupt:
-        status = 128 + signal.SIGINT
+        status = BY_SIGNAL + signal.SIGINT
+    except EndedBySignalError as ended:
+        status = ended.status
     except Exception as error:  # the process boundary: nobody above can catch it
         print(f"error: {error}", file=sys.stderr)
         status = 2
@@ -119,34 +148,41 @@ def _become(body: Callable[[], int]) -> None:
 def _supervise(keeper: int, init: int | None) -> int:
     """Wait for the keeper; the terminal's Ctrl-C reaches the runner by itself, SIGTERM is passed on."""
 
+    asked: list[int] = []
+    killed: list[int] = []
+
     def on_alarm(_signal: int, _frame: object) -> None:
+        killed.extend(asked[:1])
         if init is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(init, signal.SIGKILL)
 
     def on_stop(number: int, _frame: object) -> None:
+        asked.append(number)
         signal.setitimer(signal.ITIMER_REAL, STOP_BOUND_S)
-        if number == signal.SIGTERM and init is not None:
+        if number in ENDING and init is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(init, signal.SIGTERM)
+                os.kill(init, number)
 
-    before = {
-        signal.SIGALRM: signal.signal(signal.SIGALRM, on_alarm),
-        signal.SIGINT: signal.signal(signal.SIGINT, on_stop),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, on_stop),
-    }
+    handlers = {signal.SIGALRM: on_alarm, signal.SIGINT: on_stop} | dict.fromkeys(_heeded(), on_stop)
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         _, status = os.waitpid(keeper, 0)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
-    return _exit_status(status)
+    # What would not end was killed in the name of the signal that asked for it.
+    return BY_SIGNAL + killed[0] if killed else _exit_status(status)
+
+
+def _heeded() -> list[signal.Signals]:
+    return [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _exit_status(wait_status: int) -> int:
     code = os.waitstatus_to_exitcode(wait_status)
-    return code if code >= 0 else 128 - code
+    return code if code >= 0 else BY_SIGNAL - code
 
 
 def _keeper(
@@ -157,8 +193,9 @@ def _keeper(
     alive_read: int,
     alive_write: int,
 ) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    heeded = _heeded()
+    for number in (signal.SIGINT, *ENDING):
+        signal.signal(number, signal.SIG_IGN)
     die_with_parent()
     if os.getppid() != supervisor:
         return 1  # the supervisor died before the kernel was asked to tell us
@@ -169,7 +206,7 @@ def _keeper(
     if init == 0:
         os.close(pid_write)
         os.close(alive_write)
-        _become(lambda: _init(runner, keep, alive_read))
+        _become(lambda: _init(runner, keep, alive_read, heeded))
     os.close(alive_read)
     os.write(pid_write, f"{init}\n".encode())
     os.close(pid_write)
@@ -178,7 +215,9 @@ def _keeper(
     return _exit_status(status)
 
 
-def _init(runner: Callable[[], int], keep: Sequence[Path], alive_read: int) -> int:
+def _init(
+    runner: Callable[[], int], keep: Sequence[Path], alive_read: int, heeded: Sequence[signal.Signals]
+) -> int:
     """PID 1: prepare the inside, start the runner, reap, end with the runner's status."""
     die_with_parent()
     readable, _, _ = select.select([alive_read], [], [], 0)
@@ -190,14 +229,16 @@ def _init(runner: Callable[[], int], keep: Sequence[Path], alive_read: int) -> i
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in heeded:
+            signal.signal(number, end_by_exception)
         _become(runner)
 
     def pass_on(number: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
-    signal.signal(signal.SIGTERM, pass_on)
+    for number in heeded:
+        signal.signal(number, pass_on)
     while True:
         ended, status = os.wait()
         if ended == child:

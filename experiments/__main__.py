@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.running.command_line import Command, run_command
+from experiments.running.command_line import Command, end_on_sigterm, run_command
 
 if TYPE_CHECKING:
     from experiments.catalog import Catalog
@@ -147,4 +147,5 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     sys.exit(main(sys.argv[1:]))

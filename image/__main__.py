@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.running.command_line import Command, run_command
+from experiments.running.command_line import Command, end_on_sigterm, run_command
 from experiments.running.parameters import taken
 from image.errors import ImageError
 
@@ -208,7 +207,7 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 def main(words: Sequence[str]) -> int:
     """Run one command; the exit status. A guest is ended in order, and what it wrote comes back, on SIGTERM too."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_on_sigterm()
     return run_command(words, COMMANDS, USAGE, _refusals)
 
 

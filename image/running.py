@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from emulation.sandbox import EndedBySignalError
 from image import disk, machine, project
 from image.accelerator import Choice, as_record, choose
 from image.boot import Guest, Mode
@@ -67,11 +68,11 @@ def run_inside(
 
         try:
             console, trouble = machine.follow(guest, shown)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, EndedBySignalError) as ended:
             runs = _bring_back(guest, results)
-            say(
-                f"interrupted after {time.monotonic() - started_s:.0f} s; what there was of it: {_names(runs)}"
-            )
+            how = str(ended) or "interrupted"
+            after_s = time.monotonic() - started_s
+            say(f"{how} after {after_s:.0f} s; what there was of it: {_names(runs)}")
             raise
         runs = _bring_back(guest, results)
         if trouble is not None:

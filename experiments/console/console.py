@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import sys
+from pathlib import Path
 from typing import IO
 
 from controller.pipeline import describe
 from experiments.console.hooks import HookVerb
 from experiments.console.life import LIFE, LifeVerbs
+from experiments.console.links import LinkVerbs
 from experiments.console.migrate import (
     AUTO,
     Wanted,
@@ -20,10 +22,10 @@ from experiments.console.migrate import (
 )
 from experiments.console.mininet_console import NOT_HERE, ConsoleError, MininetConsole
 from experiments.console.text import columns, help_lines, move_lines, policy_lines
+from experiments.console.traffic import TrafficVerbs
 from experiments.console.truth import TRUTH, TruthVerbs
 from experiments.console.upkeep import UPKEEP, UpkeepVerbs
 from experiments.console.watching import EventTap, watch_command, watch_live
-from experiments.running.interrupts import interrupts_between
 from experiments.running.laboratory import Laboratory, LaboratoryError
 from experiments.running.refusals import refusals
 from mobility.lifecycle import check_running
@@ -35,16 +37,21 @@ OWN = ("migrate", *TRUTH, "watch", "hook", "tables", *LIFE, *UPKEEP)
 _SWITCH = PHASES.index("switch")
 
 
-class Console(MininetConsole, TruthVerbs, LifeVerbs, HookVerb, UpkeepVerbs):
+class Console(TrafficVerbs, LinkVerbs, MininetConsole, TruthVerbs, LifeVerbs, HookVerb, UpkeepVerbs):
     """The verbs of this project; ``policy``: the old-NVE policy of a ``migrate`` that names none."""
 
     own = tuple(verb for verb in OWN if verb != "watch")
 
     def __init__(
-        self, laboratory: Laboratory, tap: EventTap, policy: str = AUTO, stdin: IO[str] = sys.stdin
+        self,
+        laboratory: Laboratory,
+        tap: EventTap,
+        policy: str = AUTO,
+        faults: Path = Path("faults"),
+        stdin: IO[str] = sys.stdin,
     ) -> None:
         HookVerb.__init__(self)
-        super().__init__(laboratory.network, stdin)
+        super().__init__(laboratory.network, faults, stdin)
         self.laboratory, self.tap, self.policy = laboratory, tap, policy
         self.locals |= {"laboratory": laboratory, "nva": laboratory.nva}
 
@@ -72,7 +79,7 @@ class Console(MininetConsole, TruthVerbs, LifeVerbs, HookVerb, UpkeepVerbs):
             self._refuse_unmovable(itinerary.vm)
         check_several(wanted.itineraries, self.mn.location, list(self.mn.nves))
         policies = {one.vm: self._policy_of(one.vm, wanted) for one in wanted.itineraries}
-        with interrupts_between(PHASES[: _SWITCH + 1]) as interrupts:
+        with self.interrupts.held_between(PHASES[: _SWITCH + 1]) as interrupts:
             hooks = self.with_hooks(interrupts)
 
             def move(vm: str, nve: str) -> MigrationRecord:

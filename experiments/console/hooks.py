@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
@@ -46,7 +47,7 @@ class HookVerb:
         if command == "off":
             self.hooked.pop(phase, None)
             return
-        verb = command.split()[0]
+        verb = next((word for word in command.split() if word != "time"), "time")
         if verb in _NOT_IN_A_MOVE:
             raise ConsoleError(f"hook {phase} {verb}: not within a move; choose another command")
         self.hooked[phase] = command
@@ -71,7 +72,10 @@ class HookVerb:
 
     def _obey(self, command: str) -> None:
         before = self.refused
-        self.onecmd(command)
+        try:
+            self.onecmd(command)
+        except KeyboardInterrupt:  # the move asks at its next phase whether it is to be taken back
+            print(f"interrupted: {command}", file=sys.stderr, flush=True)
         if self.refused > before:
             raise ConsoleError(f"its hook was refused: {command}")
 

@@ -6,12 +6,13 @@ Nothing is run or moved here; the view says what is there, and is made anew afte
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 from mininet.link import Intf, Link
 from mininet.node import Node
 
-from emulation import commands
+from emulation import addressing, commands, outside, plain
 from emulation.errors import CommandError
 from emulation.network import EmulatedNetwork
 from emulation.plan import TUNNEL_PORT, UPLINK, router_interface
@@ -89,11 +90,32 @@ def refresh(network: EmulatedNetwork) -> None:
         other = network[network.location[vm.name]].nameToIntf.get(vm.name)
         if other is not None:
             network.links.append(KnownLink(own, other))
+    network.links += _outside_links(network)
+    if network.topology.underlay.routes_tenants:
+        network.links += _plain_links(network)
+
+
+def neighbours(network: EmulatedNetwork, name: str) -> list[str]:
+    """Who is at the other ends of a node's links."""
+    found = dict.fromkeys(
+        other.node.name
+        for link in network.links
+        for one, other in ((link.intf1, link.intf2), (link.intf2, link.intf1))
+        if one.node.name == name
+    )
+    return list(found)
 
 
 def restore_routes(network: EmulatedNetwork, name: str) -> None:
-    """Put back what the kernel forgets of a router or an NVE when one of its links goes down."""
-    plan, node = network.plan, network[name]
+    """Put back what the kernel forgets of a node when one of its links goes down."""
+    node = network[name]
+    for line in _restoring_lines(network, name):  # one by one: another of its links may still be down
+        with contextlib.suppress(CommandError):
+            commands.run(["ip", *line.split()], pid=node.pid, node=name)
+
+
+def _restoring_lines(network: EmulatedNetwork, name: str) -> list[str]:
+    plan, topology = network.plan, network.topology
     lines = []
     if name in plan.routers:
         for one in plan.access_links.values():
@@ -109,9 +131,23 @@ def restore_routes(network: EmulatedNetwork, name: str) -> None:
             f"neigh replace {own.gateway_ip} lladdr {own.gateway_mac} dev {UPLINK} nud permanent",
             f"route replace default via {own.gateway_ip} dev {UPLINK} src {own.underlay_ip}",
         ]
-    for line in lines:  # one by one: another of its links may still be down
-        with contextlib.suppress(CommandError):
-            commands.run(["ip", *line.split()], pid=node.pid, node=name)
+    elif name in network.location:
+        lines = _again(addressing.vm_lines(topology, topology.vm(name)))
+    elif (beyond := topology.outside) is not None:
+        if name == outside.ROUTER:
+            lines = _again(outside.router_lines(topology, plan, beyond))
+        lines += [
+            line
+            for client in beyond.clients
+            if client.name == name
+            for line in _again(outside.client_lines(plan, beyond, client))
+        ]
+    return lines
+
+
+def _again(lines: Sequence[str]) -> list[str]:
+    """The same lines for a node that may have what they add: addresses, neighbours and routes."""
+    return [line.replace(" add ", " replace ", 1) for line in lines if not line.startswith("link ")]
 
 
 def _router_links(network: EmulatedNetwork) -> list[KnownLink]:
@@ -131,4 +167,34 @@ def _access_links(network: EmulatedNetwork) -> list[KnownLink]:
             KnownInterface(network[one.nve], UPLINK, one.underlay_ip, one.underlay_mac, port=_UPLINK_NUMBER),
         )
         for one in network.plan.access_links.values()
+    ]
+
+
+def _outside_links(network: EmulatedNetwork) -> list[KnownLink]:
+    beyond = network.topology.outside
+    if beyond is None:
+        return []
+    addresses, router = outside.router_addresses(network.plan, beyond), network[outside.ROUTER]
+    others = [network[beyond.nve].nameToIntf[outside.PORT]]
+    others += [KnownInterface(network[client.name], "eth0", str(client.ipv4)) for client in beyond.clients]
+    macs = {beyond.nve: outside.NEXT_HOP_MAC}
+    return [
+        KnownLink(
+            KnownInterface(
+                router,
+                router_interface(other.node.name),
+                addresses[other.node.name],
+                macs.get(other.node.name),
+            ),
+            other,
+        )
+        for other in others
+    ]
+
+
+def _plain_links(network: EmulatedNetwork) -> list[KnownLink]:
+    return [
+        KnownLink(KnownInterface(network[access.router], plain.router_device(nve), None), port)
+        for nve, access in network.plan.access_links.items()
+        if (port := network[nve].nameToIntf.get(plain.PORT)) is not None
     ]

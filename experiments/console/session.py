@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import sys
@@ -10,12 +11,12 @@ import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from emulation import neighbours, preflight
 from emulation.network import Options
 from emulation.nve import Datapath
-from emulation.sandbox import PRIVATE_FOLDERS, run_in_sandbox
+from emulation.sandbox import BY_SIGNAL, PRIVATE_FOLDERS, EndedBySignalError, run_in_sandbox
 from experiments.console.console import Console
 from experiments.console.enter import begin_session, remove_stale_sessions, session_folder, write_nodes
 from experiments.console.migrate import AUTO
@@ -34,7 +35,8 @@ from vocabulary.moves import ATTACHMENTS
 from vocabulary.policies import POLICIES
 
 DEFAULT_TOPOLOGY = "two_racks"
-INTERRUPTED = 130  # as shells say it: 128 + SIGINT
+FAULTS = "faults"
+"""The folder within results/ for tracebacks of what went wrong in a session."""
 
 PARAMETERS: tuple[Parameter, ...] = (
     choice("attachment", "rebind", "how VMs are attached", ATTACHMENTS),
@@ -85,24 +87,39 @@ def start_cli(words: Sequence[str], results_folder: Path) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         begin_session(folder, init)
 
-    # A closed terminal ends the session as Ctrl-C ends a run: so that what is below is done.
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
     with _terminal_as_it_was():
         try:
-            return run_in_sandbox(
-                lambda: _inside(topology, datapath, values, folder),
+            status = run_in_sandbox(
+                lambda: _inside(topology, datapath, values, folder, results_folder / FAULTS),
                 keep=[*keep_visible(results_folder), *shown],
                 on_start=on_start,
             )
+        except EndedBySignalError as ended:
+            status = ended.status
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that waits was meant for the console
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if status > BY_SIGNAL:
+        _say_end(signal.Signals(status - BY_SIGNAL))
+    return status
 
 
-def _inside(topology: Topology, datapath: Datapath, values: Mapping[str, Any], folder: Path) -> int:
+def _say_end(number: signal.Signals) -> None:
+    """By what a session has ended that nobody told to exit."""
+    how = {
+        signal.SIGINT: "interrupted by Ctrl-C while it was starting",
+        signal.SIGHUP: "ended by SIGHUP: its terminal was closed",
+    }
+    with contextlib.suppress(OSError):  # of a terminal that is closed
+        told = how.get(number, f"ended by {number.name}")
+        print(f"the session was {told}; nothing of it is left", file=sys.stderr, flush=True)
+
+
+def _inside(
+    topology: Topology, datapath: Datapath, values: Mapping[str, Any], folder: Path, faults: Path
+) -> int:
     """The session itself, in the sandbox."""
-    signal.signal(signal.SIGTERM, _end)
     tap = EventTap()
     laboratory = Laboratory(topology, Options(datapath, attachment=values["attachment"]), tap)
     begin_s = time.monotonic()
@@ -111,7 +128,7 @@ def _inside(topology: Topology, datapath: Datapath, values: Mapping[str, Any], f
             laboratory.start(step)
             laboratory.warm_up(())
         write_nodes(folder, laboratory.network)
-        console = Console(laboratory, tap, values["policy"])
+        console = Console(laboratory, tap, values["policy"], faults)
         if console.isatty():
             print(
                 "\n".join(
@@ -127,19 +144,13 @@ def _inside(topology: Topology, datapath: Datapath, values: Mapping[str, Any], f
             )
         console.talk()
         laboratory.stop()
-    except KeyboardInterrupt:
-        print("interrupted while starting; nothing is left", file=sys.stderr)
-        return INTERRUPTED
-    except SystemExit as ended:
-        return int(ended.code or 0)
+    except BrokenPipeError:  # as of `make cli | head`: what was wanted has been read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except refusals() as error:
         print(str(error), file=sys.stderr)
         return 2
     return 1 if console.refused and not console.isatty() else 0
-
-
-def _end(number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
 
 
 @contextlib.contextmanager

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from emulation.sandbox import EndedBySignalError, end_by_exception
+
 Command = Callable[[Sequence[str]], int]
 """Takes the words behind its name; the exit status."""
+
+
+def end_on_sigterm() -> None:
+    """From now on SIGTERM ends this process in order, and by its own name: not as Ctrl-C, nor without a word."""
+    signal.signal(signal.SIGTERM, end_by_exception)
 
 
 def run_command(
@@ -17,6 +25,7 @@ def run_command(
     refusals: Callable[[], tuple[type[Exception], ...]],
 ) -> int:
     """Run the command that the first word names; its exit status, 2 without one or when it refuses, 130 on Ctrl-C.
+    A signal that ends it (`end_on_sigterm`) is told by its name, with 128 and its number as the status.
 
     ``refusals``: the errors that are answers to bad input, told by their text alone; asked for when there is an error,
     since naming them may load much.
@@ -28,6 +37,9 @@ def run_command(
         return commands[words[0]](words[1:])
     except KeyboardInterrupt:
         return 130
+    except EndedBySignalError as ended:
+        print(str(ended), file=sys.stderr)
+        return ended.status
     except refusals() as error:
         print(str(error), file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import json
+import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 
 from emulation import preflight
 from emulation.nve import Datapath
-from emulation.sandbox import run_in_sandbox
+from emulation.sandbox import BY_SIGNAL, EndedBySignalError, run_in_sandbox
 from experiments.probes.build import build_probes
 from experiments.running import mistakes
 from experiments.running.experiment import Experiment
@@ -39,7 +40,7 @@ from results.record.reading import Record, find_run
 from topologies.model import Topology
 
 MOST_JOBS = 64
-INTERRUPTED = 130
+INTERRUPTED = BY_SIGNAL + signal.SIGINT
 
 
 Evaluate = Callable[[Sequence[Record]], tuple[str, dict[tuple[str, int], Mapping[str, float]]]]
@@ -192,6 +193,9 @@ class _Sweep:
             crew.work()
         except KeyboardInterrupt:
             status = INTERRUPTED
+        except EndedBySignalError as ended:
+            print(f"{self.name}: {ended}")
+            status = ended.status
         except ParameterError as error:
             print(error)
             status = 1

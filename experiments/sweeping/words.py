@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from emulation.sandbox import BY_SIGNAL
 from experiments.running.experiment import Experiment, find_experiment
 from experiments.running.parameters import ParameterError, plan_only
 from experiments.sweeping.folder import read_plan_file
 from experiments.sweeping.plan import read_plan
-from experiments.sweeping.sweep import INTERRUPTED, MOST_JOBS, Asked, do_sweep, say_sweep_plan
+from experiments.sweeping.sweep import MOST_JOBS, Asked, do_sweep, say_sweep_plan
 from results.record.ownership import as_owner_of
 from results.record.reading import Record, find_run, load_record
 
@@ -52,7 +53,7 @@ def start_sweep(words: Sequence[str], experiments: Mapping[str, Experiment], res
         return 0
     status, folder = do_sweep(asked, results_folder)
     shown = as_owner_of(folder, lambda: _show(load_record(folder)))
-    if status == INTERRUPTED:
+    if status > BY_SIGNAL:
         print(f"stopped; the same command goes on, or: make sweep RESUME={folder.name}")
     return status or shown
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import signal
 import stat
 import sys
 import tempfile
@@ -86,14 +87,19 @@ def as_owner_of(folder: Path, work: Callable[[], int]) -> int:
     child = os.fork()
     if child == 0:
         _end_with(lambda: _as(owner, work))
-    while True:
-        with contextlib.suppress(KeyboardInterrupt):  # the child gets it too, and ends
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            return code if code >= 0 else 128 - code
+    try:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):  # the child gets it too, and ends
+                code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+                return code if code >= 0 else 128 - code
+    except BaseException:  # what SIGTERM raises: it is sent to this process alone
+        os.kill(child, signal.SIGTERM)
+        raise
 
 
 def _end_with(body: Callable[[], int]) -> None:
     """The rest of a forked process's life."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent says what has ended it
     status = 70  # EX_SOFTWARE, when even printing failed
     try:
         status = body()

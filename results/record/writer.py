@@ -228,7 +228,7 @@ class RunRecord:
                     self.finish("failed", "the experiment ended without saying what it found")
                 return
             try:
-                if isinstance(error, KeyboardInterrupt) and self._data["ended_utc"] is not None:
+                if not isinstance(error, Exception) and self._data["ended_utc"] is not None:
                     self._write()  # the run had ended: only its writing may have been interrupted
                     return
                 verdict = checked_verdict("failed", _in_words(error))

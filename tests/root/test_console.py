@@ -58,24 +58,25 @@ class Console:
         return [sys.executable, "-m", "experiments", *words]
 
     def script(
-        self, commands: str, *words: str, topology: str = "two_racks"
+        self, commands: str, *words: str, topology: str = "two_racks", together: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """A whole session from a pipe."""
+        """A whole session from a pipe; ``together``: errors stand among what else it says."""
         return subprocess.run(
             self.argv("cli", topology, "ports=afpacket", *words),
             input=commands,
             env=self.environment,
             cwd=PROJECT,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if together else subprocess.PIPE,
             text=True,
-            timeout=90,
+            timeout=180,
             check=False,
         )
 
-    def start(self) -> None:
-        """A session that waits for commands."""
+    def start(self, before: tuple[str, ...] = ()) -> None:
+        """A session that waits for commands. ``before``: words before its command line."""
         self.process = subprocess.Popen(
-            self.argv("cli", "two_racks", "ports=afpacket"),
+            [*before, *self.argv("cli", "two_racks", "ports=afpacket")],
             env=self.environment,
             cwd=PROJECT,
             stdin=subprocess.PIPE,
@@ -179,7 +180,7 @@ def test_a_session_from_a_pipe(console: Console) -> None:
         "vm1 announced itself at nve2",
         "attached to nve2, cut off from nve3",
         "vm1 eth0:vm1",
-        "eth0<->vm1 (OK OK)",
+        "vm1:eth0<->nve2:vm1 (OK OK)",
         "<VM vm1: eth0:10.1.0.10",
         "<NVE nve3: up0:192.0.2.3",
         "2 RESOLVE: answers ARP at the NVE",
@@ -230,7 +231,7 @@ def test_long_names_tunnels_in_the_own_blocks_and_an_mtu_that_is_wrong_on_purpos
     assert done.stdout.count("1 received, 0% packet loss") == 2
     assert done.stdout.count("0 received, 100% packet loss") == 1
     assert "trunk-client-a1:eth0<->vtep-in-rack-01:trunk-client-a1 (OK OK)" in done.stdout
-    assert "to and from vtep-in-rack-03  agree" in done.stdout
+    assert re.search("to and from vtep-in-rack-03 +agree", done.stdout)
 
 
 def test_scripts_in_a_folder_that_is_shown(
@@ -352,17 +353,39 @@ def test_ctrl_c_interrupts_a_nodes_command_and_not_the_session(console: Console)
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 130), (signal.SIGKILL, -9)]
+    ("number", "status", "said"),
+    [
+        (signal.SIGTERM, 143, "the session was ended by SIGTERM; nothing of it is left\n"),
+        (
+            signal.SIGHUP,
+            129,
+            "the session was ended by SIGHUP: its terminal was closed; nothing of it is left\n",
+        ),
+        (signal.SIGKILL, -9, ""),
+    ],
 )
-def test_signals_end_a_session_and_leave_nothing(console: Console, number: int, status: int) -> None:
+def test_signals_end_a_session_and_leave_nothing(
+    console: Console, number: int, status: int, said: str
+) -> None:
     console.start()
     assert console.process is not None
     console.process.send_signal(number)
-    assert console.end() == (status, "")
+    assert console.end() == (status, said)
     wait_until(lambda: not console.left_behind(), END_BOUND_S, "no process to be left")
     assert "no network is running" in console.shell("vm1").stderr
     if number != signal.SIGKILL:
         assert list(console.sessions.iterdir()) == []
+
+
+def test_timeout_ends_a_session_within_a_command(console: Console) -> None:
+    """It sends SIGTERM to the process and to its group, and so more than once."""
+    console.start(before=("timeout", "--kill-after=30", "6"))
+    console.type("vm1 ping peer1")
+    console.read_until("icmp_seq=1")
+    assert console.process is not None
+    assert console.process.wait(30.0) == 124
+    assert console.process.stdout is not None
+    assert "the session was ended by SIGTERM" in console.process.stdout.read()
 
 
 class Terminal:
@@ -424,3 +447,167 @@ def test_at_a_terminal(console: Console, terminal: Terminal) -> None:
     terminal.press("\x04")
     assert terminal.process.wait(END_BOUND_S) == 0
     assert list(console.sessions.iterdir()) == []
+
+
+def test_what_ctrl_c_must_end_ends_and_the_prompt_is_there(terminal: Terminal) -> None:
+    terminal.wait_for("Tab completes.", START_BOUND_S)
+    terminal.wait_for("overland> ")
+    for command, began in (
+        ("iperf vm1 peer3", "testing TCP bandwidth"),
+        ("sh sleep 100 & echo be''gun; wait", "begun"),
+        ("vm1 sh -c 'trap \"\" INT; echo be''gun; sleep 100'", "begun"),  # does not listen: it is killed
+        ("vm1 ping peer1", "icmp_seq=1"),
+        ("pingall 20", "network blue:"),
+        ("hook stop vm1 ping peer1", "overland> "),
+        ("migrate vm1 nve3", "icmp_seq=1"),
+    ):
+        terminal.press(command + "\n")
+        terminal.wait_for(began)
+        if began != "overland> ":
+            terminal.press("\x03")
+            terminal.wait_for("overland> ")
+    terminal.press("hook stop off\n")
+    terminal.wait_for("overland> ")
+    terminal.press("where vm1\n")  # the move in whose hook it was pressed is taken back
+    terminal.wait_for("to and from nve1  agree")
+
+
+def test_ctrl_c_at_the_moment_the_prompt_comes_is_not_swallowed(terminal: Terminal) -> None:
+    """No key follows: the session must wake by itself, whenever the press came around a verb's end."""
+    terminal.wait_for("Tab completes.", START_BOUND_S)
+    terminal.wait_for("overland> ")
+    for number in range(40):
+        terminal.press("where vm1\n")
+        terminal.wait_for("of the NVA's mapping")
+        delay_s = number * 0.0002  # from the last line to well behind the prompt
+        end_s = time.perf_counter() + delay_s
+        while time.perf_counter() < end_s:
+            pass
+        terminal.press("\x03")
+        terminal.wait_for("Interrupt", 5.0)
+        terminal.wait_for("overland> ", 5.0)
+
+
+NAMES = ("vm1", "peer2", "client1", "internet", "nve1", "nve3", "rack1", "spine1")
+REACHED = {  # among others; addresses of links are not routed, so a router is answered by its neighbours only
+    *((one, other) for one in NAMES[:3] for other in NAMES[:3] if one != other),
+    *(("client1", "internet"), ("nve1", "nve3"), ("nve3", "nve1"), ("nve1", "rack1"), ("rack1", "nve1")),
+    *(("rack1", "spine1"), ("spine1", "rack1"), ("spine1", "nve1"), ("spine1", "nve3")),
+}
+LINKED = {
+    ("vm1", "nve1"),
+    ("client1", "internet"),
+    ("internet", "nve3"),
+    ("nve1", "rack1"),
+    ("rack1", "spine1"),
+}
+
+
+def name_commands() -> dict[str, str]:
+    """Every verb that takes names, with every kind of name -> what its answer must hold."""
+    asked: dict[str, str] = {}
+    for one in NAMES:
+        asked |= {f"{one} ping -c 1 -W 0.5 {other}": "" for other in NAMES}
+        for pair in ((one, other) for other in NAMES if other != one):
+            linked = pair in LINKED or pair[::-1] in LINKED or {*pair} == {"peer2", "nve1"}  # it moves there
+            asked[f"link {' '.join(pair)} up"] = "" if linked else "there is no link between"
+        asked |= {
+            f"{one} ip -o link": "LOOPBACK",
+            f"noecho {one} echo -n": "",
+            f"time {one} true": "Elapsed time",
+            f"py {one}": f" {one}:",
+            f"py {one}.IP()": ".",
+            f"xterm {one}": f"make shell NODE={one}",
+            f"migrate vm1 {one}": "vm1 is at nve1 already" if one == "nve1" else "",
+            f"migrate {one} nve1": "already" if one == "vm1" else "",
+            f"flows {one}": "" if one.startswith("nve") else "there is no NVE",
+            f"iperf {one} {one}": "name two nodes",
+            f"pause {one}": "is paused" if one in ("vm1", "peer2") else "there is no VM",
+            f"{one} true": "resume" if one in ("vm1", "peer2") else "",
+            f"resume {one}": "is running" if one in ("vm1", "peer2") else "there is no VM",
+            f"hook stop {one} true": "",
+            f"switch {one} up": "usage: switch NVE stop|start",
+        }
+        if not one.startswith("nve"):
+            asked[f"switch {one} stop"] = "there is no NVE"
+    return asked | {
+        "iperf vm1 client1": "*** Results: ['",
+        "iperfudp 1M client1 vm1": "*** Results: ['1M', '1.",
+        "iperf nve1 nve3": "*** Results: ['",
+        "iperf spine1 vm1": "iperf from spine1 to vm1 (10.1.0.10): ",
+        "links": "internet:to-client1<->client1:eth0 (OK OK)",
+        "net": "client1 eth0:to-client1",
+        "dump": "<Client client1: eth0:203.0.113.10",
+        "pingall": "to and from clients outside:",
+        "switch nve3 stop": "nve restart nve3 brings it back",
+        "client1 ping -c 2 -i 0.1 -W 0.5 vm1": "100% packet loss",
+        "switch nve3 start": "nve3 is back",
+        "pingallfull": "*** Results: 0% dropped (6/6 received)",
+    }
+
+
+def test_every_kind_of_name_in_every_verb_that_takes_names(console: Console) -> None:
+    asked = list(name_commands().items())
+    lines = [f"{command}\nsh echo '==' {number}" for number, (command, _) in enumerate(asked)]
+    done = console.script("\n".join(lines) + "\n", topology="outside", together=True)
+    answers = re.split(r"^== \d+\n", done.stdout, flags=re.MULTILINE)
+    assert len(answers) == len(asked) + 1, answers[-1]  # all were read: the session did not end before
+    wrong = [
+        f"{command}: {said}"
+        for (command, wanted), said in zip(asked, answers[:-1], strict=True)
+        if wanted not in said or "fault of this program" in said or "Traceback" in said or "NoneType" in said
+    ]
+    assert wrong == []
+    assert not (console.results / "faults").exists()
+    said_of = dict(zip((command for command, _ in asked), answers[:-1], strict=True))
+    reached = {
+        (one, other)
+        for one in NAMES
+        for other in NAMES
+        if one != other and ", 0% packet loss" in said_of[f"{one} ping -c 1 -W 0.5 {other}"]
+    }
+    assert reached >= REACHED, REACHED - reached
+    assert all("invalid" not in said_of[f"{one} ip -o link"] for one in NAMES)
+
+
+TENANTS = """\
+vm1 ping -c 1 peer3
+vm1 ping -c 1 red3
+red1 ping -c 1 red3
+red1 ping -c 1 vm1
+"""
+
+
+def test_a_name_never_means_another_tenants_vm(console: Console) -> None:
+    done = console.script(TENANTS, topology="two_tenants")
+    assert done.stdout.count("1 received, 0% packet loss") == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    assert "where 10.1.0.3 is the address of peer3" in lines[0]
+    assert "where 10.1.0.10 is its own address" in lines[1]
+
+
+def test_what_goes_wrong_in_a_nodes_shell_ends_neither_shell_nor_session(console: Console) -> None:
+    done = console.script(
+        "vm1 exit\nvm1 echo 'half\nvm1 head -c 1000 /dev/urandom | tr -d '\\177'\nvm1 printf '\\377\\n'\n"
+        "\xff\npy exit()\nvm1 kill -9 $$\nvm1 true\nsh echo 'still' here\n"
+    )
+    assert "still here" in done.stdout
+    for told in ("would end vm1's own shell", "No closing quotation", "cannot end the session", "has ended"):
+        assert told in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (console.results / "faults").exists()
+
+
+def test_a_reader_that_has_had_enough_ends_a_session_without_a_word(console: Console) -> None:
+    command = f"printf 'tables\\ntables\\n' | {' '.join(console.argv('cli', 'two_racks', 'ports=afpacket'))} | head -1"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env=console.environment,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 1)

@@ -195,8 +195,15 @@ def test_a_killed_supervisor_takes_everything_with_it(tmp_path: Path) -> None:
         assert run.record()["verdict"] == {"status": "failed", "why": DIED}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_can_be_stopped(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (signal.SIGINT, "stopped by the user (Ctrl-C)"),
+        (signal.SIGTERM, "ended by SIGTERM"),
+        (signal.SIGHUP, "ended by SIGHUP"),
+    ],
+)
+def test_a_run_can_be_stopped(tmp_path: Path, number: signal.Signals, why: str) -> None:
     with started(tmp_path, "hot-l2", *SMALL, "repeat=100") as run:
         run.until_moving()
         start_s = time.monotonic()
@@ -207,10 +214,10 @@ def test_a_run_can_be_stopped(tmp_path: Path, number: signal.Signals) -> None:
         status, stdout, stderr = run.ended(10.0)
         # 2 s for the sandbox to end; the table is printed by the process that has loaded everything already.
         assert time.monotonic() - start_s < 3.0
-        assert status == 130
+        assert status == 128 + number
         verdict = run.record()["verdict"]
-        assert (verdict["status"], verdict["why"]) == ("failed", "stopped by the user (Ctrl-C)")
-        assert "stopped by the user" in stdout
+        assert (verdict["status"], verdict["why"]) == ("failed", why)
+        assert why in stdout
         assert stderr == ""
         run.assert_nothing_left()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,7 +30,6 @@ from experiments.console.text import (
 )
 from experiments.console.watching import EventTap, watch_command
 from experiments.console.whereabouts import Whereabouts, Wire, read_wire
-from experiments.running.interrupts import ignored_interrupts, interrupts_between
 from mobility.copy import Round
 from mobility.migration import PHASES, MigrationRecord, MigrationRefusedError, MoveOptions, Phase
 from mobility.order import PHASES_OF
@@ -48,6 +48,15 @@ class Network:
         self.nves = {nve.name: object() for nve in TOPOLOGY.nves}
         self.location = {vm.name: vm.nve for vm in TOPOLOGY.vms}
         self.nameToNode = {name: object() for name in ("rack1", *self.location, *self.nves)}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.nameToNode)
+
+    def __getitem__(self, name: str) -> object:
+        return self.nameToNode[name]
+
+    def keys(self) -> list[str]:
+        return list(self)
 
     def __contains__(self, name: str) -> bool:
         return name in self.nameToNode
@@ -89,10 +98,10 @@ def laboratory() -> Laboratory:
 
 
 @pytest.fixture
-def console(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
+def console(laboratory: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
     monkeypatch.setattr(mininet_view, "refresh", lambda network: None)
     with open(os.devnull) as nothing:  # noqa: PTH123
-        yield Console(laboratory, EventTap(), stdin=nothing)  # type: ignore[arg-type]
+        yield Console(laboratory, EventTap(), faults=tmp_path / "faults", stdin=nothing)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +208,23 @@ def test_a_failure_says_where_each_vm_is_and_what_was_not_begun(
         ("vm1", "which command shall run there?"),
         ("help migrat", "no command 'migrat'"),
         ("xterm nve1", "make shell NODE=nve1"),
+        ("noecho", "usage: noecho NODE COMMAND"),
+        ("noecho vm9 ls", "no node 'vm9'"),
+        ("source", "usage: source FILE"),
+        ("source /none", "source /none: No such file or directory"),
+        ("source /", "source /: Is a directory"),
+        ("time", "usage: time COMMAND"),
+        ("sh", "usage: sh COMMAND"),
+        ("dpctl", "usage: dpctl COMMAND"),
+        ("link rack1", "usage: link NODE NODE up|down"),
+        ("link rack1 vm9 up", "no node 'vm9'"),
+        ("switch nve1", "usage: switch NVE stop|start"),
+        ("switch vm1 stop", "no NVE 'vm1'"),
+        ("iperf vm1", "usage: iperf NODE NODE"),
+        ("iperfudp fast vm1 peer1", "usage: iperfudp RATE NODE NODE"),
+        ("pingall soon", "pingall soon: allowed is a timeout in seconds"),
+        ("pingpair nan", "pingpair nan: allowed is a timeout"),
+        ("hook stop time migrate vm1 nve2", "hook stop migrate: not within a move"),
     ],
 )
 def test_what_cannot_be_done_is_one_text(
@@ -365,18 +391,76 @@ def test_interrupts_before_the_switch_take_a_move_back(
         return record()
 
     monkeypatch.setattr(laboratory, "move", interrupted)
-    console.onecmd("migrate vm1 nve3")
+    with console.interrupts:
+        console.onecmd("migrate vm1 nve3")
     assert "interrupted: the move was taken back, vm1 stays at nve1" in capsys.readouterr().err
 
 
-def test_interrupts_count_only_at_the_phases_named() -> None:
-    with interrupts_between(["stop"]) as hooks:
-        os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            hooks["stop"]()
-    with ignored_interrupts():
-        os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+@pytest.mark.parametrize(
+    "error", [RuntimeError("lost"), AttributeError("no updateIP"), AssertionError(), KeyError(1)]
+)
+def test_a_fault_of_the_program_is_told_with_its_traceback_and_the_session_goes_on(
+    console: Console, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def faulty(_line: str) -> None:
+        raise error
+
+    monkeypatch.setattr(console, "do_tables", faulty)
+    assert console.onecmd("tables now") is False
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"a fault of this program, not of yours, in `tables now`: {type(error).__name__}" in said
+    kept = list(console.faults.iterdir())
+    assert [str(path) in said for path in kept] == [True]
+    assert "in faulty" in kept[0].read_text()
+    assert console.refused == 1
+
+
+def test_a_traceback_that_cannot_be_written_ends_nothing(
+    console: Console, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console.faults = Path("/proc/none")
+    monkeypatch.setattr(console, "do_tables", lambda _line: 1 / 0)
+    assert console.onecmd("tables") is False
+    assert "its traceback could not be written (" in capsys.readouterr().err
+
+
+def test_a_fault_in_a_hook_takes_the_move_back(
+    console: Console, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "do_tables", lambda _line: 1 / 0)
+    console.onecmd("hook stop tables")
+    console.onecmd("migrate vm1 nve3")
+    assert "vm1 is at nve1: its hook was refused: tables" in capsys.readouterr().err
+
+
+def test_what_python_says_is_one_line(
+    console: Console, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for line, told in (
+        ("py 1/0", "py: ZeroDivisionError: division by zero"),
+        ("px raise KeyError", "px: KeyError"),
+        ("py exit()", "py exit(): a command cannot end the session; exit does"),
+        ("px import sys; sys.exit(3)", "a command cannot end the session"),
+    ):
+        assert console.onecmd(line) is False
+        said = capsys.readouterr()
+        assert (said.out, told in said.err, said.err.count("\n")) == ("", True, 1), said
+    console.onecmd("py 6 * 7")
+    assert "42\n" in caplog.text
+
+
+def test_a_file_of_commands(console: Console, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "commands"
+    file.write_text(f"tables # all\n\nwher\nsource {file}\n")
+    assert console.onecmd(f"source {file}") is False
+    said = capsys.readouterr()
+    assert said.out.count("ANTI_SPOOF") > 0
+    assert "'wher' is neither a command nor a node" in said.err
+    assert "files source each other without end" in said.err
+    file.write_text("exit\ntables\n")
+    assert console.onecmd(f"source {file}") is True
+    assert capsys.readouterr().out == ""
 
 
 def told(name: str, done: MigrationRecord, memory_bytes: int = MEMORY_BYTES) -> str | None:

@@ -1,11 +1,13 @@
 """What becomes of a command's words and errors."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
+from emulation.sandbox import EndedBySignalError
 from experiments.running.command_line import run_command
 
 
@@ -45,6 +47,25 @@ def test_a_refusal_is_its_text_alone(capsys):
 
 def test_an_interrupt_is_130():
     assert run(["do"], raising(KeyboardInterrupt())) == 130
+
+
+def test_sigterm_is_told_by_its_name(capsys):
+    assert run(["do"], raising(EndedBySignalError(signal.SIGTERM))) == 143
+    assert capsys.readouterr().err == "ended by SIGTERM\n"
+
+
+def test_who_asks_twice_for_the_end_does_not_disturb_it():
+    """As timeout does: to the process and to its group."""
+    program = (
+        "import os, signal\n"
+        "from emulation.sandbox import EndedBySignalError\n"
+        "from experiments.running.command_line import end_on_sigterm\n"
+        "end_on_sigterm()\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "except EndedBySignalError as ended:\n    os.kill(os.getpid(), signal.SIGTERM)\n    print(ended.status)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "143\n"), done.stderr
 
 
 def test_a_reader_that_has_had_enough_is_no_fault():

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emulation.sandbox import EndedBySignalError
 from results.record import files
 from results.record import writer as record
 from results.record.contract import DIED, FORMAT_VERSION
@@ -127,6 +128,7 @@ def test_many_runs_at_once_all_succeed(tmp_path):
     ("raised", "why"),
     [
         (KeyboardInterrupt(), "stopped by the user (Ctrl-C)"),
+        (EndedBySignalError(signal.SIGTERM), "ended by SIGTERM"),
         (RuntimeError("nve1 did\n not answer"), "nve1 did not answer"),
         (RuntimeError(), "RuntimeError"),
         (SystemExit(3), "ended early with exit status 3"),
