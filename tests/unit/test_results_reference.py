@@ -61,9 +61,9 @@ def test_what_git_has_of_the_answers_is_made_of_the_kept_records():
     assert readme == written(readme, kept)
 
 
-def test_figures_in_the_readmes_sentences_are_those_of_kept_records():
-    """Outside its tables the README has figures of moves in these two places alone."""
-    sentences = " ".join((ROOT / "README.md").read_text().partition("## In a VM image")[2].split())
+def test_figures_in_the_sentences_about_the_image_are_those_of_kept_records():
+    """Outside of the tables that are made from records, pages have figures of moves in these two places alone."""
+    sentences = " ".join((ROOT / "docs/image.md").read_text().split())
     inside, outside, sctp = (kept(name) for name in ("hot-l2-tcg", "hot-l2-host", "transports-tcg"))
     for record, told in ((inside, "139 ms [94.7, 191]"), (outside, "8.56 ms [7.17, 9.49]")):
         assert f"longest pause was {told} to the VM (without a move" in record.answer
