@@ -44,8 +44,9 @@ def _connect(path: Path, timeout_s: float | None) -> socket.socket:
         connection.connect(str(path))
     except OSError as error:
         connection.close()
+        why = error.strerror or error
         raise NvaError(
-            UNUSABLE, f"no NVA answers at {path} ({error.strerror or error}); start it, look at its output"
+            UNUSABLE, f"no NVA answers at {path} ({why}); start it (in the console: nva restart)"
         ) from error
     return connection
 

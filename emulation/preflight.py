@@ -58,17 +58,24 @@ def check(topology: Topology, ports: str, results_folder: Path, in_image: str = 
     problems = [
         *_root_problems(),
         *_tool_problems(_TOOLS | (_DHCP_TOOLS if _leases(topology) else {})),
-        *_netem_problems(topology, in_image),
         *_space_problems(results_folder),
+        *obstacles(topology, in_image),
     ]
     datapath, why_not = datapath_for(topology, ports, in_image)
     if why_not:
         problems.append(why_not)
-    problems += _memory_problems(topology)
-    problems += neighbours.problems(topology, neighbours.tables())
     if problems or datapath is None:
         raise PreflightError(problems)
     return datapath
+
+
+def obstacles(topology: Topology, in_image: str = IN_IMAGE) -> list[str]:
+    """What this machine and its kernel lack for the topology, whoever asks; needs no root."""
+    return [
+        *_netem_problems(topology, in_image),
+        *_memory_problems(topology),
+        *neighbours.problems(topology, neighbours.tables()),
+    ]
 
 
 def check_root() -> None:
@@ -109,8 +116,9 @@ def _netem_problems(topology: Topology, in_image: str = IN_IMAGE) -> list[str]:
     if not topology.needs_netem or _module("sch_netem"):
         return []
     keys = ", ".join(topology.needs_netem)
+    need = "needs" if len(topology.needs_netem) == 1 else "need"
     return [
-        f"topology {topology.name}: {keys} needs netem, and this kernel has none (CONFIG_NET_SCH_NETEM): "
+        f"topology {topology.name}: {keys} {need} netem, and this kernel has none (CONFIG_NET_SCH_NETEM): "
         f"take the delay and loss out, or run in the VM image, whose kernel has it: {in_image}"
     ]
 

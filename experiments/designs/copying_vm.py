@@ -57,3 +57,11 @@ def check_copy(values: Mapping[str, Any]) -> None:
             f"takes {format_duration(round(took_s))}; at most {format_duration(LONGEST_COPY_S)} is allowed: give less "
             "memory or more bandwidth"
         )
+
+
+def said_of_copy(values: Mapping[str, Any]) -> str:
+    """How the memory is copied, for the lines before a run."""
+    rate = format_rate(values["bandwidth"])
+    if values["real"]:
+        return f"memory: real bytes are copied over the underlay, at bandwidth={rate}"
+    return f"memory: no bytes are copied: a move waits as long as it takes at bandwidth={rate} (real=1: real bytes)"

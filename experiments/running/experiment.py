@@ -14,9 +14,9 @@ Trials = Callable[[Any], None]
 """The part of an experiment that runs inside the sandbox: does all trials of an ``experiments.running.run.Run``."""
 
 
-NOTHING_COPIED = (
-    "memory: nothing is copied: the figures are the network's share of a move (hot-warm-cold and cold copy)"
-)
+def nothing_copied(_values: Mapping[str, Any]) -> str:
+    """What a run says of the memory's copy where there is none."""
+    return "memory: nothing is copied: the figures are the network's share of a move (hot-warm-cold and cold copy)"
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Experiment:
     """What its table and charts show; without it the measures of the contract."""
     conclude: Callable[[Sequence[Mapping[str, Any]]], str | None] | None = None
     """Makes the answer's sentence of a run's trials (as in the record); without it one is made of the measures."""
-    memory: str = NOTHING_COPIED
-    """What a run says, before it begins, of the memory's copy; "" where nothing is to be said."""
+    memory: Callable[[Mapping[str, Any]], str] = nothing_copied
+    """What a run with these values says, before it begins, of the memory's copy; "" where nothing is to be said."""
     rehearse: Trials | None = None
     """Does to a ``Rehearsal`` what its trials take, where ``trials`` itself needs a network that is there."""
     as_sweep: Callable[[Mapping[str, Any]], Any] | None = None

@@ -36,10 +36,11 @@ def tell_of_memory(
     experiment: Experiment, values: Sequence[Mapping[str, Any]], topologies: Sequence[Topology]
 ) -> None:
     """Say what a run, or each cell of a sweep, copies of the VM's memory, and where its size comes from."""
-    lines = [] if experiment.memory == "" else [experiment.memory]
+    lines = []
     for own, topology in zip(values, topologies, strict=True):
+        lines.append(experiment.memory(own))
         lines += origins(experiment.parameters, own, topology)
-    for line in dict.fromkeys(lines):
+    for line in dict.fromkeys(line for line in lines if line):
         print(f"{experiment.name}: {line}")
 
 
@@ -58,6 +59,19 @@ def say_plan(experiment: Experiment, values: Mapping[str, Any], results_folder: 
     tell_of_memory(experiment, [values], [topology])
     plan = plan_run(experiment, with_topology(experiment.parameters, values, topology), topology, datapath)
     print(f"{experiment.name}: {plan.sentence()}")
+    for obstacle in preflight.obstacles(topology, in_image(experiment, values)):
+        print(f"{experiment.name}: this machine refuses it as it is: {obstacle}")
+
+
+def as_typed(experiment: Experiment, values: Mapping[str, Any]) -> str:
+    """The experiment's name and its parameters, as behind `make`."""
+    words = (shlex.quote(word) for word in as_words(experiment.parameters, values))
+    return " ".join((experiment.name, *words))
+
+
+def in_image(experiment: Experiment, values: Mapping[str, Any]) -> str:
+    """The command that does the same in the VM image."""
+    return f"make image-run EXP={as_typed(experiment, values)}"
 
 
 def planned_datapath(topology: Topology, ports: str) -> Datapath:
@@ -72,10 +86,9 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
     """Check everything, then run in a sandbox; the exit status (0: answered) and the run's folder."""
     preflight.check_root()
     topology = _ground(experiment, values, results_folder)
-    words = " ".join(shlex.quote(word) for word in as_words(experiment.parameters, values))
-    in_image = f"make image-run EXP={experiment.name} {words}".strip()
-    datapath = preflight.check(topology, values["ports"], results_folder, in_image)
+    datapath = preflight.check(topology, values["ports"], results_folder, in_image(experiment, values))
     tell_of_memory(experiment, [values], [topology])
+    command = f"make {as_typed(experiment, values)}"  # as it was asked for
     values = with_topology(experiment.parameters, values, topology)
     plan = plan_run(experiment, values, topology, datapath)
     build_probes()
@@ -88,7 +101,7 @@ def start_run(experiment: Experiment, values: Mapping[str, Any], results_folder:
         group_by=experiment.group_by,
         shown_measures=experiment.shown_measures or None,
     )
-    around = environment(datapath, values, f"make {experiment.name} {words}".strip())
+    around = environment(datapath, values, command)
     record.set_environment({**around, "planned": plan.as_record()})
     print(
         f"{experiment.name}: {topology.summary}; {datapath.kind} datapath, {datapath.port_type} ports "

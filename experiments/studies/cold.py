@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from experiments.designs.comparing import Group, checker, comparison, traffic_parameters
-from experiments.designs.copying_vm import MEMORY, check_copy
+from experiments.designs.copying_vm import MEMORY, check_copy, said_of_copy
 from experiments.designs.moving_vm import PAUSE
 from experiments.running.experiment import Experiment
 from experiments.running.gathering import Gathered
@@ -85,7 +85,7 @@ EXPERIMENT = Experiment(
     trials=comparison(groups),
     check=check,
     conclude=conclude,
-    memory="memory: copied at the rate that bandwidth= says, by waiting as long (real=1: real bytes)",
+    memory=said_of_copy,
     group_by=("quiesced",),
     shown_measures=(
         "packets_at_old_nve",

@@ -166,6 +166,8 @@ EXPERIMENT = Experiment(
         "predicted_cost_s",
         "advice_right_share",
     ),
-    memory="memory: drawn from 2 to 32 MiB for every move and copied, whatever the topology says of the VM",
+    memory=lambda _values: (
+        "memory: drawn from 2 to 32 MiB for every move and copied, whatever the topology says of the VM"
+    ),
     as_sweep=as_sweep,
 )

@@ -133,3 +133,29 @@ def test_sizes_in_words(value: float, text: str) -> None:
 def test_the_record_has_the_plan() -> None:
     made: dict[str, Any] = RunPlan(8, 20.04, 10**9, (0.7, 21.3)).as_record()
     assert made == {"trials": 8, "duration_s": 20.0, "memory_bytes": 10**9, "longest_guarded_s": 21.3}
+
+
+def test_a_plan_says_what_this_machine_refuses(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever plans a run hears now what the run would be told; a kernel without netem is one."""
+    monkeypatch.setattr("emulation.preflight._module", lambda name: False)
+    assert (
+        main(["run", "external-client", "topology=outside_wan", "quick=1", "plan=only", "ports=afpacket"])
+        == 0
+    )
+    said = capsys.readouterr().out
+    assert "this machine refuses it as it is: topology outside_wan: " in said
+    assert "make image-run EXP=external-client " in said
+
+
+@pytest.mark.parametrize(
+    ("real", "words"), [(0, "no bytes are copied: a move waits"), (1, "real bytes are copied")]
+)
+def test_what_is_copied_is_said_of_this_run(
+    real: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "cold", f"real={real}", "bandwidth=200Mbit", "plan=only", "ports=afpacket"]) == 0
+    said = capsys.readouterr().out
+    assert words in said
+    assert "200Mbit" in said

@@ -322,7 +322,7 @@ EXPERIMENT = Experiment(
     rehearse=rehearse,
     check=check,
     conclude=conclude,
-    memory="",
+    memory=lambda _values: "",
     group_by=("standby", "interval_s"),
     shown_measures=(
         "state_lag_s",
