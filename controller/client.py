@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vocabulary.errors import OverlandError
 from wire.markers import EndMarker, decode_end_marker
 
 __all__ = ["EndMarker", "NvaClient", "NvaError", "Watch", "decode_end_marker"]
@@ -27,7 +28,7 @@ CALL_WITHIN_S = 10.0
 Json = dict[str, Any]
 
 
-class NvaError(Exception):
+class NvaError(OverlandError):
     """A call that failed: JSON-RPC ``code``, ``message`` (what, and what is allowed), ``data``."""
 
     def __init__(self, code: int, message: str, data: Any = None) -> None:

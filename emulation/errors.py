@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from vocabulary.errors import OverlandError
 
-class EmulationError(Exception):
+
+class EmulationError(OverlandError):
     """Something this package could not do; the text is one clear sentence for the user."""
 
 

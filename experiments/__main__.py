@@ -141,9 +141,7 @@ COMMANDS: dict[str, Command] = {
 
 def main(words: Sequence[str]) -> int:
     """Run one command; the exit status."""
-    from experiments.running.refusals import refusals
-
-    return run_command(words, COMMANDS, USAGE, refusals)
+    return run_command(words, COMMANDS, USAGE)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def check(words: Sequence[str]) -> Experiment:
-    """Refuse what the guest would refuse, before it is booted; raises what `experiments.running.refusals` lists."""
+    """Refuse what the guest would refuse, before it is booted; raises OverlandError."""
     from experiments.catalog import EXPERIMENTS
     from experiments.running.parameters import read_parameters
     from topologies import load_topology, topology_file
@@ -199,16 +199,10 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def _refusals() -> tuple[type[Exception], ...]:
-    from experiments.running.refusals import refusals
-
-    return (ImageError, *refusals())
-
-
 def main(words: Sequence[str]) -> int:
     """Run one command; the exit status. A guest is ended in order, and what it wrote comes back, on SIGTERM too."""
     end_on_sigterm()
-    return run_command(words, COMMANDS, USAGE, _refusals)
+    return run_command(words, COMMANDS, USAGE)
 
 
 if __name__ == "__main__":

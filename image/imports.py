@@ -34,7 +34,6 @@ EVERYTHING = (
 
 RUNNER = (
     "experiments.running.start",
-    "experiments.running.refusals",
     "experiments.catalog",
     "yaml",  # with the topology
     "pyarrow.parquet",  # with the first samples

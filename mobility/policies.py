@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from topologies.model import Topology
+from vocabulary.errors import OverlandError
 from vocabulary.policies import POLICIES, OldNvePolicy
 
 
-class MigrationRefusedError(ValueError):
+class MigrationRefusedError(OverlandError, ValueError):
     """A move that cannot be done is refused before anything is touched; says why and what is possible."""
 
 

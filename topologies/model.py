@@ -16,6 +16,7 @@ from topologies.network import Tenant, VirtualNetwork, Vm
 from topologies.outside import Client, Outside
 from topologies.problems import did_you_mean, listed
 from topologies.underlay import Link, LinkProperties, Nve, Rack, Spine, Tunnel, Underlay
+from vocabulary.errors import OverlandError
 
 __all__ = [
     "Client",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 
-class UnknownNameError(LookupError):
+class UnknownNameError(OverlandError, LookupError):
     """A topology was asked for something it does not have; the message names what it has."""
 
 

@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from vocabulary.errors import OverlandError
+
 Path = tuple[str | int, ...]
 """Where something stands in a topology: `("nves", 1, "underlay_ip")` is `nves[1].underlay_ip`."""
 
@@ -47,7 +49,7 @@ class Problem:
         return printable(text)
 
 
-class TopologyErrors(Exception):  # noqa: N818 - holds several, and says so
+class TopologyErrors(OverlandError):  # noqa: N818 - holds several, and says so
     """A topology file that cannot be used; `errors` holds everything that is wrong with it, in file order."""
 
     def __init__(self, errors: Iterable[Problem]) -> None:

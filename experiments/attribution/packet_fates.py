@@ -21,10 +21,11 @@ from experiments.attribution.causes import (
 from experiments.probes.measures import Window
 from experiments.probes.packets import Packets
 from experiments.probes.tap import TappedFlow
+from vocabulary.errors import OverlandError
 from vocabulary.moves import DIRECTIONS
 
 
-class AttributionError(Exception):
+class AttributionError(OverlandError):
     """The causes of a trial do not add up to what was lost: a fault of the instrument, so no figure counts."""
 
 

@@ -27,11 +27,11 @@ from experiments.console.truth import TRUTH, TruthVerbs
 from experiments.console.upkeep import UPKEEP, UpkeepVerbs
 from experiments.console.watching import EventTap, watch_command, watch_live
 from experiments.running.laboratory import Laboratory, LaboratoryError
-from experiments.running.refusals import refusals
 from mobility.lifecycle import check_running
 from mobility.migration import PHASES, MigrationRecord, MoveOptions
 from mobility.several import Outcome, move_several
 from mobility.several import check as check_several
+from vocabulary.errors import OverlandError
 
 OWN = ("migrate", *TRUTH, "watch", "hook", "tables", *LIFE, *UPKEEP)
 _SWITCH = PHASES.index("switch")
@@ -171,7 +171,7 @@ class Console(TrafficVerbs, LinkVerbs, MininetConsole, TruthVerbs, LifeVerbs, Ho
 def _said_or_raised(outcome: Outcome, location: dict[str, str], hints: list[str]) -> None:
     """A failure that a console may tell is told; a fault of the program is raised."""
     for error in outcome.failed.values():
-        if not isinstance(error, (KeyboardInterrupt, OSError, ConsoleError, *refusals())):
+        if not isinstance(error, (KeyboardInterrupt, OSError, OverlandError)):
             raise error
     if outcome.failed:
         raise ConsoleError("\n".join([*trouble_lines(outcome, location), *hints]))

@@ -26,13 +26,13 @@ from experiments.console.faults import fault_line
 from experiments.console.node_names import UnclearNameError, with_addresses
 from experiments.console.user_files import files_line, private_paths
 from experiments.running.interrupts import Interrupts
-from experiments.running.refusals import refusals
+from vocabulary.errors import OverlandError
 
 NOT_HERE = ("xterm", "gterm", "x")
 _MOST_SOURCES = 16
 
 
-class ConsoleError(Exception):
+class ConsoleError(OverlandError):
     """A command that cannot be done as it was written; says what is allowed."""
 
 
@@ -87,7 +87,7 @@ class MininetConsole(CLI):  # type: ignore[misc]  # Mininet ships no types
             held = self.interrupts.held() if verb in self.own else contextlib.nullcontext()
             with _files_explained(line), held:
                 return bool(super().onecmd(line))
-        except _said_in_one_line() as error:
+        except (OverlandError, OSError) as error:  # OSError: a daemon of an NVE is gone
             if isinstance(error, BrokenPipeError) and _nobody_reads():
                 raise
             self.refuse(str(error) or type(error).__name__)
@@ -253,11 +253,6 @@ class MininetConsole(CLI):  # type: ignore[misc]  # Mininet ships no types
             near = difflib.get_close_matches(name, there, n=1)
             meant = f"; did you mean {near[0]!r}?" if near else ""
             raise ConsoleError(f"there is no {what} {name!r}{meant} (there are: {', '.join(there)})")
-
-
-def _said_in_one_line() -> tuple[type[Exception], ...]:
-    """What ends a command and not the console; OSError: a daemon of an NVE is gone."""
-    return (ConsoleError, OSError, *refusals())
 
 
 @contextlib.contextmanager

@@ -25,12 +25,12 @@ from experiments.console.watching import EventTap
 from experiments.running.laboratory import Laboratory
 from experiments.running.parameters import Parameter, ParameterError, choice, read_parameters, text
 from experiments.running.progress import Progress
-from experiments.running.refusals import refusals
 from experiments.running.start import keep_visible
 from experiments.running.surroundings import inside_image
 from mobility.policies import policy_for
 from topologies import load_topology, topology_file
 from topologies.model import Topology
+from vocabulary.errors import OverlandError
 from vocabulary.moves import ATTACHMENTS
 from vocabulary.policies import POLICIES
 
@@ -52,7 +52,7 @@ PARAMETERS: tuple[Parameter, ...] = (
 
 
 def read_words(words: Sequence[str]) -> tuple[Topology, dict[str, Any]]:
-    """The topology and the parameters that are asked for; raises what `experiments.running.refusals` lists."""
+    """The topology and the parameters that are asked for; raises OverlandError."""
     name = words[0] if words and "=" not in words[0] else DEFAULT_TOPOLOGY
     values = read_parameters(PARAMETERS, words[1:] if words and "=" not in words[0] else words)
     if values["policy"] != AUTO:
@@ -147,7 +147,7 @@ def _inside(
     except BrokenPipeError:  # as of `make cli | head`: what was wanted has been read
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except refusals() as error:
+    except OverlandError as error:
         print(str(error), file=sys.stderr)
         return 2
     return 1 if console.refused and not console.isatty() else 0

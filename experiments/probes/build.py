@@ -9,6 +9,7 @@ from pathlib import Path
 from emulation import commands
 from emulation.errors import CommandError
 from results.record.ownership import give_to_owner_of, make_folder
+from vocabulary.errors import OverlandError
 
 SOURCE = Path(__file__).with_name("udp_probe.c")
 TAP_SOURCE = Path(__file__).with_name("packet_tap.c")
@@ -18,7 +19,7 @@ BUILD_FOLDER = Path(__file__).resolve().parents[2] / ".build"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
 
 
-class BuildError(Exception):
+class BuildError(OverlandError):
     """A probe could not be compiled; the text names the remedy."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emulation.commands import PATIENCE
+from vocabulary.errors import OverlandError
 
 Spawn = Callable[[list[str]], "subprocess.Popen[bytes]"]
 """Starts a command in some namespace; ``stderr=subprocess.PIPE`` lets a probe's own words reach the error."""
@@ -18,7 +19,7 @@ Spawn = Callable[[list[str]], "subprocess.Popen[bytes]"]
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
-class ProbeError(Exception):
+class ProbeError(OverlandError):
     """A probe did not start, or did not end in order; the text says which, how, and what it printed."""
 
 

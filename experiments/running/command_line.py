@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from emulation.sandbox import EndedBySignalError, end_by_exception
+from vocabulary.errors import OverlandError
 
 Command = Callable[[Sequence[str]], int]
 """Takes the words behind its name; the exit status."""
@@ -18,17 +19,9 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, end_by_exception)
 
 
-def run_command(
-    words: Sequence[str],
-    commands: Mapping[str, Command],
-    usage: str,
-    refusals: Callable[[], tuple[type[Exception], ...]],
-) -> int:
+def run_command(words: Sequence[str], commands: Mapping[str, Command], usage: str) -> int:
     """Run the command that the first word names; its exit status, 2 without one or when it refuses, 130 on Ctrl-C.
     A signal that ends it (`end_on_sigterm`) is told by its name, with 128 and its number as the status.
-
-    ``refusals``: the errors that are answers to bad input, told by their text alone; asked for when there is an error,
-    since naming them may load much.
     """
     if not words or words[0] not in commands:
         print(usage, file=sys.stderr)
@@ -40,7 +33,7 @@ def run_command(
     except EndedBySignalError as ended:
         print(str(ended), file=sys.stderr)
         return ended.status
-    except refusals() as error:
+    except OverlandError as error:
         print(str(error), file=sys.stderr)
         return 2
     except BrokenPipeError:  # as of `make list | head`: what was wanted has been read

@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.running.parameters import Parameter
 from topologies.model import Topology
+from vocabulary.errors import OverlandError
 
 Trials = Callable[[Any], None]
 """The part of an experiment that runs inside the sandbox: does all trials of an ``experiments.running.run.Run``."""
@@ -43,11 +44,11 @@ class Experiment:
     """For one that is made of several runs: the sweep (``sweeping.sweep.Asked``) that its values ask for."""
 
 
-class UnknownExperimentError(LookupError):
+class UnknownExperimentError(OverlandError, LookupError):
     """There is no experiment of that name; says which there are."""
 
 
-class StudyError(ValueError):
+class StudyError(OverlandError, ValueError):
     """A file that should hold an experiment does not, or cannot be loaded; says which, where and why."""
 
 

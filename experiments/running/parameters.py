@@ -9,9 +9,10 @@ from typing import Any
 
 from topologies.model import Topology, Vm
 from topologies.units import format_duration, format_rate, parse_duration, parse_rate
+from vocabulary.errors import OverlandError
 
 
-class ParameterError(ValueError):
+class ParameterError(OverlandError, ValueError):
     """Parameters that do not exist, values that are not allowed; says what is. ``mistakes``: each by itself."""
 
     def __init__(self, *mistakes: str, there: str = "") -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from results.paths import portable_text
+from vocabulary.errors import OverlandError
 
 FORMAT_VERSION = 1
 STATUSES = ("answered", "invalid", "failed")
@@ -45,7 +46,7 @@ _RECORD_KEYS: dict[str, type] = {
 OPTIONAL_LISTS = ("group_by", "shown_measures")
 
 
-class RecordError(Exception):
+class RecordError(OverlandError):
     """A record cannot be written or read. The text says what, where and what to do next; one line."""
 
 

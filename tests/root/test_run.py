@@ -331,8 +331,7 @@ def test_without_root_it_says_what_to_do() -> None:
     program = (
         "import os, sys\n"
         "from experiments import __main__, catalog\n"
-        "from experiments.running import parameters, refusals, start\n"
-        "refusals.refusals()\n"
+        "from experiments.running import parameters, start\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "sys.exit(__main__.main(['run', 'hot-l2']))\n"
     )

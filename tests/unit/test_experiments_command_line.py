@@ -9,14 +9,15 @@ import pytest
 
 from emulation.sandbox import EndedBySignalError
 from experiments.running.command_line import run_command
+from vocabulary.errors import OverlandError
 
 
-class RefusedError(Exception):
+class RefusedError(OverlandError):
     pass
 
 
 def run(words, command=lambda _: 0):
-    return run_command(words, {"do": command}, "usage: do", lambda: (RefusedError,))
+    return run_command(words, {"do": command}, "usage: do")
 
 
 def raising(error):
@@ -73,7 +74,7 @@ def test_a_reader_that_has_had_enough_is_no_fault():
     program = (
         "import sys\n"
         "from experiments.running.command_line import run_command\n"
-        "sys.exit(run_command(['do'], {'do': lambda _: print('x' * 100_000, flush=True) or 1}, '', lambda: ()))"
+        "sys.exit(run_command(['do'], {'do': lambda _: print('x' * 100_000, flush=True) or 1}, ''))"
     )
     read_end, write_end = os.pipe()
     os.close(read_end)
