@@ -317,4 +317,6 @@ def _in_words(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"ended early with exit status {error.code}"
     told = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, Exception):  # a signal: what it came in the middle of is no reason
+        return told
     return "; ".join([told, *getattr(error, "__notes__", [])])

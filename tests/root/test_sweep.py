@@ -55,13 +55,19 @@ def blocks_of(sweep: Path) -> list[int]:
 
 @pytest.fixture
 def stopped(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Path, int]]:
-    """A sweep that got a signal after its first block; the results folder and how many blocks were done."""
+    """A sweep that got a signal after its first block; the results folder and how many blocks were done.
+
+    It says by what it was ended, if it can still say anything.
+    """
     process = start(tmp_path, *WORDS, *QUICKLY)
     try:
         wait_until(lambda: sweeps(tmp_path) and blocks_of(sweeps(tmp_path)[0]), 60.0, "the first block")
         supervisors = children(process.pid)
         process.send_signal(request.param)
-        process.communicate(timeout=20.0)
+        out, err = process.communicate(timeout=20.0)
+        ended = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTERM: 143}[request.param]
+        assert process.returncode == ended, out + err
+        assert ("ended by SIGTERM" in out) == (request.param == signal.SIGTERM)
         for pid in supervisors:
             wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), GONE_BOUND_S + 3, "no supervisor")
         yield tmp_path, len(blocks_of(sweeps(tmp_path)[0]))
@@ -71,7 +77,7 @@ def stopped(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Pa
             process.wait()
 
 
-@pytest.mark.parametrize("stopped", [signal.SIGKILL, signal.SIGINT], indirect=True)
+@pytest.mark.parametrize("stopped", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], indirect=True)
 def test_the_same_command_goes_on_where_a_sweep_was_stopped(stopped: tuple[Path, int]) -> None:
     results, done = stopped
     assert 1 <= done < BLOCKS

@@ -124,6 +124,14 @@ def test_many_runs_at_once_all_succeed(tmp_path):
     assert leftovers(tmp_path) == []
 
 
+def test_what_a_signal_came_in_the_middle_of_is_not_the_reason(tmp_path):
+    ended = EndedBySignalError(signal.SIGTERM)
+    ended.add_note("the move of vm1 failed in stop: ended by SIGTERM; undone")
+    with pytest.raises(EndedBySignalError), create(tmp_path) as made:
+        raise ended
+    assert load_record(made.folder).why == "ended by SIGTERM"
+
+
 @pytest.mark.parametrize(
     ("raised", "why"),
     [
