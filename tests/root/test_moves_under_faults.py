@@ -131,6 +131,13 @@ def test_switch_daemons_stop_or_are_killed_in_the_middle_of_moves() -> None:
         assert any("nve2" in text for text in case["open"]) is waits, what
 
 
+def unheard(said: str) -> list[int]:
+    """The pings without an answer, up to the last one with one: those behind it were under way when ping ended."""
+    heard = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", said)}
+    assert len(heard) > 10, said[-300:]
+    return sorted(set(range(1, max(heard) + 1)) - heard)
+
+
 def nva_cases() -> list[dict[str, Any]]:
     found = []
     with laboratory(topology()) as lab:
@@ -138,7 +145,7 @@ def nva_cases() -> list[dict[str, Any]]:
         address = str(lab.topology.vm("vm1").ipv4)
         for phase, _ in NVA_CASES:
             old, new = ("nve1", "nve3") if lab.network.location["vm1"] == "nve1" else ("nve3", "nve1")
-            argv = ["ping", "-n", "-q", "-i", "0.01", address]
+            argv = ["ping", "-n", "-i", "0.01", address]
             streams = [
                 lab.network.spawn(peer, argv, stdout=subprocess.PIPE) for peer in ("peer1", "peer2", "peer3")
             ]
@@ -148,11 +155,7 @@ def nva_cases() -> list[dict[str, Any]]:
             ended(lab)
             for stream in streams:
                 stream.send_signal(signal.SIGINT)
-            said = [
-                re.search(r"(\d+) packets transmitted, (\d+) received", s.communicate()[0].decode())
-                for s in streams
-            ]
-            lost = [int(one[1]) - int(one[2]) for one in said if one is not None]
+            lost = [unheard(stream.communicate()[0].decode()) for stream in streams]
             found.append(
                 {"old": old, "new": new, "told": told, "away": away, "lost": lost, **whole(lab, "vm1")}
             )
@@ -174,9 +177,7 @@ def test_the_nva_is_killed_in_the_middle_of_moves_and_nothing_is_lost() -> None:
         assert f"failed in {phase}" in case["told"], what
         assert (case["places"], case["move"], case["differing"]) == ({case[place]}, None, []), what
         assert (case["away"], case["heard"]) == (20, 2), what
-        # A ping that was under way when its stream ended may be missing.
-        assert len(case["lost"]) == 3, what
-        assert max(case["lost"]) <= 1, what
+        assert case["lost"] == [[], [], []], what
     assert idle["refused"].startswith("no NVA answers")
     assert (idle["moved"], idle["places"], idle["heard"]) == ("", {"nve2"}, 2)
 
