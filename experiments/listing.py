@@ -28,9 +28,7 @@ def by_question(experiments: Iterable[Experiment]) -> list[Experiment]:
 def brief_lines(experiments: Sequence[Experiment]) -> list[str]:
     """A line an experiment: its name, the numbers of its questions, its question."""
     width = max(len(one.name) for one in experiments)
-    return [
-        f"make {one.name:<{width}}  {', '.join(one.questions) + ':':<4} {one.question}" for one in experiments
-    ]
+    return [f"make {one.name:<{width}}  {_numbers(one) + ':':<4} {one.question}" for one in experiments]
 
 
 def full_lines(experiment: Experiment, text: str) -> list[str]:
@@ -51,4 +49,9 @@ def _default(parameter: Parameter) -> str:
 
 
 def _heading(experiment: Experiment) -> list[str]:
-    return [f"make {experiment.name} ({', '.join(experiment.questions)}): {experiment.question}"]
+    return [f"make {experiment.name} ({_numbers(experiment)}): {experiment.question}"]
+
+
+def _numbers(experiment: Experiment) -> str:
+    """The questions it answers; a user's own may be none of ours."""
+    return ", ".join(experiment.questions) or "own"

@@ -118,7 +118,11 @@ def _around(packets: Packets, low: int, high: int) -> Integers:
 
 
 def blackouts(packets: Packets, low: int, high: int, period_s: float) -> list[Blackout]:
-    """Return the runs of consecutive lost packets that touch the rows [low, high), in order of sending."""
+    """Return the runs of consecutive lost packets within the rows [low, high), in order of sending.
+
+    What was lost before or after them is another trial's: a silence that spans trials is cut at their ends, and
+    then has no upper bound.
+    """
     if low >= high:
         return []
     received = _around(packets, low, high)
@@ -129,13 +133,13 @@ def blackouts(packets: Packets, low: int, high: int, period_s: float) -> list[Bl
     found = []
     for k in np.flatnonzero(np.diff(borders) > 1):
         before, after = int(borders[k]), int(borders[k + 1])
-        first, last = before + 1, after - 1
-        if last < low or first >= high:
+        if after - 1 < low or before + 1 >= high:
             continue
+        first, last = max(before + 1, low), min(after - 1, high - 1)
         begun_s = float(packets.tx_s[first])
         lower_s = float(packets.tx_s[last] - begun_s)
-        if before < 0 or after >= last_row:
-            found.append(Blackout(last - before, lower_s, None, lower_s + period_s, begun_s))
+        if before < first - 1 or after > last + 1 or before < 0 or after >= last_row:
+            found.append(Blackout(last - first + 1, lower_s, None, lower_s + period_s, begun_s))
         else:
             upper_s = float(packets.tx_s[after] - packets.tx_s[before])
             found.append(Blackout(last - before, lower_s, upper_s, (lower_s + upper_s) / 2, begun_s))

@@ -111,11 +111,25 @@ def test_a_packet_sent_inside_and_received_after_the_window_is_received() -> Non
     assert measured["delay_max_s"] == pytest.approx(0.499)
 
 
-def test_an_episode_across_the_window_border_is_measured_whole() -> None:
-    # Lost 45 to 54, the window takes 50 and later: five of the losses are in it, the blackout is all ten.
-    measured = udp_measures(steady(100, range(45, 55)), (1.0 + 49.5 * PERIOD_S, 2.0), PERIOD_S)
-    assert measured["lost_packets"] == 5
-    assert measured["blackout_s"] == pytest.approx(10 * PERIOD_S)
+def test_an_episode_across_the_window_border_counts_where_it_lies() -> None:
+    """Lost 45 to 54: the trial that takes 50 and later has five of them, the one before it the other five."""
+    packets, border_s = steady(100, range(45, 55)), 1.0 + 49.5 * PERIOD_S
+    for window in ((border_s, 2.0), (1.0, border_s)):
+        measured = udp_measures(packets, window, PERIOD_S)
+        assert measured["lost_packets"] == 5
+        assert measured["blackout_s"] == pytest.approx(5 * PERIOD_S)
+        assert measured["blackout_upper_s"] is None
+
+
+def test_a_silence_that_spans_trials_is_longer_than_none_of_them() -> None:
+    """As with `fault=small-mtu` nothing arrives any more: three trials of 20 packets have 20 periods each, not 80."""
+    packets = steady(100, range(15, 95))
+    for first in (20, 40, 60):
+        window = (1.0 + (first - 0.5) * PERIOD_S, 1.0 + (first + 19.5) * PERIOD_S)
+        assert udp_measures(packets, window, PERIOD_S)["blackout_s"] == pytest.approx(20 * PERIOD_S)
+
+
+def test_an_episode_behind_the_window_is_none_of_its() -> None:
     before = udp_measures(steady(100, range(45, 55)), (1.0 + 54.5 * PERIOD_S, 2.0), PERIOD_S)
     assert before["lost_episodes_count"] == 0
 
