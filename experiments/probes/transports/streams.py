@@ -186,7 +186,8 @@ class Streams(Transport):
         )
         ends_ns = [one["ended_ns"] for one in (sent, received) if one.get("ended_ns")]
         return Progress(
-            sent.get("passed_bytes", 0),
+            # A sender counts what it has written after the fact: what was read was offered.
+            max(sent.get("passed_bytes", 0), received.get("passed_bytes", 0)),
             received.get("passed_bytes", 0),
             received.get("last_ns", 0) / NS_PER_S,
             min(ends_ns) / NS_PER_S if ends_ns else None,
