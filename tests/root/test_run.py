@@ -262,7 +262,7 @@ BAD = [
     (["hot-l2", "topology=/no/such.yaml"], "/no/such.yaml"),
     (["hot-l2", "vm=vm2"], "vm=vm2: there is no VM 'vm2'"),
     (["hot-l2", "peer=pear1"], "peer=pear1: there is no VM 'pear1'; did you mean 'peer1'?"),
-    (["hot-l2", "vm=peer1"], "peer=peer1: is the VM that moves itself"),
+    (["hot-l2", "peer=vm1"], "peer=vm1: is the VM that moves itself"),
     (["hot-l2", "vm=peer2"], "attachment=rebind: peer2 is not pre-wired in topology two_racks"),
     (["hot-l2", "topology={one_nve}"], "has one NVE; a move needs two at least"),
     (["hot-l2", "topology={two_networks}"], "peer1: is in virtual network red and vm1 in blue"),
